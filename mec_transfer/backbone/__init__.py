@@ -1,0 +1,1 @@
+"""Any checkpoint to a Backbone, and a Backbone to any engine's file, with proof."""

@@ -1,0 +1,151 @@
+"""The contract between the suite and a family of benchmarks.
+
+A family offers each benchmark as one class with a typed config. The class checks a job before any computing
+(`check`), runs it (`run`), and recomputes its metrics from the saved predictions (`recompute`). It never
+prints a table, chooses a folder or reads argv.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.common.config import StrictModel, config_sha256, json_sha256
+from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, Record
+
+
+class DatasetConfig(StrictModel):
+    """The data set of a benchmark."""
+
+    name: str
+    """As the leaderboard shows it, for instance `imagenet`."""
+    layout: str
+    """An on-disk layout that `mec_transfer.datasets` reads, for instance `imagefolder`."""
+    folder: str
+    """Below a suite's --data-root. A single command's --data names the data set's own folder instead."""
+
+
+class MetricsConfig(StrictModel):
+    """What is measured."""
+
+    primary: str
+    higher_is_better: bool = True
+
+
+class BenchmarkConfig(StrictModel):
+    """The keys that every benchmark YAML has; each benchmark class adds its own `recipe`."""
+
+    id: str
+    """The file's own name, for instance `knn_dino`."""
+    family: str
+    kind: str
+    """Which class of the family: the key in the suite's registry, for instance `knn`."""
+    protocol: str
+    """The protocol id. Two files with one protocol id must give the same number."""
+    version: int = 1
+    """Bumped whenever numbers may move; part of the hash."""
+    title: str
+    """The leaderboard's column head."""
+    published: str
+    """Where the protocol is published, and what of it this file follows."""
+    dataset: DatasetConfig
+    metrics: MetricsConfig
+    trials: int = Field(default=1, ge=1)
+
+    @field_validator("id", "protocol")
+    @classmethod
+    def _no_spaces(cls, value: str) -> str:
+        if not value or any(character.isspace() for character in value):
+            raise ValueError("must be one word")
+        return value
+
+    def info(self) -> BenchmarkInfo:
+        """What a record says of this benchmark."""
+        return BenchmarkInfo(
+            id=self.id,
+            family=self.family,
+            protocol=self.protocol,
+            config_sha256=config_sha256(self),
+            version=self.version,
+        )
+
+    def with_custom_protocol(self) -> BenchmarkConfig:
+        """This config under a protocol id of its own: a doctored run cannot pass for the published one."""
+        return self.model_copy(update={"protocol": f"{self.protocol}+custom-{config_sha256(self)[:8]}"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that would make a job fail or its number wrong: what, where, what to do, in one line."""
+
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One benchmark of one model on one data set, one trial."""
+
+    model_name: str
+    backbone: Backbone
+    data: Path
+    """The data set's own folder."""
+    dataset: DatasetInfo
+    workdir: Path
+    """Everything that the job writes lies here; what it finds here is an earlier attempt at the same job."""
+    cache: Path | None = None
+    """Shared between jobs, for extracted features; None to keep nothing."""
+    trial: int = 0
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 0
+    batch_size: int | None = None
+    """Images in one forward pass where that does not change the result; None for the family's own choice."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What one kind of benchmark alone takes, such as `labels` for semi-supervised finetuning."""
+
+    def key(self, benchmark: BenchmarkConfig) -> str:
+        """The job's identity: one directory a key."""
+        return job_key(self.backbone.sha256, benchmark, self.dataset.fingerprint, self.trial, self.seed, self.options)
+
+
+def job_key(
+    backbone_sha256: str,
+    benchmark: BenchmarkConfig,
+    fingerprint: str,
+    trial: int,
+    seed: int,
+    options: dict[str, Any],
+) -> str:
+    """Hash (backbone, benchmark, data, trial) with the seed and options to 16 hex digits."""
+    parts = [backbone_sha256, config_sha256(benchmark), fingerprint, trial, seed, options]
+    return json_sha256(parts)[:16]
+
+
+class Benchmark(abc.ABC):
+    """One benchmark: made from its config, then asked to check and to run jobs."""
+
+    Config: ClassVar[type[BenchmarkConfig]] = BenchmarkConfig
+
+    def __init__(self, config: BenchmarkConfig) -> None:
+        self.config = config
+
+    @abc.abstractmethod
+    def check(self, job: Job) -> list[Problem]:
+        """Return what is wrong with the data, the packages or the disk: before any computing, without a GPU."""
+
+    @abc.abstractmethod
+    def run(self, job: Job) -> Record:
+        """Do the work and return the record (status "ok"), leaving the predictions in `job.workdir`.
+
+        An earlier, interrupted attempt in `job.workdir` is continued. Raises what stopped it.
+        """
+
+    @abc.abstractmethod
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """Recompute every metric of `record` from the predictions in `folder`, without a GPU."""

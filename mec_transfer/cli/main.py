@@ -1,0 +1,82 @@
+"""The `mec-transfer` command: finds the subcommand, turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from mec_transfer import __version__
+from mec_transfer.common.errors import RunError, UserError, did_you_mean
+
+COMMANDS = {
+    "inspect": "what is in a checkpoint, what would be taken, what left out",
+    "convert": "write a checkpoint for another engine, with proof",
+    "knn": "k-NN classification on frozen features",
+    "linear": "linear probe on the frozen backbone",
+    "semisup": "finetune on 1 %, 10 % or a list of labels",
+    "run": "a whole suite: many models, many benchmarks, one leaderboard",
+    "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
+    "verify": "recompute every metric from the saved predictions",
+    "ls": "the benchmarks, recipes and suites that there are",
+    "data": "make, check, fingerprint or subset a data set",
+    "doctor": "what this machine has, and whether the pieces work",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit status: 0 for a real result, 2 for a mistake of the user's, 1 else."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        print(f"mec-transfer: error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"mec-transfer: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("mec-transfer: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mec-transfer ls | head` is no failure
+        return 141
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"mec-transfer {__version__}")
+        return 0
+    name = argv[0]
+    if name not in COMMANDS:
+        raise UserError(f"'{name}' is not a command.{did_you_mean(name, COMMANDS)} See mec-transfer --help.")
+    module = importlib.import_module(f"mec_transfer.cli.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"mec-transfer {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(argv[1:]))
+    return status
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return f"""usage: mec-transfer COMMAND ...
+
+One self-supervised ResNet checkpoint in, every transfer number out.
+
+{chr(10).join(lines)}
+
+mec-transfer COMMAND --help says more. Pretraining: mec-pretrain --help."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

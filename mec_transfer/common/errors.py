@@ -1,0 +1,32 @@
+"""The errors a user can cause. Their message is one line: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's: printed as one line without a traceback, exit status 2."""
+
+
+class ConfigError(UserError):
+    """A config file, key or value is wrong."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or does not hold exactly one usable ResNet."""
+
+
+class DataError(UserError):
+    """A data set is missing, incomplete or malformed."""
+
+
+class RunError(Exception):
+    """A run failed through no mistake in its input (diverged, ran out of disk); exit status 1."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest of `options`, or an empty string."""
+    near = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,26 @@
+"""Where the configs that ship with the project lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mec_transfer.common.errors import ConfigError, did_you_mean
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def find_config(name: str | Path, folder: str) -> Path:
+    """Return the config that `name` means: a file's path, or the bare name of one in configs/`folder`.
+
+    Raises:
+        ConfigError: neither exists; the nearest names are suggested.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {file.stem: file for file in (CONFIGS / folder).glob("*.yaml")}
+    if path.name == str(name) and path.stem in known and path.suffix in ("", ".yaml"):
+        return known[path.stem]
+    raise ConfigError(
+        f"{name}: no such config.{did_you_mean(path.stem, known)} In configs/{folder}: {', '.join(sorted(known))}."
+    )

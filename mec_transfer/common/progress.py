@@ -1,0 +1,104 @@
+"""What a long run shows: a progress bar on a terminal, plain lines in a log; on rank 0 only.
+
+Everything goes to standard error, so that standard output holds results alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOG_INTERVAL_SECONDS = 10.0
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints and writes (rank 0, or the only one)."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(message: str) -> None:
+    """Print one line of news to standard error (rank 0 only)."""
+    if is_main_process():
+        print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one line of warning to standard error (rank 0 only)."""
+    say(f"warning: {message}")
+
+
+def track(items: Iterable[T], title: str, total: int, unit: str = "batches") -> Iterator[T]:
+    """Yield `items`, showing how many of `total` are done, the rate and the time left."""
+    meter = Meter(title, total, unit)
+    try:
+        for item in items:
+            yield item
+            meter.advance()
+    finally:
+        meter.close()
+
+
+class Meter:
+    """A progress bar (terminal) or a line every ten seconds (log) for `total` steps.
+
+    `advance` takes figures to show beside the bar, always in the order in which they are given.
+    """
+
+    def __init__(self, title: str, total: int, unit: str = "batches", start: int = 0) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.start = self.done = start
+        self._began = self._last = time.monotonic()
+        self._figures = ""
+        self._bar = self._make_bar() if is_main_process() and sys.stderr.isatty() else None
+
+    def _make_bar(self):  # type: ignore[no-untyped-def]  # rich is imported only where a terminal shows it
+        from rich import progress
+        from rich.console import Console
+
+        bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[figures]}"),
+            progress.TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = bar.add_task(self.title, total=self.total, completed=self.start, figures="")
+        bar.start()
+        return bar
+
+    def advance(self, count: int = 1, **figures: float) -> None:
+        """Count `count` more steps done."""
+        self.done += count
+        if figures:
+            self._figures = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._bar:
+            self._bar.update(self._task, completed=self.done, figures=self._figures)
+        elif is_main_process() and time.monotonic() - self._last >= _LOG_INTERVAL_SECONDS:
+            self._last = time.monotonic()
+            say(self._line())
+
+    def _line(self) -> str:
+        seconds = time.monotonic() - self._began
+        rate = (self.done - self.start) / seconds if seconds else 0.0
+        left = f"{_clock((self.total - self.done) / rate)} left" if rate else ""
+        parts = [f"{self.title} [{self.done}/{self.total} {self.unit}]", self._figures, f"{rate:.3g}/s", left]
+        return "  ".join(part for part in parts if part)
+
+    def close(self) -> None:
+        """Take the bar away; in a log, write the last line."""
+        if self._bar:
+            self._bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, secs = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{secs:02d}s"

@@ -1,0 +1,88 @@
+"""The machine a run is on: device, seeds, versions, hardware."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import random
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from mec_transfer.common.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    Under torchrun, `cuda` and `auto` are the GPU of this process's LOCAL_RANK.
+
+    Raises:
+        UserError: CUDA is asked for and not there, or the name is none of these.
+    """
+    import torch
+
+    if name not in ("auto", "cpu") and not name.startswith("cuda"):
+        raise UserError(f"--device {name}: must be auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not available):
+        return torch.device("cpu")
+    if not available:
+        raise UserError(f"--device {name}: this torch ({torch.__version__}) sees no GPU; use --device cpu")
+    return torch.device(name) if ":" in name else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a 63-bit seed that depends on every one of `parts` (by their text), and on nothing else.
+
+    Every random stream of a run is seeded from (seed, what it is for, epoch), so that an interrupted run
+    resumed at an epoch draws what an undisturbed one would have drawn.
+    """
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators."""
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can move a number."""
+    names = ("mec-transfer", "torch", "torchvision", "numpy", "pillow")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def hardware() -> dict[str, str | int]:
+    """Processor, cores this process may use, and the GPU where there is one."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cpu": _cpu_name(), "cores": cores, "gpu": gpu, "gpus": torch.cuda.device_count()}
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""The demo world: a seeded generator that writes real layouts."""

@@ -1,0 +1,1 @@
+"""Records, published references, leaderboard: no torch in here."""

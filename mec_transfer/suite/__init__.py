@@ -1,0 +1,1 @@
+"""The registry of benchmarks, the plan and the run."""

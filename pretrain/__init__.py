@@ -1,0 +1,1 @@
+"""MEC pretraining: images in, checkpoint out."""
