@@ -93,9 +93,11 @@ class Meter:
         return "  ".join(part for part in parts if part)
 
     def close(self) -> None:
-        """Take the bar away; in a log, write the last line."""
+        """Take the bar away; in a log that has shown lines before, write the last one."""
         if self._bar:
             self._bar.stop()
+        elif is_main_process() and self._last > self._began:
+            say(self._line())
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.progress import Meter, track
+from mec_transfer.common.runtime import derive_seed, pick_device, versions
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
+    assert derive_seed(0, "order", 3) == derive_seed(0, "order", 3)
+    assert len({derive_seed(seed, what, epoch) for seed in range(4) for what in "ab" for epoch in range(4)}) == 32
+    assert 0 <= derive_seed("x") < 2**63
+
+
+def test_devices() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="--device tpu"):
+        pick_device("tpu")
+    if not torch.cuda.is_available():
+        assert pick_device("auto") == torch.device("cpu")
+        with pytest.raises(UserError, match="sees no GPU"):
+            pick_device("cuda")
+
+
+def test_versions_name_what_moves_numbers() -> None:
+    assert {"python", "torch", "torchvision", "numpy", "pillow"} <= set(versions())
+
+
+def test_progress_writes_to_standard_error_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mec_transfer.common.progress._LOG_INTERVAL_SECONDS", 0.0)
+    assert list(track(range(3), "counting", 3)) == [0, 1, 2]
+    meter = Meter("training", 10, "steps", start=4)
+    meter.advance(loss=0.5, lr=0.1)
+    meter.close()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "counting [3/3 batches]" in captured.err
+    assert "training [5/10 steps]  loss 0.5  lr 0.1" in captured.err
+
+
+def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("mec_transfer.common.progress._LOG_INTERVAL_SECONDS", 0.0)
+    list(track(range(3), "counting", 3))
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Every check there is: format, lint, types, layers, tests, and a short suite on real files.
+#
+#   bash tools/test.sh              all of it (set-up included: under 15 minutes on two cores)
+#   bash tools/test.sh tests/suite  the checks, then only these tests (arguments go to pytest)
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+bin=$(bash tools/setup_env.sh --dev | tail -n 1)
+
+step() {
+  local began=$SECONDS
+  echo "== $1"
+  shift
+  "$@"
+  echo "   ($((SECONDS - began)) s)"
+}
+step "format" "$bin/ruff" format --check .
+step "lint" "$bin/ruff" check .
+step "types" "$bin/mypy"
+step "layers" "$bin/lint-imports" --no-logo
+# One thread a process: the tests run side by side.
+OMP_NUM_THREADS=1 step "tests" "$bin/python" -m pytest -n "$(nproc)" --durations=10 "$@"
