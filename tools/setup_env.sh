@@ -41,9 +41,12 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   fail "$("$python" --version 2>&1) is too old; mec-transfer needs 3.11 or later (set PYTHON=/path/to/python3.11)"
 
-if [ "$active" != active ] && [ ! -x "$environment/bin/python" ]; then
+usable() { grep -qsF "$environment/bin/python" "$environment/bin/pip" && "$environment/bin/python" -m pip --version >/dev/null 2>&1; }
+if [ "$active" != active ] && ! usable; then
+  # Absent, half made, moved or copied with its checkout (scripts name the old place), or its Python is gone.
   echo "Making $environment" >&2
-  "$python" -m venv "$environment" >&2 || fail "python's venv module is not usable (on Debian: apt install python3-venv)"
+  "$python" -m venv --clear "$environment" >&2 ||
+    fail "python's venv module is not usable (on Debian: apt install python3-venv)"
 fi
 [ "$active" = active ] || python=$environment/bin/python
 
