@@ -1,0 +1,103 @@
+"""Make, check, fingerprint or subset a data set.
+
+examples:
+  mec-transfer data demo --out worlds/demo
+  mec-transfer data check /data/imagenet
+  mec-transfer data fingerprint /data/imagenet
+  mec-transfer data subset --fetch --out /data/imagenet/imagenet_subsets
+  mec-transfer data subset /data/cifar10 --labels 10% --out cifar10_10percent.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mec_transfer.common.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the four actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="demo|check|fingerprint|subset")
+    demo = actions.add_parser("demo", help="draw the demo world", allow_abbrev=False)
+    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder of its own for the world")
+    demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
+    check = actions.add_parser("check", help="look for what keeps a data set from being used", allow_abbrev=False)
+    fingerprint = actions.add_parser("fingerprint", help="print the fingerprint that records carry", allow_abbrev=False)
+    for action in (check, fingerprint):
+        action.add_argument("data", type=Path, metavar="DIR", help="the data set's own folder")
+        action.add_argument(
+            "--layout", default="imagefolder", help="imagefolder (train/ and val/, the default) or unlabelled"
+        )
+    subset = actions.add_parser(
+        "subset", help="fetch SimCLR's published label lists, or draw a list", allow_abbrev=False
+    )
+    subset.add_argument("data", type=Path, nargs="?", metavar="DIR", help="the data set's own folder")
+    subset.add_argument("--fetch", action="store_true", help="download SimCLR's 1 %% and 10 %% lists of ImageNet")
+    subset.add_argument("--labels", metavar="N%", help="draw this share of every class, for instance 1%%")
+    subset.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder (--fetch) or file (--labels)")
+    subset.add_argument("--seed", type=int, default=0, help="of the drawn list (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the action; 2 where `check` found problems."""
+    action = {"demo": _demo, "check": _check, "fingerprint": _fingerprint, "subset": _subset}[args.action]
+    return action(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from mec_transfer.datasets.demo.world import write_demo_world
+
+    print(write_demo_world(args.out, args.seed))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from mec_transfer.datasets.layouts import find_problems, open_all
+
+    problems = find_problems(args.data, args.layout)
+    for problem in problems:
+        print(f"problem: {problem}")
+    if problems:
+        return 2
+    for name, images in open_all(args.data, args.layout).items():
+        classes = f", {len(images.classes)} classes" if images.classes else ""
+        print(f"{name or 'images'}: {len(images)} images{classes}")
+    print("no problems found")
+    return 0
+
+
+def _fingerprint(args: argparse.Namespace) -> int:
+    from mec_transfer.datasets.fingerprint import summarise
+
+    summary = summarise(args.data, args.layout)
+    classes = f"  {summary.classes} classes" if summary.classes else ""
+    print(f"{summary.fingerprint}  {summary.num_images} images{classes}")
+    return 0
+
+
+def _subset(args: argparse.Namespace) -> int:
+    if args.fetch:
+        from mec_transfer.datasets.simclr import fetch_published
+
+        if args.data or args.labels:
+            raise UserError("data subset: --fetch takes neither DIR nor --labels, only --out")
+        for path in fetch_published(args.out):
+            print(path)
+        return 0
+    if not args.data or not args.labels:
+        raise UserError("data subset: give DIR and --labels N%, or --fetch")
+    return _draw_subset(args)
+
+
+def _draw_subset(args: argparse.Namespace) -> int:
+    from mec_transfer.common.files import write_text
+    from mec_transfer.datasets.labels import label_subset
+    from mec_transfer.datasets.layouts import open_split
+
+    train = open_split(args.data, "imagefolder", "train")
+    subset = label_subset(train, args.labels, dataset="", root=args.data, seed=args.seed)
+    header = f"# {subset.name} of {len(train)} images: {subset.note}\n"
+    write_text(args.out, header + "".join(f"{train.paths[i]}\n" for i in subset.indices))
+    print(f"{args.out}: {len(subset.indices)} images, sha256 of the names {subset.sha256}")
+    return 0

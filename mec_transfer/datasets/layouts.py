@@ -1,0 +1,175 @@
+"""Opening a data set as it lies on disk.
+
+Layout `imagefolder`: `train/<class>/*` and `val/<class>/*`, as torchvision's ImageFolder reads it. `val` may also
+be the flat ILSVRC folder, its images without class folders, with a label file (`ilsvrc.py` says which).
+Layout `unlabelled`: every image below one folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy
+
+from mec_transfer.common.errors import DataError, did_you_mean
+from mec_transfer.datasets.ilsvrc import read_flat_labels
+from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_sizes, is_image, list_folder, list_images
+
+LAYOUTS = ("imagefolder", "unlabelled")
+
+Split = Literal["train", "val"]
+_DECODED_PER_SPLIT = 16
+_KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
+_OTHER_NAMES = {"train": ("training", "Train"), "val": ("valid", "validation", "test", "Val")}
+
+
+def open_split(root: Path, layout: str, split: Split) -> ImageList:
+    """List the images of a split with their labels: classes in sorted order, within a class sorted by path.
+
+    The list's `root` is the split's own folder. Both splits must have the same classes.
+
+    Raises:
+        DataError: a split is missing or malformed; says which folder and what to do.
+    """
+    if layout != "imagefolder":
+        raise DataError(f"layout '{layout}' has no split '{split}'.{did_you_mean(layout, LAYOUTS)} Use 'imagefolder'.")
+    classes = _class_folders(root, "train")
+    if split == "val":
+        found = _class_folders(root, "val", flat=True)
+        if not found:
+            return _open_flat(root, classes)
+        _require_same_classes(root, classes, found)
+    folder = root / split
+    listed = {name: list_images(folder / name) for name in classes}
+    empty = [name for name, images in listed.items() if not images]
+    if empty:
+        raise DataError(
+            f"{folder}: no image in class folder {few(empty)}; fill it or remove the class from both splits"
+        )
+    paths = tuple(f"{name}/{path}" for name, images in listed.items() for path in images)
+    labels = numpy.repeat(numpy.arange(len(classes)), [len(images) for images in listed.values()])
+    return ImageList(folder, paths, labels.astype(numpy.int64), tuple(classes))
+
+
+def open_unlabelled(root: Path) -> ImageList:
+    """List every image below `root`, sorted by path, without labels (-1). Raises DataError when there is none."""
+    paths = tuple(list_images(root))
+    if not paths:
+        raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}) below this folder")
+    return ImageList(root, paths, numpy.full(len(paths), -1, dtype=numpy.int64), ())
+
+
+def open_all(root: Path, layout: str) -> dict[str, ImageList]:
+    """Return every split of a data set by name; for `unlabelled` the one split is called "". Raises DataError."""
+    if layout == "unlabelled":
+        return {"": open_unlabelled(root)}
+    if layout not in LAYOUTS:
+        raise DataError(f"'{layout}' is not a layout.{did_you_mean(layout, LAYOUTS)} There are: {', '.join(LAYOUTS)}.")
+    return {"train": open_split(root, layout, "train"), "val": open_split(root, layout, "val")}
+
+
+def find_problems(root: Path, layout: str) -> list[str]:
+    """Return what keeps the data set from being used, one line each; empty when nothing was found.
+
+    Looks at the names and sizes of all files and decodes 16 images of each split.
+    """
+    try:
+        splits = open_all(root, layout)
+    except DataError as first:
+        return _all_errors(root, layout, str(first))
+    return [problem for images in splits.values() for problem in _file_problems(images)]
+
+
+def few(names: Iterable[str], shown: int = 5) -> str:
+    """Return the first of `names`, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
+    return ", ".join(islice(listed, shown)) + more
+
+
+def _all_errors(root: Path, layout: str, first: str) -> list[str]:
+    """The error of `train` must not hide that of `val`."""
+    problems = [first]
+    if layout == "imagefolder":
+        try:
+            open_split(root, layout, "val")
+        except DataError as error:
+            problems.append(str(error))
+    return list(dict.fromkeys(problems))
+
+
+def _file_problems(images: ImageList) -> list[str]:
+    sizes = file_sizes(images.root, images.paths)
+    problems = []
+    for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
+        if bad.any():
+            names = [images.paths[i] for i in numpy.flatnonzero(bad)]
+            problems.append(f"{images.root}: {len(names)} of {len(images)} images are {what}: {few(names)}")
+    broken = []
+    sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
+    for index in sample:
+        try:
+            load_rgb(images.root / images.paths[index])
+        except DataError as error:
+            broken.append(str(error))
+    if broken:
+        problems.append(f"{len(broken)} of {len(sample)} images tried are broken: {few(broken, 1)}")
+    return problems
+
+
+def _class_folders(root: Path, split: Split, flat: bool = False) -> list[str]:
+    """The names of a split's class folders. With `flat`, none is allowed where images lie in the split itself."""
+    if not root.is_dir():
+        list_folder(root)  # names what is wrong
+    folder = root / split
+    if not folder.is_dir():
+        raise DataError(f"{root}: no folder '{split}' in it{_explain_missing(root, split)}")
+    classes, files = list_folder(folder)
+    loose = [name for name in files if is_image(name)]
+    if classes and loose:
+        raise DataError(
+            f"{folder}: {len(loose)} images lie beside {len(classes)} class folders ({few(loose, 3)}); "
+            "move them into class folders or away"
+        )
+    if classes or (flat and loose):
+        return classes
+    tars = [name for name in files if name.endswith(".tar")]
+    if tars:
+        raise DataError(f"{folder}: holds {len(tars)} .tar files; unpack each into a folder of its own name")
+    found = f"{len(loose)} images without class folders" if loose else "neither class folders nor images"
+    raise DataError(f"{folder}: {found}; {split}/<class>/* is needed")
+
+
+def _require_same_classes(root: Path, train: list[str], val: list[str]) -> None:
+    parts = []
+    for only, where in ((set(train) - set(val), "train"), (set(val) - set(train), "val")):
+        if only:
+            parts.append(f"only in {where}: {few(sorted(only))}")
+    if parts:
+        raise DataError(f"{root}: train and val have different classes ({'; '.join(parts)})")
+
+
+def _open_flat(root: Path, classes: list[str]) -> ImageList:
+    names = [name for name in list_folder(root / "val")[1] if is_image(name)]
+    labels = read_flat_labels(root, names, classes)
+    absent = sorted(set(range(len(classes))) - set(labels.tolist()))
+    if absent:
+        raise DataError(f"{root / 'val'}: no image of class {few(classes[i] for i in absent)}, which train has")
+    return ImageList(root / "val", tuple(names), labels, tuple(classes))
+
+
+def _explain_missing(root: Path, split: str) -> str:
+    """Say what was probably meant: another name of the split, or a folder below or above `root`."""
+    for other in _OTHER_NAMES[split]:
+        if (root / other).is_dir():
+            return f", but '{other}'; rename or link it to '{split}'"
+    below = [root / name for name in list_folder(root)[0]]
+    for near in (*below, root / _KAGGLE_FOLDER, *root.resolve().parents[:2]):
+        if (near / "train").is_dir() and (near / "val").is_dir():
+            return f"; did you mean {near}?"
+    return f"; {split}/<class>/* is needed"

@@ -1,0 +1,84 @@
+"""Finding image files: names and sizes of a million of them in seconds, in an order that no file system decides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+
+from mec_transfer.common.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Those of torchvision's ImageFolder, in any case."""
+
+_STAT_THREADS = 8  # a network file system answers many questions at once; os.stat releases the GIL
+_STAT_BLOCK = 4096
+
+
+def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the sorted names of the sub-folders and of the files in `folder`; hidden ones are left out.
+
+    Links are followed. Raises DataError when the folder is missing, a file, or cannot be read.
+    """
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no such folder") from None
+    except NotADirectoryError:
+        raise DataError(f"{folder}: is a file, a folder is needed") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
+    return sorted(folders), sorted(files)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends like an image's."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return every image below `folder`, relative to it with forward slashes, sorted.
+
+    Sub-folders and links are followed, hidden names left out, as torchvision's ImageFolder does within a class.
+    Raises DataError when a folder cannot be read, or a link leads back to a folder that holds it.
+    """
+    return sorted(_walk(folder, "", ()))
+
+
+def _walk(folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
+    folders, files = list_folder(folder)
+    yield from (prefix + name for name in files if is_image(name))
+    if not folders:
+        return
+    parents = (*parents, os.path.realpath(folder))
+    for name in folders:
+        if os.path.realpath(folder / name) in parents:
+            raise DataError(f"{folder / name}: links back to a folder that holds it; remove the link")
+        yield from _walk(folder / name, f"{prefix}{name}/", parents)
+
+
+def file_sizes(root: Path, paths: Sequence[str]) -> numpy.ndarray:
+    """Return the sizes in bytes, (N,) int64, of the files at `paths` below `root`; -1 for one that is not there."""
+    base = os.fspath(root)
+
+    def block_sizes(start: int) -> list[int]:
+        return [_size(f"{base}/{path}") for path in paths[start : start + _STAT_BLOCK]]
+
+    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+        blocks = list(pool.map(block_sizes, range(0, len(paths), _STAT_BLOCK)))
+    return numpy.array([size for block in blocks for size in block], dtype=numpy.int64)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116  # a Path object for each of a million files doubles the time
+    except OSError:
+        return -1

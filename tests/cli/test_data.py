@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mec_transfer.cli.main import main
+from mec_transfer.datasets.demo import world
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for split, count in (("train", 10), ("val", 2)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (2, 2), (i, 0, 0)).save(root / split / name / f"{i}.png")
+    return root
+
+
+def test_check_and_fingerprint(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(data)]) == 0
+    assert capsys.readouterr().out == "train: 20 images, 2 classes\nval: 4 images, 2 classes\nno problems found\n"
+    assert main(["data", "fingerprint", str(data)]) == 0
+    fingerprint, _, rest = capsys.readouterr().out.partition("  ")
+    assert len(fingerprint) == 64 and rest == "24 images  2 classes\n"
+    assert main(["data", "fingerprint", str(data), "--layout", "unlabelled"]) == 0
+    assert capsys.readouterr().out.endswith("24 images\n")
+
+
+def test_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "val/dog/1.png").write_bytes(b"")
+    assert main(["data", "check", str(data)]) == 2
+    assert capsys.readouterr().out == f"problem: {data / 'val'}: 1 of 4 images are empty (zero bytes): dog/1.png\n"
+
+
+def test_drawn_subset_is_a_file_that_labels_takes(data: Path, tmp_path: Path) -> None:
+    from mec_transfer.datasets.labels import label_subset
+    from mec_transfer.datasets.layouts import open_split
+
+    out = tmp_path / "lists/20percent.txt"
+    assert main(["data", "subset", str(data), "--labels", "20%", "--out", str(out), "--seed", "4"]) == 0
+    train = open_split(data, "imagefolder", "train")
+    read = label_subset(train, str(out), dataset="x", root=data, seed=0)
+    drawn = label_subset(train, "20%", dataset="x", root=data, seed=4)
+    assert read.indices.tolist() == drawn.indices.tolist() and len(drawn.indices) == 4
+    assert read.sha256 == drawn.sha256
+    assert "drawn with seed 4, not a published list" in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["subset", "--out", "x"], "give DIR and --labels N%, or --fetch"),
+        (["subset", "--fetch", "--labels", "1%", "--out", "x"], "--fetch takes neither DIR nor --labels"),
+        (["fingerprint", "nowhere"], "nowhere: no such folder"),
+        (["subset", "nowhere", "--labels", "1%", "--out", "x"], "nowhere: no such folder"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+
+
+def test_demo_writes_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = world.WorldSize(train_per_class=1, val_per_class=1, unlabelled=1, side=16)
+    monkeypatch.setattr(world, "WorldSize", lambda: tiny)
+    assert main(["data", "demo", "--out", str(tmp_path / "w"), "--seed", "3"]) == 0
+    assert main(["data", "check", str(tmp_path / "w/imagenet")]) == 0
