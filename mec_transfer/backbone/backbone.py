@@ -45,6 +45,8 @@ class Provenance:
     epoch: int | None = None
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Tensors not taken: group (prefix) to count."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how it was read: the choice between networks, a conversion, an assumption."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
