@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-CHECKPOINT_HELP = "a file, or random:resnet50[:SEED], torchvision:resnet50, timm:NAME, hf:REPO/FILE"
+CHECKPOINT_HELP = "a file, or random:resnet50[:SEED][:cifar], torchvision:resnet50, timm:NAME, hf:REPO/FILE"
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
