@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.config import StrictModel, config_sha256, json_sha256
-from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, Record
+from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record
 
 
 class DatasetConfig(StrictModel):
@@ -72,6 +72,8 @@ class BenchmarkConfig(StrictModel):
             protocol=self.protocol,
             config_sha256=config_sha256(self),
             version=self.version,
+            kind=self.kind,
+            title=self.title,
         )
 
     def with_custom_protocol(self) -> BenchmarkConfig:
@@ -112,6 +114,18 @@ class Job:
     def key(self, benchmark: BenchmarkConfig) -> str:
         """The job's identity: one directory a key."""
         return job_key(self.backbone.sha256, benchmark, self.dataset.fingerprint, self.trial, self.seed, self.options)
+
+    def model_info(self) -> ModelInfo:
+        """What a record says of this job's model."""
+        origin = self.backbone.provenance
+        return ModelInfo(
+            name=self.model_name,
+            sha256=self.backbone.sha256,
+            arch=self.backbone.arch,
+            source=origin.source,
+            encoder=origin.encoder,
+            epoch=origin.epoch,
+        )
 
 
 def job_key(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -173,11 +173,16 @@ def _explain(model: type[BaseModel], item: Any) -> str:
 
 def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     current: Any = model
+    is_dict = False
     for part in path:
+        if is_dict or isinstance(part, int):  # a name of the user's own, or a place in a list
+            is_dict = False
+            continue
         fields = getattr(current, "model_fields", {})
         if part not in fields:
             return []
         current = fields[part].annotation
+        is_dict = get_origin(current) is dict
         for option in getattr(current, "__args__", ()):
             if isinstance(option, type) and issubclass(option, BaseModel):
                 current = option

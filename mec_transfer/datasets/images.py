@@ -1,4 +1,4 @@
-"""Lists of labelled images, and the torch data set that decodes them."""
+"""Lists of labelled images, and the map-style data set that decodes them (torch loads from it, and is not imported)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import torch
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
@@ -36,7 +35,7 @@ class ImageList:
         return dataclasses.replace(self, paths=tuple(self.paths[i] for i in chosen), labels=self.labels[chosen])
 
 
-class ImageDataset(torch.utils.data.Dataset):
+class ImageDataset:
     """Decodes the images of a list: item i is (transform(image), label, i), the image being RGB and PIL.
 
     Raises DataError, with the file's path, for an image that cannot be decoded.

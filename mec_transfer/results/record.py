@@ -36,6 +36,10 @@ class BenchmarkInfo(StrictModel):
     """With the suffix `+custom-<hash>` where a key was overridden."""
     config_sha256: str
     version: int = 1
+    kind: str = ""
+    """Which class of the family, so that `verify` needs no config file."""
+    title: str = ""
+    """The leaderboard's column head."""
 
 
 class DatasetInfo(StrictModel):

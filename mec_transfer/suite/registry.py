@@ -7,7 +7,10 @@ from pathlib import Path
 
 from mec_transfer.benchmark import Benchmark
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
-from mec_transfer.common.errors import ConfigError, did_you_mean
+from mec_transfer.common.errors import ConfigError, UserError, did_you_mean
+from mec_transfer.common.files import read_json
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.results.store import JOB_NAME
 
 BENCHMARKS = {
     "classification/knn": "mec_transfer.classification.knn:Knn",
@@ -28,6 +31,28 @@ def benchmark_class(family: str, kind: str, source: str) -> type[Benchmark]:
     return found
 
 
+def find_benchmark(name: str, beside: Path) -> Path:
+    """Return the benchmark config that `name` means: a path (absolute or from `beside`), or a name in configs/.
+
+    Raises:
+        ConfigError: neither exists; the nearest names are suggested.
+    """
+    if (beside / name).is_file():
+        return beside / name
+    known = {file.stem: file for file in benchmark_files()}
+    if name.removesuffix(".yaml") in known:
+        return known[name.removesuffix(".yaml")]
+    raise ConfigError(
+        f"{name}: no such benchmark.{did_you_mean(Path(name).stem, known)} There are: {', '.join(sorted(known))}."
+    )
+
+
+def benchmark_files() -> list[Path]:
+    """Every benchmark config that ships with the project, sorted by family and name."""
+    families = sorted({key.partition("/")[0] for key in BENCHMARKS})
+    return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml"))]
+
+
 def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
     """Read a benchmark YAML and return the benchmark it describes.
 
@@ -45,3 +70,18 @@ def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
     published = parse_config(kind_class.Config, data, source)
     config = parse_config(kind_class.Config, apply_overrides(data, overrides or [], source), source)
     return kind_class(config if config == published else config.with_custom_protocol())
+
+
+def saved_benchmark(folder: Path) -> Benchmark:
+    """Return the benchmark of the job in `folder`, from its job.json alone: no config file is needed.
+
+    Raises:
+        UserError: the job.json is missing, malformed or of a benchmark that is no more.
+    """
+    path = folder / JOB_NAME
+    job = read_json(path)
+    config = job.get("config") if isinstance(job, dict) else None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: does not hold a job")
+    kind_class = benchmark_class(str(config.get("family")), str(config.get("kind")), str(path))
+    return kind_class(parse_config(kind_class.Config, config, str(path)))

@@ -1,0 +1,140 @@
+"""What knn, linear and semisup share: their options, one job run in --out, a short table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mec_transfer.cli import options
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.progress import is_main_process, warn
+
+if TYPE_CHECKING:
+    from mec_transfer.benchmark import Benchmark
+    from mec_transfer.results.record import DatasetInfo, Record
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every evaluating command has."""
+    options.add_checkpoint(parser)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set: train/ and val/ folders")
+    options.add_out(parser)
+    parser.add_argument("--config", metavar="FILE|NAME", help="a benchmark config instead of the command's own")
+    parser.add_argument("--name", help="the model's row on a leaderboard (default: from CKPT)")
+    parser.add_argument("--trial", type=int, default=0, metavar="I", help="which repetition: its seed is --seed + I")
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where features are kept, for other commands too (default: OUT/cache)"
+    )
+    options.add_compute(parser)
+    options.add_config_overrides(parser)
+
+
+def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) -> int:
+    """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
+
+    `labels` is a file that names the labelled training images, for semi-supervised finetuning.
+
+    Raises:
+        UserError: anything that the user can put right.
+        RunError: the run failed.
+    """
+    from mec_transfer.backbone.source import resolve_backbone
+    from mec_transfer.benchmark import Job
+    from mec_transfer.suite.execute import execute_job
+
+    if args.workers < 0 or args.trial < 0:
+        raise UserError(f"--workers {args.workers}, --trial {args.trial}: neither can be negative")
+    benchmark, dataset = _load(args, config)
+    backbone = resolve_backbone(args.checkpoint, args.encoder)
+    job = Job(
+        model_name=args.name or default_name(args.checkpoint),
+        backbone=backbone,
+        data=args.data,
+        dataset=dataset,
+        workdir=args.out,
+        cache=args.cache or args.out / "cache",
+        trial=args.trial,
+        seed=args.seed + args.trial,
+        device=args.device,
+        workers=args.workers,
+        options=_label_options(labels),
+    )
+    record = execute_job(benchmark, job)
+    if is_main_process():
+        print(format_record(record))
+        print(f"{'record':<10} {args.out / 'record.json'}")
+    return 0
+
+
+def _load(args: argparse.Namespace, config: str) -> tuple[Benchmark, DatasetInfo]:
+    """Load the benchmark; on data that isn't the published set it becomes a custom protocol under its own name."""
+    from mec_transfer.common.paths import find_config
+    from mec_transfer.suite.dataset import NotThatDataset, describe_dataset
+    from mec_transfer.suite.registry import load_benchmark
+
+    path = find_config(args.config or config, "classification")
+    benchmark = load_benchmark(path, args.overrides)
+    try:
+        return benchmark, describe_dataset(benchmark.config.dataset, args.data)
+    except NotThatDataset:
+        if args.config or any(override.startswith("dataset.") for override in args.overrides):
+            raise
+    published, name = benchmark.config.dataset.name, args.data.resolve().name
+    if name == published:
+        name = f"other-{published}"
+    benchmark = load_benchmark(path, [*args.overrides, f"dataset.name={json.dumps(name)}"])
+    dataset = describe_dataset(benchmark.config.dataset, args.data)
+    warn(
+        f"{args.data}: {dataset.classes} classes are not {published}'s: the data set is called '{name}' and the "
+        f"protocol {benchmark.config.protocol}"
+    )
+    return benchmark, dataset
+
+
+def _label_options(labels: Path | None) -> dict[str, Any]:
+    """The list goes into the job's key by its bytes, so that an edited list is another job."""
+    from mec_transfer.common.files import sha256_file
+
+    if labels is None:
+        return {}
+    if not labels.is_file():
+        raise UserError(f"--labels {labels}: no such file; give 1%, 10% or a file with one image name a line")
+    return {"labels": str(labels.resolve()), "labels_sha256": sha256_file(labels)}
+
+
+def default_name(checkpoint: str) -> str:
+    """Name a model after its checkpoint: a file's stem (its folder's name where the stem says nothing), or the string.
+
+    >>> default_name("runs/mec_a/checkpoint_last.pth"), default_name("moco_v2_800ep.pth.tar")
+    ('mec_a', 'moco_v2_800ep')
+    """
+    path = Path(checkpoint)
+    if not path.exists() and not path.suffix:
+        return checkpoint
+    stem = path.name.split(".")[0]
+    return path.resolve().parent.name if stem.startswith("checkpoint") else stem
+
+
+def format_record(record: Record) -> str:
+    """Return the short table of a record: model, protocol, data, metrics, what was selected, warnings."""
+    rows = [
+        ("model", f"{record.model.name} ({record.model.arch}, weights {record.model.sha256[:8]})"),
+        ("protocol", record.benchmark.protocol),
+    ]
+    if record.dataset:
+        note = f"; {record.dataset.note}" if record.dataset.note else ""
+        rows.append(("data", f"{record.dataset.name} ({record.dataset.fingerprint[:8]}{note})"))
+    primary = {record.primary: record.metrics[record.primary]} if record.primary in record.metrics else {}
+    others = {name: value for name, value in record.metrics.items() if name != record.primary}
+    rows += [
+        (name, f"{value:.2f}{'  (primary)' if name in primary else ''}") for name, value in (primary | others).items()
+    ]
+    if record.selection:
+        rows.append(("chosen", f"{record.selection.chosen}, by: {record.selection.by}"))
+    rows += [("warning", text) for text in record.warnings]
+    if record.error:
+        rows.append(("failed", record.error))
+    width = max(10, *(len(name) for name, _ in rows))
+    return "\n".join(f"{name:<{width}} {text}" for name, text in rows)

@@ -1,0 +1,67 @@
+"""A whole suite: every model on every benchmark, resumable, ending with one leaderboard.
+
+  mec-transfer run --suite demo --out runs/demo
+  mec-transfer run --suite paper --model mec=mec_r50.pth --data-root /data --out runs/paper
+
+What is finished is not run again; what failed is tried again. Exit status 1 when a job failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mec_transfer.cli import options
+from mec_transfer.common.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--suite", required=True, metavar="FILE|NAME", help="a suite YAML, or one in configs/suites")
+    parser.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        default=[],
+        metavar="NAME=CKPT",
+        help=f"a row of the leaderboard, added to the suite's or in place of its model of that name; CKPT is "
+        f"{options.CHECKPOINT_HELP}",
+    )
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
+    options.add_out(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what is done and what would run, and stop")
+    options.add_compute(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from mec_transfer.common.paths import find_config
+    from mec_transfer.results.markdown import format_text
+    from mec_transfer.suite.config import load_suite
+    from mec_transfer.suite.run import RunOptions, run_suite, show_plan
+
+    if args.workers < 0 or args.seed < 0:
+        raise UserError(f"--workers {args.workers}, --seed {args.seed}: neither can be negative")
+    source = find_config(args.suite, "suites")
+    suite = load_suite(source, args.models)
+    run_options = RunOptions(
+        out=args.out,
+        data_root=args.data_root,
+        device=args.device,
+        workers=args.workers,
+        seed=args.seed,
+        dry_run=args.dry_run,
+    )
+    if args.dry_run:
+        show_plan(suite, source, run_options)
+        return 0
+    outcome = run_suite(suite, source, run_options)
+    print(format_text(outcome.board))
+    print(f"\n{args.out / 'leaderboard.md'} (and .csv, .json)")
+    if outcome.failed:
+        print(
+            f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
+            file=sys.stderr,
+        )
+    return 1 if outcome.failed else 0

@@ -1,0 +1,62 @@
+"""Recompute every metric from the saved predictions, and compare it with the record.
+
+  mec-transfer verify runs/demo                    a whole run
+  mec-transfer verify runs/demo/jobs/mec/knn-t0-…  one job
+
+Exit status 1 when a number differs, or when predictions are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mec_transfer.common.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from mec_transfer.results.store import Stored
+
+TOLERANCE = 1e-9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a job's folder, or a run's with many of them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from mec_transfer.results.store import Store
+
+    store = Store(args.run)
+    for problem in store.problems:
+        print(f"BAD   {problem}")
+    finished = [stored for stored in store.stored if stored.record.status == "ok"]
+    if not finished and not store.problems:
+        raise UserError(f"{args.run}: no job below it has a number to verify")
+    wrong = len(store.problems)
+    for stored in finished:
+        problem = _problem(stored)
+        wrong += bool(problem)
+        verdict = f"BAD   {problem}" if problem else f"same  {len(stored.record.metrics)} metrics"
+        print(f"{verdict}  {stored.record.model.name}  {stored.record.benchmark.protocol}  {stored.folder}")
+    failed = len(store.stored) - len(finished)
+    print(f"{len(finished) + len(store.problems) - wrong} verified, {wrong} bad, {failed} without a number")
+    return 1 if wrong else 0
+
+
+def _problem(stored: Stored) -> str:
+    """Recompute one record's metrics; return what is wrong, or ""."""
+    from mec_transfer.suite.registry import saved_benchmark
+
+    try:
+        found = saved_benchmark(stored.folder).recompute(stored.folder, stored.record)
+    except (UserError, RunError) as error:
+        return str(error)
+    for name, value in stored.record.metrics.items():
+        if name not in found:
+            return f"{name} = {value} in the record, and nothing in the predictions"
+        if not abs(found[name] - value) <= TOLERANCE:
+            return f"{name} = {value} in the record, {found[name]} from the predictions"
+    return ""

@@ -1,0 +1,220 @@
+"""The leaderboard: a pure function of records and references.
+
+Rows are models, columns are protocols on one data set. Two records share a column only when their protocol id,
+their config and their data agree; a data set with a note (other than the published one) has a column of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from mec_transfer.results.record import ModelInfo, Record
+from mec_transfer.results.references import Reference
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Column:
+    """One protocol on one data set."""
+
+    family: str
+    kind: str
+    benchmark: str
+    protocol: str
+    config_sha256: str
+    title: str
+    metric: str
+    higher_is_better: bool
+    dataset: str
+    fingerprint: str
+    """Empty where no job of the column came as far as its data."""
+    published_data: bool
+    """Whether the data has no note that makes it other than the published data."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model's trials by one protocol, in order of their seeds."""
+
+    values: tuple[float, ...] = ()
+    failures: tuple[str, ...] = ()
+    """"trials 0, 2: reason", for each reason."""
+    chosen_on_test_set: bool = False
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the trials; None where all of them failed."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over the trials; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """What the three formats show. A (row, column) without a cell was never run."""
+
+    models: tuple[ModelInfo, ...]
+    columns: tuple[Column, ...]
+    cells: dict[tuple[int, int], Cell]
+    """(row, column) to cell."""
+    published: tuple[Reference, ...]
+    """Those whose protocol and metric a column has."""
+    records: tuple[Record, ...]
+    """The records that the cells were made of, in the order of the rows, the columns and the seeds."""
+    columns_of_records: tuple[int, ...]
+
+    def best(self, column: int) -> set[int]:
+        """The rows with the best mean of a column; none where fewer than two rows have one."""
+        means = {row: cell.mean for (row, at), cell in self.cells.items() if at == column and cell.mean is not None}
+        if len(means) < 2:
+            return set()
+        top = max(means.values()) if self.columns[column].higher_is_better else min(means.values())
+        return {row for row, mean in means.items() if mean == top}
+
+    def quotable(self, column: int) -> bool:
+        """Whether published numbers belong beside this column: they do not where its data is not the published."""
+        return self.columns[column].published_data
+
+
+def build_leaderboard(records: Iterable[Record], references: Sequence[Reference] = ()) -> Leaderboard:
+    """Arrange `records` in a leaderboard; the order in which they come makes no difference."""
+    records = _current(sorted(records, key=_record_key))
+    column_of = _assign_columns(records)
+    columns = sorted(set(column_of), key=_column_key)
+    models = list({(record.model.name, record.model.sha256): record.model for record in records}.values())
+    groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    rows = {(model.name, model.sha256): row for row, model in enumerate(models)}
+    for record, column in zip(records, column_of, strict=True):
+        groups[rows[record.model.name, record.model.sha256], columns.index(column)].append(record)
+    cells = {place: _cell(group) for place, group in groups.items()}
+    order = _ranking(len(models), columns, cells, [model.name for model in models])
+    new_row = {row: place for place, row in enumerate(order)}
+    placed = sorted((new_row[row], column) for row, column in groups)
+    used = [(column, record) for row, column in placed for record in groups[order[row], column]]
+    quoted = {(column.protocol, column.metric) for column in columns if column.published_data}
+    return Leaderboard(
+        models=tuple(models[row] for row in order),
+        columns=tuple(columns),
+        cells={(new_row[row], column): cell for (row, column), cell in cells.items()},
+        published=tuple(
+            sorted(
+                (r for r in references if any((r.protocol, metric) in quoted for metric in r.metrics)),
+                key=lambda r: (natural(r.method), natural(r.pretraining), r.source, r.protocol),
+            )
+        ),
+        records=tuple(record for _, record in used),
+        columns_of_records=tuple(column for column, _ in used),
+    )
+
+
+def natural(text: str) -> tuple[tuple[int, int | str], ...]:
+    """A sort key under which "1%" comes before "10%"."""
+    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
+
+
+def _record_key(record: Record) -> tuple[object, ...]:
+    fingerprint = record.dataset.fingerprint if record.dataset else ""
+    return (
+        natural(record.model.name),
+        record.model.sha256,
+        record.benchmark.protocol,
+        record.benchmark.config_sha256,
+        fingerprint,
+        record.seed,
+        record.trial,
+        record.status != "ok",
+        record.error or "",
+    )
+
+
+def _current(records: list[Record]) -> list[Record]:
+    """Keep one record a trial: a failure is dropped where the same trial has a number."""
+    finished = {_trial_of(record) for record in records if record.status == "ok"}
+    kept: dict[tuple[object, ...], Record] = {}
+    for record in records:
+        if record.status == "ok" or _trial_of(record) not in finished:
+            place = (*_trial_of(record), record.model.sha256, record.dataset and record.dataset.fingerprint)
+            kept.setdefault(place, record)
+    return list(kept.values())
+
+
+def _trial_of(record: Record) -> tuple[object, ...]:
+    """A trial is told by its seed, so that a number counts once even when two --seed bases meet in one folder."""
+    return (record.model.name, record.benchmark.protocol, record.benchmark.config_sha256, record.seed)
+
+
+def _assign_columns(records: list[Record]) -> list[Column]:
+    """Each record's column. A failure joins a column that has numbers, though it may know less of its data."""
+    measured = [_column(record) for record in records if record.status == "ok"]
+
+    def place(record: Record) -> Column:
+        own = _column(record)
+        if record.status == "ok":
+            return own
+        same = sorted((c for c in measured if c.config_sha256 == own.config_sha256), key=_column_key)
+        same = [c for c in same if c.protocol == own.protocol and c.fingerprint == own.fingerprint] or [
+            c for c in same if c.protocol == own.protocol and not own.fingerprint
+        ]
+        return same[0] if same else own
+
+    return [place(record) for record in records]
+
+
+def _column(record: Record) -> Column:
+    return Column(
+        family=record.benchmark.family,
+        kind=record.benchmark.kind,
+        benchmark=record.benchmark.id,
+        protocol=record.benchmark.protocol,
+        config_sha256=record.benchmark.config_sha256,
+        title=record.benchmark.title or record.benchmark.id,
+        metric=record.primary,
+        higher_is_better=record.higher_is_better,
+        dataset=record.dataset.name if record.dataset else "",
+        fingerprint=record.dataset.fingerprint if record.dataset else "",
+        published_data=not (record.dataset and record.dataset.note),
+    )
+
+
+def _column_key(column: Column) -> tuple[object, ...]:
+    place = (column.family, natural(column.kind), natural(column.protocol), column.config_sha256, column.fingerprint)
+    return (*place, not column.published_data)
+
+
+def _cell(records: list[Record]) -> Cell:
+    finished = [record for record in records if record.status == "ok"]
+    return Cell(
+        values=tuple(record.metrics[record.primary] for record in finished),
+        failures=_failures([record for record in records if record.status != "ok"]),
+        chosen_on_test_set=any(r.selection is not None and r.selection.by == "test set" for r in finished),
+    )
+
+
+def _failures(records: list[Record]) -> tuple[str, ...]:
+    trials: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        trials[record.error or "no reason given"].append(record.trial)
+    return tuple(
+        f"trial{'s' if len(found) > 1 else ''} {', '.join(map(str, sorted(found)))}: {reason}"
+        for reason, found in trials.items()
+    )
+
+
+def _ranking(rows: int, columns: list[Column], cells: dict[tuple[int, int], Cell], names: list[str]) -> list[int]:
+    """Rows by their mean rank over the columns (a missing or failed cell ranks last), then by name."""
+    ranks: dict[int, list[int]] = {row: [] for row in range(rows)}
+    for at, column in enumerate(columns):
+        means = {row: cell.mean for (row, place), cell in cells.items() if place == at and cell.mean is not None}
+        for row in range(rows):
+            if row not in means:
+                ranks[row].append(rows)
+                continue
+            better = [m for m in means.values() if (m > means[row] if column.higher_is_better else m < means[row])]
+            ranks[row].append(1 + len(better))
+    return sorted(range(rows), key=lambda row: (statistics.fmean(ranks[row]), natural(names[row]), row))

@@ -1,0 +1,201 @@
+"""The leaderboard as people read it: markdown, and a plain table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mec_transfer.results.leaderboard import Cell, Leaderboard
+from mec_transfer.results.record import Record
+from mec_transfer.results.references import Reference
+
+
+def format_markdown(board: Leaderboard) -> str:
+    """Return the leaderboard, the published numbers and the notes as markdown."""
+    failures: list[str] = []
+    heads = _heads(board)
+    rows = [
+        [_model_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
+        for row in range(len(board.models))
+    ]
+    parts = ["# Leaderboard", _table(["model", *heads], rows), *_published(board), "## Notes", _legend(board)]
+    if failures:
+        parts += ["Failures:", "\n".join(f"{number}. {text}" for number, text in enumerate(failures, 1))]
+    parts += ["Data:", _bullets(_data_notes(board))]
+    parts += ["Models:", _bullets(_model_notes(board))]
+    warnings = warning_lines(board)
+    if warnings:
+        parts += ["Warnings:", _bullets(warnings)]
+    versions = sorted({_versions(record.versions) for record in board.records if record.versions})
+    if versions:
+        parts += ["Versions:", _bullets(versions)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---", *("---" if head == "source" else "---:" for head in heads[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _heads(board: Leaderboard) -> list[str]:
+    heads = []
+    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+        arrow = "↑" if column.higher_is_better else "↓"
+        lines = [_text(column.title), f"`{column.protocol}`", f"{_text(column.metric)} {arrow}"]
+        if twin:
+            lines.append(twin)
+        heads.append("<br>".join(lines))
+    return heads
+
+
+def _twin_notes(board: Leaderboard) -> list[str]:
+    """What tells columns of one protocol id apart: other data, or another config. Empty for a column without twin."""
+    protocols = [column.protocol for column in board.columns]
+    return [
+        f"data {column.fingerprint[:8]}{'' if column.published_data else ' (see notes)'}, "
+        f"config {column.config_sha256[:8]}"
+        if protocols.count(column.protocol) > 1
+        else ""
+        for column in board.columns
+    ]
+
+
+def _model_label(board: Leaderboard, row: int) -> str:
+    model = board.models[row]
+    twins = [other for other in board.models if other.name == model.name]
+    return _text(model.name) + (f" ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else "")
+
+
+def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> str:
+    cell = board.cells.get((row, column))
+    if cell is None:
+        return ""
+    parts = []
+    if cell.mean is not None:
+        number = _number(cell)
+        parts.append(f"**{number}**" if row in board.best(column) else number)
+    for failure in cell.failures:
+        failures.append(f"{_model_label(board, row)}, `{board.columns[column].protocol}`, {_text(failure)}")
+        parts.append(f"failed ({len(failures)})")
+    return " ".join(parts)
+
+
+def _number(cell: Cell) -> str:
+    spread = f" ± {cell.std:.2f} (n={len(cell.values)})" if cell.std is not None else ""
+    return f"{cell.mean:.2f}{'†' if cell.chosen_on_test_set else ''}{spread}"
+
+
+def _published(board: Leaderboard) -> list[str]:
+    """The quoted numbers: a table of their own, under the heads of the columns that they belong to."""
+    quoted = {ref.protocol for ref in board.published}
+    shown = [at for at, column in enumerate(board.columns) if column.protocol in quoted and board.quotable(at)]
+    if not shown:
+        return []
+    heads = _heads(board)
+    rows: dict[tuple[str, str], list[str]] = {}
+    for ref in board.published:
+        about = describe_reference(ref)
+        place = _text(ref.method), _text(f"{ref.source}{f' ({about})' if about else ''}")
+        cells = rows.setdefault(place, [""] * len(shown))
+        for at, column in enumerate(board.columns[column] for column in shown):
+            if column.protocol == ref.protocol and column.metric in ref.metrics:
+                cells[at] = _as_printed(ref.metrics[column.metric])
+    table = _table(
+        ["method", *(heads[at] for at in shown), "source"],
+        [[method, *cells, source] for (method, source), cells in rows.items()],
+    )
+    return ["## Published numbers (quoted, not measured here)", table]
+
+
+def _as_printed(value: float) -> str:
+    """At least one decimal: 55.0 and 39.07."""
+    return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
+
+
+def describe_reference(ref: Reference) -> str:
+    """Say which network it was, how it was pretrained, who ran it, and what else its source says."""
+    return ", ".join(
+        filter(None, (ref.arch, ref.pretraining, "" if ref.by_authors else "not the authors' run", ref.note))
+    )
+
+
+def _legend(board: Leaderboard) -> str:
+    lines = ["Rows are in the order of their mean rank over the columns. Bold: the best of a column. Empty: not run."]
+    if any(cell.std is not None for cell in board.cells.values()):
+        lines.append("±: sample standard deviation over n trials.")
+    if any(cell.chosen_on_test_set for cell in board.cells.values()):
+        lines.append("†: the best of several epochs or settings, chosen on the very images it is measured on.")
+    if any("+" in column.protocol for column in board.columns):
+        lines.append("A protocol id with a `+` is not the published protocol: a setting or the labels were changed.")
+    return _bullets(lines)
+
+
+def _data_notes(board: Leaderboard) -> list[str]:
+    lines = []
+    for at, column in enumerate(board.columns):
+        found = {r.dataset for r in _records_of(board, at) if r.dataset and r.dataset.fingerprint == column.fingerprint}
+        notes = sorted({dataset.note for dataset in found if dataset.note})
+        sizes = sorted({dataset.num_images for dataset in found if dataset.fingerprint})
+        known = (
+            f"{', '.join(map(str, sizes))} images, fingerprint {column.fingerprint[:12]}" if sizes else "not readable"
+        )
+        lines.append(
+            "; ".join([f"`{column.protocol}`: {_text(column.dataset) or 'data'}, {known}", *map(_text, notes)])
+        )
+    return list(dict.fromkeys(lines))
+
+
+def _model_notes(board: Leaderboard) -> list[str]:
+    lines = []
+    for row, model in enumerate(board.models):
+        encoder = "" if model.encoder == "only" else f", {model.encoder} encoder"
+        epoch = "" if model.epoch is None else f", epoch {model.epoch}"
+        weights = f", weights {model.sha256[:12]}" if model.sha256 else ""
+        lines.append(f"{_model_label(board, row)}: {model.arch or 'unknown network'}{encoder}{epoch}{weights}")
+    return lines
+
+
+def warning_lines(board: Leaderboard) -> list[str]:
+    """Return every warning of a record once, with its model and protocol."""
+    lines: dict[str, None] = {}
+    for record in board.records:
+        for warning in record.warnings:
+            lines[f"{_text(record.model.name)}, `{record.benchmark.protocol}`: {_text(warning)}"] = None
+    return list(lines)
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def _records_of(board: Leaderboard, column: int) -> list[Record]:
+    return [record for record, at in zip(board.records, board.columns_of_records, strict=True) if at == column]
+
+
+def _text(text: str) -> str:
+    """Text that cannot break a table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def format_text(board: Leaderboard) -> str:
+    """Return the measured numbers as a plain table for a terminal, with the reasons of failures below it."""
+    failures: list[str] = []
+    heads = ["model"]
+    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+        heads.append(f"{column.protocol} {column.metric}{f' ({twin})' if twin else ''}")
+    rows = [
+        [_model_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
+        for row in range(len(board.models))
+    ]
+    widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if at == 0 else text.rjust(width) for at, (text, width) in enumerate(zip(line, widths))
+        )
+        for line in [heads, *rows]
+    ]
+    reasons = [f"({number}) {text}" for number, text in enumerate(failures, 1)]
+    return "\n".join(line.replace("**", "").rstrip() for line in [*lines, *reasons])

@@ -1,0 +1,85 @@
+"""All the records below a run's folder: one folder a job, whatever state a kill or a bad disk left it in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.files import read_json
+from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
+
+JOB_NAME = "job.json"
+"""The job's identity, written before anything is computed (`mec_transfer.suite.execute`)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A record and the folder it lies in, beside its predictions."""
+
+    folder: Path
+    record: Record
+
+
+class Store:
+    """Reads the records below `out`, in the order of their folders' names.
+
+    A folder with no record yet counts for nothing. A record that cannot be read is a failed record where its
+    job.json still tells whose it was; it is in `problems` (one line each) in any case.
+    """
+
+    def __init__(self, out: Path) -> None:
+        if not out.is_dir():
+            raise UserError(f"{out}: no such folder")
+        self.out = out
+        self.problems: list[str] = []
+        self.stored: list[Stored] = []
+        for folder in _job_folders(out):
+            if (folder / RECORD_NAME).exists():
+                self._read(folder)
+
+    def _read(self, folder: Path) -> None:
+        try:
+            self.stored.append(Stored(folder=folder, record=read_record(folder)))
+        except UserError as error:
+            self.problems.append(str(error))
+            lost = _lost_record(folder)
+            if lost:
+                self.stored.append(Stored(folder=folder, record=lost))
+
+    @property
+    def records(self) -> list[Record]:
+        """The records alone."""
+        return [stored.record for stored in self.stored]
+
+
+def _job_folders(out: Path) -> list[Path]:
+    """Folders that hold a job, `out` itself among them; what lies inside a job's folder is its own business."""
+    found = []
+    for parent, folders, files in os.walk(out):
+        if RECORD_NAME in files or JOB_NAME in files:
+            found.append(Path(parent))
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return found
+
+
+def _lost_record(folder: Path) -> Record | None:
+    try:
+        job = read_json(folder / JOB_NAME)
+        return Record(
+            status="failed",
+            model=ModelInfo.model_validate(job["model"]),
+            benchmark=BenchmarkInfo.model_validate(job["benchmark"]),
+            dataset=DatasetInfo.model_validate(job["dataset"]),
+            trial=job["trial"],
+            seed=job["seed"],
+            primary=job["config"]["metrics"]["primary"],
+            higher_is_better=job["config"]["metrics"]["higher_is_better"],
+            error=f"its {RECORD_NAME} cannot be read; run the job again",
+        )
+    except (UserError, ValidationError, KeyError, TypeError):
+        return None

@@ -1,0 +1,220 @@
+"""Runs one job in its own folder: never over another job's results, never a second time, never twice at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
+from mec_transfer.common import distributed, runtime
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import read_json, write_json, write_text
+from mec_transfer.common.progress import warn
+from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record, write_record
+from mec_transfer.results.store import JOB_NAME
+from mec_transfer.suite.lock import folder_lock
+
+TRACEBACK_NAME = "traceback.txt"
+
+T = TypeVar("T")
+
+
+def execute_job(benchmark: Benchmark, job: Job) -> Record:
+    """Run `job`, or return the ok record that its folder already holds.
+
+    A mistake that `check` finds leaves nothing behind; whatever stops the run later leaves a failed record,
+    which the next call replaces. An interrupted or killed job leaves no record: it is simply not finished.
+    Under torchrun every rank calls this and returns the same record; rank 0 alone writes.
+
+    Raises:
+        UserError: the folder holds another job or is in use, the check found an error, or the run did.
+        RunError: the run failed.
+    """
+    with _other_ranks(job), contextlib.ExitStack() as held:
+        found, warnings = _on_rank_zero(lambda: _open_workdir(benchmark, job, held))
+        return found or _run(benchmark, job, warnings)
+
+
+def _other_ranks(job: Job) -> contextlib.AbstractContextManager[None]:
+    if distributed.world_size() == 1:
+        return contextlib.nullcontext()
+    return distributed.process_group(runtime.pick_device(job.device))
+
+
+def _on_rank_zero(work: Callable[[], T]) -> T:
+    """Do `work` on rank 0 and return its value, or raise its error, on every rank."""
+    if distributed.world_size() == 1:
+        return work()
+    value: T | UserError | RunError | None = None
+    if distributed.rank() == 0:
+        try:
+            value = work()
+        except (UserError, RunError) as error:
+            value = error
+    shared: Any = distributed.gather_objects(value)[0]
+    if isinstance(shared, UserError | RunError):
+        raise shared
+    return shared
+
+
+def _open_workdir(benchmark: Benchmark, job: Job, held: contextlib.ExitStack) -> tuple[Record | None, list[str]]:
+    """Return the record that is there already, or take the folder for this job, with the check's warnings."""
+    finished = finished_record(benchmark, job)
+    if finished:
+        return finished, []
+    problems = benchmark.check(job)
+    errors = [problem.message for problem in problems if problem.severity == "error"]
+    if errors:
+        raise UserError("; ".join(errors))
+    held.enter_context(folder_lock(job.workdir, "running this job"))
+    finished = finished_record(benchmark, job)  # another process may have finished it before the lock was ours
+    if finished is None:
+        identity_of(benchmark, job).write(job.workdir)
+    warnings = [problem.message for problem in problems]
+    for warning in warnings:
+        warn(warning)
+    return finished, warnings
+
+
+def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
+    """Return the job's ok record, or None where its folder has none yet.
+
+    A record that cannot be read is worth nothing: it is said, and the job counts as not finished.
+
+    Raises:
+        UserError: the folder holds another job.
+    """
+    key, folder = job.key(benchmark.config), job.workdir
+    if (folder / JOB_NAME).exists():
+        there = read_json(folder / JOB_NAME)
+        if not isinstance(there, dict) or there.get("key") != key:
+            raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out")
+    elif (folder / RECORD_NAME).exists():
+        raise UserError(f"{folder}: holds a {RECORD_NAME} without its {JOB_NAME}; choose another --out")
+    if not (folder / RECORD_NAME).exists():
+        return None
+    try:
+        record = read_record(folder)
+    except UserError as error:
+        warn(f"{error}; the job is run again")
+        return None
+    return record if record.status == "ok" else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobIdentity:
+    """What makes a job this job: known before its weights are loaded."""
+
+    config: BenchmarkConfig
+    model: ModelInfo
+    dataset: DatasetInfo
+    trial: int
+    seed: int
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """As `Job.key`."""
+        return job_key(self.model.sha256, self.config, self.dataset.fingerprint, self.trial, self.seed, self.options)
+
+    def write(self, folder: Path) -> None:
+        """Write `folder`/job.json: whose folder it is, for the program and for people."""
+        about = {
+            "key": self.key,
+            "model": self.model.model_dump(mode="json"),
+            "benchmark": self.config.info().model_dump(mode="json"),
+            "dataset": self.dataset.model_dump(mode="json"),
+            "trial": self.trial,
+            "seed": self.seed,
+            "options": self.options,
+            "config": self.config.model_dump(mode="json"),
+        }
+        write_json(folder / JOB_NAME, about)
+
+    def failed_record(self, reason: str) -> Record:
+        """Return the record of a job that came to no number, for `reason` (one line)."""
+        return Record(
+            status="failed",
+            model=self.model,
+            benchmark=self.config.info(),
+            trial=self.trial,
+            seed=self.seed,
+            primary=self.config.metrics.primary,
+            higher_is_better=self.config.metrics.higher_is_better,
+            dataset=self.dataset,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=runtime.versions(),
+            error=reason,
+        )
+
+
+def identity_of(benchmark: Benchmark, job: Job) -> JobIdentity:
+    """Return the identity of a job."""
+    return JobIdentity(
+        config=benchmark.config,
+        model=job.model_info(),
+        dataset=job.dataset,
+        trial=job.trial,
+        seed=job.seed,
+        options=job.options,
+    )
+
+
+def _describe(identity: Any) -> str:
+    try:
+        model, benchmark = identity["model"], identity["benchmark"]
+        parts = f"{benchmark['protocol']} of {model['name']} {model['sha256'][:8]}"
+        return f"{parts} on data {identity['dataset']['fingerprint'][:8]}, trial {identity['trial']}"
+    except (KeyError, TypeError):
+        return f"its {JOB_NAME} is not one of ours"
+
+
+def _run(benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
+    began = time.monotonic()
+    try:
+        record = benchmark.run(job)
+        _require_finite(record)
+    except Exception as error:
+        if distributed.rank() == 0:
+            _leave_failure(benchmark, job, warnings, error, time.monotonic() - began)
+        if isinstance(error, UserError | RunError):
+            raise
+        raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
+    record = record.model_copy(update={"warnings": [*warnings, *record.warnings]})
+    if distributed.rank() == 0:
+        write_record(job.workdir, record)
+        (job.workdir / TRACEBACK_NAME).unlink(missing_ok=True)
+    return record
+
+
+def _require_finite(record: Record) -> None:
+    if record.primary not in record.metrics:
+        raise RunError(f"no metric '{record.primary}' came out, only {', '.join(sorted(record.metrics)) or 'none'}")
+    for name, value in record.metrics.items():
+        if not math.isfinite(value):
+            raise RunError(f"metric '{name}' is {value}: the run diverged")
+
+
+def _leave_failure(benchmark: Benchmark, job: Job, warnings: list[str], error: Exception, seconds: float) -> None:
+    about = {"warnings": warnings, "seconds": round(seconds, 3), "hardware": runtime.hardware()}
+    record = identity_of(benchmark, job).failed_record(one_line(error)).model_copy(update=about)
+    try:
+        write_text(job.workdir / TRACEBACK_NAME, "".join(traceback.format_exception(error)))
+        write_record(job.workdir, record)
+    except RunError as second:
+        warn(f"the failure could not be recorded: {second}")
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what an exception says, with its type where it is not one of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError | RunError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

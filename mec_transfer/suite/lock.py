@@ -1,0 +1,61 @@
+"""One process a folder, by a lock that the kernel takes back when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.progress import warn
+
+LOCK_NAME = ".lock"
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, doing: str, patience: float = 5.0) -> Iterator[None]:
+    """Hold `folder` (made where it is missing) for this process alone.
+
+    Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die. The
+    lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that load data, which
+    outlive a killed job by some seconds.
+
+    Raises:
+        UserError: another process holds the folder; the message says "another process (PID) is `doing`".
+        RunError: the folder cannot be written.
+    """
+    path = folder / LOCK_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
+    try:
+        _acquire(handle, folder, doing, time.monotonic() + patience)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle: int, folder: Path, doing: str, until: float) -> None:
+    while True:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                warn(f"{folder}: this file system has no locks ({error.strerror}); let one run at a time use it")
+                return
+            if time.monotonic() >= until:
+                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown pid"
+                raise UserError(
+                    f"{folder}: another process ({holder}) is {doing}; wait for it or choose another --out"
+                ) from None
+            time.sleep(0.1)
+        else:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            return

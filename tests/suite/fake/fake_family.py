@@ -1,0 +1,121 @@
+"""A family of benchmarks that needs no torch and a tenth of a second: the suite's tests run it in real processes.
+
+Data is a folder with a file `size`; a checkpoint is any text file, or `random:NAME`. What a job does is in its
+recipe; every run appends "begin" and "end" to runs.txt in its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from mec_transfer.backbone.backbone import Backbone, Provenance
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, Job, Problem
+from mec_transfer.common.config import StrictModel
+from mec_transfer.common.errors import CheckpointError, DataError, RunError
+from mec_transfer.results.record import DatasetInfo, Record, Selection
+
+
+class Recipe(StrictModel):
+    seconds: float = 0.0
+    fail_for: str = ""
+    """Models whose job raises, comma separated; a file `mended` in the data stops it."""
+    kill_for: str = ""
+    """Models whose job kills its own process."""
+
+
+class FakeConfig(BenchmarkConfig):
+    recipe: Recipe = Recipe()
+
+
+class Fake(Benchmark):
+    Config = FakeConfig
+    config: FakeConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        problems = []
+        if (job.data / "broken").exists():
+            problems.append(Problem(message=f"{job.data}: is broken; mend it"))
+        if (job.data / "odd").exists():
+            problems.append(Problem(message="the data is odd", severity="warning"))
+        return problems
+
+    def run(self, job: Job) -> Record:
+        note(job, "begin")
+        recipe, mended = self.config.recipe, (job.data / "mended").exists()
+        time.sleep(recipe.seconds)
+        if job.model_name in recipe.fail_for.split(",") and not mended:
+            raise RunError("the loss is nan at step 7")
+        if job.model_name in recipe.kill_for.split(",") and not mended:
+            os.kill(os.getpid(), signal.SIGKILL)
+        top1 = number(f"{job.backbone.sha256} {self.config.protocol} {job.seed}")
+        (job.workdir / "predictions.json").write_text(json.dumps({"top1": top1}))
+        note(job, "end")
+        return Record(
+            status="ok",
+            model=job.model_info(),
+            benchmark=self.config.info(),
+            trial=job.trial,
+            seed=job.seed,
+            metrics={"top1": top1, "top5": 99.0},
+            primary=self.config.metrics.primary,
+            dataset=job.dataset,
+            selection=Selection(chosen="the only one", by="nothing to choose"),
+            seconds=time.process_time(),
+        )
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        try:
+            return {**json.loads((folder / "predictions.json").read_text()), "top5": 99.0}
+        except FileNotFoundError:
+            raise DataError(f"{folder / 'predictions.json'}: no such file") from None
+
+
+def note(job: Job, what: str) -> None:
+    with (job.workdir / "runs.txt").open("a") as file:
+        file.write(f"{what}\n")
+
+
+def number(text: str) -> float:
+    """0 to 99.99, from nothing but the text."""
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10_000 / 100
+
+
+def fake_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
+    if ckpt.startswith("random:"):
+        data = ckpt.encode()
+    elif Path(ckpt).is_file():
+        data = Path(ckpt).read_bytes()
+        with (Path(ckpt).parent / "reads.txt").open("a") as file:
+            file.write(f"{ckpt}\n")
+    else:
+        raise CheckpointError(f"{ckpt}: no such file")
+    backbone = Backbone(arch="resnet18", state_dict={}, provenance=Provenance(source=ckpt))
+    backbone.__dict__["sha256"] = hashlib.sha256(data).hexdigest()
+    return backbone
+
+
+def fake_dataset(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
+    if not (folder / "size").is_file():
+        raise DataError(f"{folder}: no such data; make it")
+    size = (folder / "size").read_text()
+    return DatasetInfo(
+        name=dataset.name, fingerprint=hashlib.sha256(size.encode()).hexdigest(), num_images=int(size), classes=2
+    )
+
+
+def install() -> None:
+    """Register the family, and stand in for the parts of the suite that need torch."""
+    import mec_transfer.backbone.source as source
+    import mec_transfer.common.runtime as runtime
+    import mec_transfer.suite.dataset as dataset
+    from mec_transfer.suite.registry import BENCHMARKS
+
+    BENCHMARKS["fake/fake"] = "fake_family:Fake"
+    source.resolve_backbone = fake_backbone
+    dataset.describe_dataset = fake_dataset
+    runtime.hardware = lambda: {"cpu": "fake", "cores": 1, "gpu": "none", "gpus": 0}

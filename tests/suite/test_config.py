@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mec_transfer.common.errors import ConfigError, UserError
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.suite.config import load_suite
+from mec_transfer.suite.memory import Memory
+from mec_transfer.suite.plan import below_root, plan_benchmarks, plan_jobs
+from mec_transfer.suite.registry import find_benchmark
+
+
+def load(tmp_path: Path, text: str, models: list[str] | None = None):  # type: ignore[no-untyped-def]
+    path = tmp_path / "suite.yaml"
+    path.write_text(text)
+    return load_suite(path, ["m=random:resnet18"] if models is None else models)
+
+
+def test_short_and_long_forms(tmp_path: Path) -> None:
+    (tmp_path / "here.pth").write_text("")
+    suite = load(
+        tmp_path,
+        "id: s\n"
+        "models:\n  a: random:resnet50:3\n  b: {checkpoint: here.pth, encoder: teacher}\n"
+        "  c: {pretrain: mec_r50_100ep, data: images, overrides: [epochs=1]}\n"
+        "benchmarks:\n  - one\n  - {config: two, set: [recipe.k=1], trials: 3, data: elsewhere}\n",
+        ["d=x.pth", "a=other.pth"],
+    )
+    assert list(suite.models) == ["a", "b", "c", "d"]
+    assert suite.models["a"].checkpoint == "other.pth" and suite.models["d"].checkpoint == "x.pth"
+    assert suite.models["b"].checkpoint == str(tmp_path / "here.pth") and suite.models["b"].encoder == "teacher"
+    assert suite.models["c"].overrides == ["epochs=1"]
+    assert [entry.config for entry in suite.benchmarks] == ["one", "two"] and suite.benchmarks[1].trials == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id: s\nbenchmark: [a]\n", r"'benchmark' is not an option\. Did you mean 'benchmarks'\?"),
+        ("id: s\nbenchmarks: []\n", "benchmarks"),
+        ("id: s\nbenchmarks: [{confg: a}]\n", r"'benchmarks\.0\.confg' is not an option\. Did you mean 'config'\?"),
+        ("id: s\nbenchmarks: [{config: a, trials: 0}]\n", r"benchmarks\.0\.trials"),
+        ("id: s\nbenchmarks: [a]\nmodels: {m: {chekpoint: x}}\n", r"Did you mean 'checkpoint'\?"),
+        ("id: s\nbenchmarks: [a]\nmodels: {m: {checkpoint: x, pretrain: y}}\n", "either 'checkpoint' or 'pretrain'"),
+        ("id: s\nbenchmarks: [a]\nmodels: {m: {checkpoint: x, data: y}}\n", "belong to 'pretrain'"),
+        ("id: s\nbenchmarks: [a]\nmodels: {m: {pretrain: x}}\n", "needs 'data'"),
+        ("id: s\nbenchmarks: [a]\nmodels: {../m: x}\n", "use letters, digits"),
+        ("id: s\nbenchmarks: [a]\nmodels: {'': x}\n", "use letters, digits"),
+        ("benchmarks: [a]\n", "'id' is missing"),
+    ],
+)
+def test_a_wrong_suite_is_one_line_that_names_the_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, text)
+    assert str(tmp_path / "suite.yaml") in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["mec", "=x.pth", "mec=", "a/b=x.pth", ".hidden=x", "a b=x"])
+def test_a_wrong_model_option(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(UserError, match="--model"):
+        load(tmp_path, "id: s\nbenchmarks: [a]\n", [entry])
+
+
+def test_a_suite_without_models_asks_for_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="add --model NAME=CKPT"):
+        load(tmp_path, "id: s\nbenchmarks: [a]\n", [])
+
+
+def test_an_unknown_benchmark_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"liner_mec: no such benchmark\. Did you mean 'linear_mec'\?"):
+        find_benchmark("liner_mec", tmp_path)
+    assert find_benchmark("linear_mec", tmp_path) == CONFIGS / "classification" / "linear_mec.yaml"
+
+
+def test_data_below_a_root(tmp_path: Path) -> None:
+    source = tmp_path / "suite.yaml"
+    assert below_root("x", tmp_path, source) == tmp_path / "x"
+    assert below_root("/abs", None, source) == Path("/abs")
+    with pytest.raises(UserError, match="add --data-root DIR"):
+        below_root("x", None, source)
+
+
+def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: ignore[no-untyped-def]
+    from mec_transfer.results.record import ModelInfo
+
+    suite = load_suite(world.root / "suite.yaml", [])
+    benchmarks = plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+    assert [(entry.config.id, entry.trials, entry.data.name) for entry in benchmarks] == [
+        ("one", 1, "first"),
+        ("two", 2, "second"),
+    ]
+    model = ModelInfo(name="m", sha256="a" * 64, arch="resnet18")
+    jobs = plan_jobs(model, "c.pth", "auto", benchmarks, world.out, seed=7)
+    assert [(job.identity.config.id, job.identity.trial, job.identity.seed) for job in jobs] == [
+        ("one", 0, 7),
+        ("two", 0, 7),
+        ("two", 1, 8),
+    ]
+    assert len({job.folder for job in jobs}) == 3
+    assert jobs[2].folder.parent == world.out / "jobs" / "m" and jobs[2].folder.name.startswith("two-t1-")
+    assert jobs[2].folder.name.endswith(jobs[2].identity.key[:8])
+
+
+def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None:  # type: ignore[no-untyped-def]
+    world.write("suite.yaml", "id: s\nbenchmarks: [one.yaml, {config: one.yaml, set: [recipe.seconds=0.5]}]\n")
+    suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
+    one, custom = plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+    assert one.config.protocol == "fake-one"
+    assert custom.config.protocol.startswith("fake-one+custom-")
+
+
+def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from mec_transfer.common.config import config_sha256
+    from mec_transfer.suite import plan
+
+    world.write("suite.yaml", "id: s\nbenchmarks: [{config: two.yaml, set: [recipe.seconds=1e-8]}]\n")
+    source = world.root / "suite.yaml"
+    suite = load_suite(source, ["m=random:x"])
+    (first,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+    with monkeypatch.context() as patch:
+        patch.delattr(plan, "load_benchmark")
+        (again,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+    assert config_sha256(again.config) == config_sha256(first.config) and again.config.info() == first.config.info()
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
+    (newer,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+    assert newer.config.version == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("id: s\nbenchmarks: [one.yaml, one.yaml]\n", ConfigError, "'one' stands twice"),
+        ("id: s\nbenchmarks: [{config: one.yaml, data: nowhere}]\n", UserError, "no such data; make it"),
+        ("id: s\nbenchmarks: [{config: one.yaml, set: [recipe.sconds=1]}]\n", ConfigError, "Did you mean 'seconds'"),
+        ("id: s\nbenchmarks: [three.yaml]\n", ConfigError, "no such benchmark"),
+    ],
+)
+def test_a_misconfigured_suite_stops_before_anything_runs(
+    world, fake, text: str, error: type[Exception], message: str
+) -> None:  # type: ignore[no-untyped-def]
+    world.write("suite.yaml", text)
+    suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
+    with pytest.raises(error, match=message):
+        plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+    assert not world.out.exists()
+
+
+def test_every_suite_that_ships_names_benchmarks_that_exist() -> None:
+    paths = sorted((CONFIGS / "suites").glob("*.yaml"))
+    assert {"demo", "smoke", "cifar10", "paper"} <= {path.stem for path in paths}
+    for path in paths:
+        suite = load_suite(path, ["m=random:resnet18"])
+        assert suite.id == path.stem
+        for entry in suite.benchmarks:
+            find_benchmark(entry.config, path.parent)
+
+
+def test_memory_forgets_what_changed(tmp_path: Path) -> None:
+    path = tmp_path / "memory.json"
+    Memory(path).keep("a", [1], {"x": 1})
+    assert Memory(path).recall("a", [1]) == {"x": 1}
+    assert Memory(path).recall("a", [2]) is None and Memory(path).recall("b", [1]) is None
+    path.write_text("[1")
+    assert Memory(path).recall("a", [1]) is None
+    Memory(tmp_path / "dry.json", write=False).keep("a", [1], 1)
+    assert not (tmp_path / "dry.json").exists()

@@ -1,0 +1,192 @@
+"""Whole runs of a small suite, as real processes: resuming, failing, being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+JOBS = 3  # one trial of `one` and two of `two`, for each model
+
+
+def leftover_children(out: Path) -> list[str]:
+    """Command lines of processes that still work in `out`."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if f"{out}/" in line:
+                found.append(line)
+    return found
+
+
+def runs(world, name: str) -> list[str]:  # type: ignore[no-untyped-def]
+    """What the job whose folder starts with `name` noted."""
+    (path,) = world.out.glob(f"jobs/{name}*/runs.txt")
+    return path.read_text().split()
+
+
+def test_from_nothing_to_a_leaderboard_and_again(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain()
+    first = world.run("--seed", "5")
+    assert first.returncode == 0, first.stderr
+    assert "plan: 3 jobs: 0 done, 3 to run" in first.stderr and "pretraining mec" in first.stderr
+    assert "fake-one top1" in first.stdout and "(n=2)" in first.stdout
+    finished, board = world.finished(), world.board()
+    assert len(finished) == 2 * JOBS and board["md"].count(b"(n=2)") == 2
+    assert (world.out / "models/mec/epochs.txt").read_text() == "xxx"
+    seeds = [json.loads(p.read_text())["seed"] for p in sorted(world.out.glob("jobs/random/two-*/record.json"))]
+    assert seeds == [5, 6]
+    (damaged,) = world.out.glob("jobs/random/one-*/record.json")
+    damaged.write_text(damaged.read_text()[:100])
+    again = world.run("--seed", "5")
+    assert again.returncode == 0 and again.stderr.count("done before") == 2 * JOBS - 1
+    del finished[damaged.parent.name]
+    assert finished.items() < world.finished().items() and world.board() == board
+    assert runs(world, "random/one-t0") == ["begin", "end"] * 2 and runs(world, "mec/one-t0") == ["begin", "end"]
+
+
+def test_dry_run_touches_nothing(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain()
+    done = world.run("--dry-run")
+    assert done.returncode == 0 and "random  two  trial 1: to run" in done.stderr
+    assert "mec: pretraining by mec_r50_100ep, then 3 jobs" in done.stderr
+    assert not list(world.out.glob("jobs/**/*")) and not (world.out / "models").exists()
+
+
+def test_a_model_added_by_option_is_read_once(world) -> None:  # type: ignore[no-untyped-def]
+    assert world.run("--model", "b=b.txt").returncode == 0
+    assert len(world.finished()) == 2 * JOBS
+    reads = (world.root / "reads.txt").read_text().splitlines()
+    again = world.run("--model", "b=b.txt")
+    assert again.returncode == 0
+    assert (world.root / "reads.txt").read_text().splitlines() == reads
+    world.write("b.txt", "other weights of b")
+    assert world.run("--model", "b=b.txt").returncode == 0
+    assert len(world.finished()) == 3 * JOBS
+    assert world.board()["md"].count(b"\n| b (") == 2  # the old weights keep their row, told apart
+
+
+def test_a_failing_job_is_a_row_and_the_others_go_on(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {fail_for: b, kill_for: random}\n")
+    first = world.run("--model", "b=b.txt")
+    assert first.returncode == 1 and "failed: 4 of 6 jobs" in first.stderr
+    text = world.board()["md"].decode()
+    assert "b, `fake-two`, trials 0, 1: the loss is nan at step 7" in text
+    assert "random, `fake-two`, trials 0, 1: killed by signal 9 (SIGKILL; out of memory?)" in text
+    assert len(world.finished()) == 2
+    (world.data / "second" / "mended").touch()
+    second = world.run("--model", "b=b.txt")
+    assert second.returncode == 0, second.stderr
+    assert len(world.finished()) == 2 * JOBS and "failed" not in world.board()["md"].decode()
+    assert runs(world, "random/two-t0") == ["begin", "begin", "end"] and runs(world, "random/one") == ["begin", "end"]
+
+
+def test_data_that_is_broken_blocks_its_own_column_only(world) -> None:  # type: ignore[no-untyped-def]
+    (world.data / "second" / "size").rename(world.data / "second" / "gone")
+    first = world.run()
+    assert first.returncode == 1 and len(world.finished()) == 1
+    assert "data/second: no such data; make it" in world.board()["md"].decode()
+    (world.data / "second" / "gone").rename(world.data / "second" / "size")
+    (world.data / "second" / "broken").touch()
+    second = world.run()
+    text = world.board()["md"].decode()
+    assert second.returncode == 1 and "is broken; mend it" in text and "no such data" not in text
+    assert not list(world.out.glob("jobs/*/two-*/runs.txt"))  # found by the check: nothing was computed
+    (world.data / "second" / "broken").unlink()
+    world.write("data/second/size", "30")  # put right, and so another fingerprint
+    assert world.run().returncode == 0
+    assert "failed" not in world.board()["md"].decode() and len(world.finished()) == JOBS
+
+
+def test_a_pretraining_that_fails_is_a_row_of_failures(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain("diverge=true")
+    done = world.run()
+    assert done.returncode == 1 and len(world.finished()) == JOBS
+    text = world.board()["md"].decode()
+    assert "pretraining: mec-pretrain: failed: the loss is nan at step 3 (exit status 1)" in text
+    world.pretrain()
+    assert world.run().returncode == 0
+    assert len(world.finished()) == 2 * JOBS and "failed" not in world.board()["md"].decode()
+
+
+def test_a_mistake_in_the_pretraining_stops_the_run(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain("colour=1")
+    done = world.run()
+    assert done.returncode == 2 and "error: pretraining of mec: mec-pretrain: error: 'colour' is not" in done.stderr
+    assert not world.finished()
+
+
+def test_two_runs_in_one_folder(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 2.0}\n")
+    first = world.start()
+    try:
+        while not (world.out / "jobs").exists():
+            time.sleep(0.05)
+        second = world.run()
+    finally:
+        first.kill()
+        first.communicate()
+    assert second.returncode == 2
+    assert f"another process ({first.pid}) is running a suite here" in second.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_stops_its_child_and_goes_on_later(world, number: signal.Signals) -> None:  # type: ignore[no-untyped-def]
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 30.0}\n")
+    process = world.start()
+    while not list(world.out.glob("jobs/*/one-*/runs.txt")):
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130 and "the same command goes on from here" in stderr
+    assert not leftover_children(world.out) and not list(world.out.glob("jobs/**/record.json"))
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain()
+    for name in ("one", "two"):
+        world.write(f"{name}.yaml", (world.root / f"{name}.yaml").read_text() + "recipe: {seconds: 0.15}\n")
+    assert world.run(out="undisturbed").returncode == 0
+    draw = random.Random(0)
+    kept: dict[str, int] = {}
+    for kill in ("parent", "child", "parent", "parent", "child", "parent"):
+        process, before = world.start(), traces(world.out)
+        while traces(world.out) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0.0, 0.4))  # after a sign of life: within pretraining, a job, or between two jobs
+        children = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _parent(p) == process.pid]
+        if kill == "child" and children:
+            os.kill(draw.choice(children), signal.SIGKILL)
+            time.sleep(0.2)
+        process.kill()
+        process.communicate()
+        now = world.finished()
+        assert kept.items() <= now.items(), "a finished job was run again"
+        kept = now
+    last = world.run()
+    assert last.returncode == 0, last.stderr
+    assert kept.items() <= world.finished().items()
+    assert world.board() == world.board("undisturbed")
+    assert not leftover_children(world.out)
+
+
+def traces(out: Path) -> int:
+    """How much has been done: epochs and jobs begun or ended."""
+    paths = [*out.glob("jobs/*/*/runs.txt"), *out.glob("models/*/epochs.txt")]
+    return sum(path.stat().st_size for path in paths)
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
