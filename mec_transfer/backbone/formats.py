@@ -45,37 +45,39 @@ class Format:
 
 _LIGHTNING = ("pytorch-lightning_version",)
 
+_VISSL_TRUNK = r"trunk(\.base_model)?(\._feature_blocks)?"
+
 FORMATS: tuple[Format, ...] = (
     Format(
         name="MEC",
         online="encoder",
         teacher="teacher",
         marks=(r"teacher\..*", r"predictor\..*"),
-        source="xinliu20/MEC benchmarks/linearprob/main_lincls.py loads module.encoder.*",
+        source="xinliu20/MEC:benchmarks/linearprob/main_lincls.py loads module.encoder.*",
     ),
     Format(
         name="MoCo v1/v2",
         online="encoder_q",
         teacher="encoder_k",
-        source="facebookresearch/moco main_lincls.py loads module.encoder_q.*",
+        source="facebookresearch/moco:main_lincls.py (132aea9) loads module.encoder_q.*",
     ),
     Format(
         name="MoCo v3",
         online="base_encoder",
         teacher="momentum_encoder",
-        source="facebookresearch/moco-v3 main_lincls.py loads module.base_encoder.*",
+        source="facebookresearch/moco-v3:main_lincls.py loads module.base_encoder.*",
     ),
     Format(
         name="SimSiam",
         online="encoder",
         marks=(r"predictor\..*",),
-        source="facebookresearch/simsiam main_lincls.py loads module.encoder.*",
+        source="facebookresearch/simsiam:main_lincls.py loads module.encoder.*",
     ),
     Format(
         name="SwAV",
         online="",
         marks=(r"(projection_head|prototypes)\..*",),
-        source="facebookresearch/swav eval_linear.py loads the network without projection_head and prototypes",
+        source="facebookresearch/swav:eval_linear.py loads the network without projection_head and prototypes",
     ),
     Format(
         name="DINO",
@@ -83,32 +85,43 @@ FORMATS: tuple[Format, ...] = (
         teacher=r"teacher(\.backbone)?",
         evaluated="teacher",
         keys=("student", "teacher"),
-        source="facebookresearch/dino eval_linear.py, --checkpoint_key defaults to teacher",
+        source="facebookresearch/dino:eval_linear.py, --checkpoint_key defaults to teacher",
     ),
     Format(
         name="VISSL",
-        online=r"classy_state_dict\.base_model\.model\.trunk(\._feature_blocks)?",
+        online=rf"classy_state_dict\.base_model\.model\.{_VISSL_TRUNK}",
+        teacher=rf"(loss\.(moco|momentum)_encoder|classy_state_dict\.ema_model\.model)\.{_VISSL_TRUNK}",
         keys=("classy_state_dict",),
-        source="facebookresearch/vissl saves the trunk under classy_state_dict.base_model.model.trunk",
+        source="facebookresearch/vissl:extra_scripts/convert_vissl_to_torchvision.py takes base_model's trunk",
     ),
     Format(
         name="BYOL (PyTorch-BYOL)",
         online=r"online_network_state_dict(\.\w+)?",
         teacher=r"target_network_state_dict(\.\w+)?",
-        source="sthalles/PyTorch-BYOL trainer.py; the BYOL paper (section 3) keeps the online encoder",
+        source="sthalles/PyTorch-BYOL:eval/linear_feature_eval.ipynb loads online_network_state_dict",
     ),
     Format(
         name="BYOL (byol-pytorch)",
-        online=r"net|online_encoder\.net",
-        teacher=r"target_encoder\.net",
-        marks=(r"online_predictor\..*",),
-        source="lucidrains/byol-pytorch; the BYOL paper (section 3) keeps the online encoder",
+        online=r"(learner\.)?(net|online_encoder\.net)",
+        teacher=r"(learner\.)?target_encoder\.net",
+        marks=(r"(learner\.)?online_predictor\..*",),
+        source="lucidrains/byol-pytorch:byol_pytorch/byol_pytorch.py; its trainer.py saves net, the online one",
     ),
     Format(
         name="BYOL",
         online=r"online_(network|encoder|net)(\.\w+)*",
         teacher=r"target_(network|encoder|net)(\.\w+)*",
-        source="the BYOL paper (section 3) keeps the online encoder",
+        source="deepmind/deepmind-research:byol/eval_experiment.py takes online_params; online_network as in "
+        "yaox12/BYOL-PyTorch:model/byol_model.py; key names online_encoder and online_net not confirmed in a source",
+    ),
+    Format(
+        name="lightly before 1.5.1",
+        online="query_backbone|student_backbone",
+        teacher="backbone",
+        marks=(r"(query_backbone|student_prediction_head)\..*",),
+        source="lightly-ai/lightly:benchmarks/imagenet/resnet50/mocov2.py and byol.py at 610f73e0; the authors of "
+        "MoCo and BYOL evaluate the online encoder",
+        note="lightly's own benchmark evaluates the momentum encoder of this file: --encoder teacher",
     ),
     Format(
         name="lightly, DINO",
@@ -116,22 +129,14 @@ FORMATS: tuple[Format, ...] = (
         teacher="teacher_backbone|backbone",
         evaluated="teacher",
         marks=(r"student_backbone\..*",),
-        source="lightly-ai/lightly benchmarks/imagenet/resnet50/dino.py: backbone is the teacher, as DINO evaluates",
-    ),
-    Format(
-        name="lightly, MoCo",
-        online="query_backbone",
-        teacher="backbone",
-        marks=(r"query_backbone\..*",),
-        source="lightly-ai/lightly benchmarks/imagenet/resnet50/mocov2.py; MoCo's authors evaluate the query encoder",
-        note="lightly's own benchmark evaluates the momentum encoder of this file: --encoder teacher",
+        source="lightly-ai/lightly:benchmarks/imagenet/resnet50/dino.py evaluates backbone, the teacher, as DINO does",
     ),
     Format(
         name="lightly",
         online="backbone",
-        teacher="backbone_momentum|teacher_backbone",
-        marks=(r"(projection_head|prediction_head|backbone_momentum|teacher_backbone)\..*",),
-        source="lightly-ai/lightly benchmarks/imagenet/resnet50/byol.py evaluates backbone",
+        teacher="backbone_momentum|teacher_backbone|key_backbone",
+        marks=(r"(projection_head|prediction_head|backbone_momentum|teacher_backbone|key_backbone)\..*",),
+        source="lightly-ai/lightly:benchmarks/imagenet/resnet50/byol.py and mocov2.py evaluate backbone",
     ),
     Format(
         name="solo-learn",
@@ -139,43 +144,47 @@ FORMATS: tuple[Format, ...] = (
         teacher="momentum_backbone|momentum_encoder",
         marks=(r"classifier\..*",),
         keys=_LIGHTNING,
-        source="vturrisi/solo-learn main_linear.py loads backbone.* (encoder.* in old versions)",
+        source="vturrisi/solo-learn:main_linear.py loads backbone.* (encoder.* before 1.0.3)",
     ),
     Format(
         name="Lightning",
         online="backbone|encoder|model|net",
         keys=_LIGHTNING,
-        source="a Lightning module with one ResNet",
+        source="Lightning-AI/pytorch-lightning:src/lightning/pytorch/trainer/connectors/checkpoint_connector.py; "
+        "the network's name is the user's: key names not confirmed in a source",
     ),
     Format(
         name="OpenMMLab",
-        online=r"backbone|encoder_q\.0|online_net\.0",
-        teacher=r"(encoder_k|target_net|momentum_encoder)\.0|target_backbone|momentum_backbone",
+        online=r"backbone|(encoder|encoder_q|online_net|base_encoder)\.0",
+        teacher=r"(encoder_k|target_net|momentum_encoder)\.0",
         keys=("meta",),
-        source="open-mmlab/mmselfsup tools/model_converters/extract_backbone_weights.py takes backbone.*",
+        source="open-mmlab/mmselfsup:tools/model_converters/extract_backbone_weights.py takes backbone.*",
     ),
     Format(
         name="Barlow Twins",
         online="backbone",
         marks=(r"projector\.0\.weight", r"bn\.running_mean"),
-        source="facebookresearch/barlowtwins main.py saves model.module.backbone for the evaluation",
+        source="facebookresearch/barlowtwins:main.py saves model.module.backbone for evaluate.py",
     ),
     Format(
         name="VICReg",
         online="backbone",
         marks=(r"projector\.0\.weight",),
-        source="facebookresearch/vicreg main_vicreg.py saves model.module.backbone for the evaluation",
+        source="facebookresearch/vicreg:evaluate.py loads module.backbone.*",
     ),
     Format(
         name="SimCLR",
-        online="backbone|convnet|encoder|f",
-        marks=(r"(backbone\.fc|projector|projection_head|projection|head|g)\..*",),
-        source="ports of SimCLR (sthalles/SimCLR, Spijkervet/SimCLR); the paper evaluates the encoder",
+        online=r"backbone|convnet|(model\.)?encoder|f",
+        marks=(r"(backbone\.fc|(model\.)?projector|projection|head|g)\..*",),
+        source="sthalles/SimCLR:feature_eval/mini_batch_logistic_regression_evaluator.ipynb, "
+        "Spijkervet/SimCLR:linear_evaluation.py, "
+        "HobbitLong/SupContrast:main_linear.py, AndrewAtanov/simclr-pytorch:models/ssl.py, "
+        "leftthomas/SimCLR:linear.py; all evaluate the encoder without its head",
     ),
     Format(
         name="torchvision names",
         online="",
-        source="pytorch/vision torchvision/models/resnet.py; timm's resnets have the same names",
+        source="pytorch/vision:torchvision/models/resnet.py; timm's resnets have the same names",
     ),
 )
 """Most specific first: the first that fits is taken."""
@@ -190,7 +199,7 @@ _OWN = Format(
 _DETECTRON2 = Format(
     name="Detectron2",
     online=".*",
-    source="facebookresearch/detectron2 tools/convert-torchvision-to-d2.py",
+    source="facebookresearch/detectron2:tools/convert-torchvision-to-d2.py",
 )
 
 

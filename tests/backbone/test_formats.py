@@ -125,6 +125,25 @@ CASES = {
         "backbone.",
     ),
     "simclr encoder": Case(lambda w, t: under("encoder.", w) | head("projector"), "SimCLR", "encoder."),
+    "simclr encoder twice": Case(
+        lambda w, t: {
+            **LIGHTNING,
+            "state_dict": under("encoder.", w) | under("model.encoder.", w) | head("model.projector"),
+        },
+        "SimCLR",
+        "encoder.",
+        "online",
+    ),
+    "supcontrast": Case(
+        lambda w, t: {
+            "opt": None,
+            "epoch": 100,
+            "model": under("encoder.module.", {k.replace("downsample", "shortcut"): v for k, v in w.items()})
+            | head("head"),
+        },
+        "SimCLR",
+        "encoder.module.",
+    ),
     "simclr convnet": Case(
         lambda w, t: {"state_dict": under("convnet.", w) | head("projection")}, "SimCLR", "convnet."
     ),
@@ -143,16 +162,42 @@ CASES = {
             under("net.", w)
             | under("online_encoder.net.", w)
             | under("target_encoder.net.", t)
-            | head("online_predictor.net")
+            | head("online_predictor")
         ),
         "BYOL (byol-pytorch)",
         "net.",
+        "online",
+    ),
+    "byol lucidrains lightning": Case(
+        lambda w, t: {
+            **LIGHTNING,
+            "state_dict": under("learner.net.", w)
+            | under("learner.online_encoder.net.", w)
+            | head("learner.online_encoder.projector")
+            | under("learner.target_encoder.net.", t)
+            | head("learner.online_predictor"),
+        },
+        "BYOL (byol-pytorch)",
+        "learner.net.",
         "online",
     ),
     "byol": Case(
         lambda w, t: {"model": under("online_network.", w) | under("target_network.", t) | head("predictor")},
         "BYOL",
         "online_network.",
+        "online",
+    ),
+    "byol yaox12": Case(
+        lambda w, t: {
+            "epoch": 300,
+            "steps": 1,
+            "model": under("module.online_network.encoder.", sequential(w))
+            | head("module.online_network.projetion")
+            | under("module.target_network.encoder.", sequential(t))
+            | head("module.predictor.predictor"),
+        },
+        "BYOL",
+        "module.online_network.encoder.",
         "online",
     ),
     "swav": Case(
@@ -184,12 +229,12 @@ CASES = {
     "dino": Case(
         lambda w, t: {
             "student": under("module.backbone.", t) | head("module.head.mlp"),
-            "teacher": under("backbone.", w) | head("head.mlp"),
+            "teacher": under("module.backbone.", w) | head("module.head.mlp"),
             "epoch": 800,
             "dino_loss": {"center": torch.zeros(1, 9)},
         },
         "DINO",
-        "teacher.backbone.",
+        "teacher.module.backbone.",
         "teacher",
         "dino_resnet50_pretrain_full_checkpoint.pth",
     ),
@@ -208,6 +253,32 @@ CASES = {
         "VISSL",
         "classy_state_dict.base_model.model.trunk._feature_blocks.",
         file="model_final_checkpoint_phase199.torch",
+    ),
+    "vissl moco": Case(
+        lambda w, t: {
+            "iteration": 5,
+            "loss": under("moco_encoder.trunk._feature_blocks.", t) | {"queue": torch.ones(4, 4)},
+            "classy_state_dict": {
+                "train": True,
+                "base_model": {"model": {"trunk": under("_feature_blocks.", w), "heads": {}}, "meta": {}},
+            },
+        },
+        "VISSL",
+        "classy_state_dict.base_model.model.trunk._feature_blocks.",
+        "online",
+        "model_phase100.torch",
+    ),
+    "vissl linear": Case(
+        lambda w, t: {
+            "classy_state_dict": {
+                "base_model": {"model": {"trunk": under("base_model._feature_blocks.", w), "heads": {}}},
+                "ema_model": {"model": {"trunk": under("base_model._feature_blocks.", t), "heads": {}}},
+            },
+        },
+        "VISSL",
+        "classy_state_dict.base_model.model.trunk.base_model._feature_blocks.",
+        "online",
+        "model_phase27.torch",
     ),
     "lightly sequential": Case(
         lambda w, t: {
@@ -243,10 +314,32 @@ CASES = {
     "lightly moco": Case(
         lambda w, t: {
             **LIGHTNING,
+            "state_dict": under("backbone.", w) | under("key_backbone.", t) | head("projection_head.layers"),
+        },
+        "lightly",
+        "backbone.",
+        "online",
+    ),
+    "lightly moco before 1.5.1": Case(
+        lambda w, t: {
+            **LIGHTNING,
             "state_dict": under("backbone.", t) | under("query_backbone.", w) | head("projection_head.layers"),
         },
-        "lightly, MoCo",
+        "lightly before 1.5.1",
         "query_backbone.",
+        "online",
+    ),
+    "lightly byol before 1.5.1": Case(
+        lambda w, t: {
+            **LIGHTNING,
+            "state_dict": under("backbone.", t)
+            | under("student_backbone.", w)
+            | head("projection_head.layers")
+            | head("student_projection_head.layers")
+            | head("student_prediction_head.layers"),
+        },
+        "lightly before 1.5.1",
+        "student_backbone.",
         "online",
     ),
     "solo-learn": Case(
@@ -295,6 +388,27 @@ CASES = {
         "backbone.",
         "online",
     ),
+    "mmselfsup moco v3": Case(
+        lambda w, t: {
+            "meta": {"epoch": 300},
+            "state_dict": under("base_encoder.0.", w)
+            | under("momentum_encoder.0.", t)
+            | under("backbone.", w)
+            | head("neck"),
+        },
+        "OpenMMLab",
+        "base_encoder.0.",
+        "online",
+    ),
+    "mmselfsup simsiam": Case(
+        lambda w, t: {
+            "meta": {"epoch": 200},
+            "state_dict": under("encoder.0.", w) | under("backbone.", w) | head("neck") | head("head.predictor"),
+        },
+        "OpenMMLab",
+        "encoder.0.",
+        "online",
+    ),
     "mm backbone": Case(lambda w, t: {"meta": {}, "state_dict": w}, "torchvision names", ""),
     "detectron2": Case(
         lambda w, t: {"model": detectron2(w) | {"stem.fc.0.weight": torch.ones(2, 2).numpy()}, **PICKLED},
@@ -318,6 +432,8 @@ CASES = {
     "no max pooling": Case(lambda w, t: under("f.", sequential(w, False)) | head("g"), "SimCLR", "f."),
 }
 CIFAR = {"no max pooling"}
+TWICE = {"simclr encoder twice", "mmselfsup simsiam"}
+"""Files that store their one network under two names."""
 
 
 def write(case: Case, content: Any, folder: Path) -> Path:
@@ -356,7 +472,7 @@ def test_format(
     backbone.module()
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.encoder != "only"])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.encoder != "only" and name not in TWICE])
 def test_the_other_network_is_there_for_the_asking(
     name: str, weights: Weights, teacher: Weights, tmp_path: Path
 ) -> None:
