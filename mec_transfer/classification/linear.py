@@ -1,0 +1,183 @@
+"""MEC's linear probe: a batch-normalised linear head, trained with LARC on a backbone that does not move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+import torch
+from pydantic import Field
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
+from mec_transfer.classification.optim import LarcSGD, make_linear
+from mec_transfer.classification.predictions import recompute_metrics
+from mec_transfer.classification.recipe import TrainingRecipe, check_training, finish
+from mec_transfer.classification.training import Trainee, fit
+from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
+from mec_transfer.common.config import StrictModel
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.progress import say
+from mec_transfer.common.runtime import derive_seed, pick_device
+from mec_transfer.datasets.layouts import find_problems, open_split
+from mec_transfer.results.record import Record
+
+_CHUNK = 256
+
+
+class LarcConfig(StrictModel):
+    """LARC's constants (`LarcSGD`)."""
+
+    trust_coefficient: float = Field(gt=0)
+    eps: float = Field(ge=0)
+
+
+class LinearRecipe(TrainingRecipe):
+    """The recipe of a probe."""
+
+    base_lr: float = Field(gt=0)
+    """Per 256 images: the optimiser starts at base_lr * batch / 256."""
+    larc: LarcConfig
+    head_norm_eps: float = Field(gt=0)
+    """Of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
+
+
+class LinearConfig(BenchmarkConfig):
+    """The config of `linear_*.yaml`."""
+
+    recipe: LinearRecipe
+
+
+class Linear(Benchmark):
+    """Linear probe as published with MEC (`benchmarks/linearprob/main_lincls.py` and README of xinliu20/MEC).
+
+    What moves the number: the features of every epoch come from freshly cut images; the head's batch norm
+    takes its statistics over the whole batch of 4096 while training and its running averages on the val set;
+    LARC; base lr 0.03 per 256 images; 100 epochs, cosine by epochs; the best epoch on the val set is reported.
+    """
+
+    Config: ClassVar[type[BenchmarkConfig]] = LinearConfig
+    config: LinearConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """Data, the recipe's fit to them, the disk."""
+        recipe, layout = self.config.recipe, self.config.dataset.layout
+        if found := find_problems(job.data, layout):
+            return [Problem(message=message) for message in found]
+        try:
+            train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+            plan = _plan(recipe, len(train), job)
+        except UserError as error:
+            return [Problem(message=str(error))]
+        return check_training(plan, val, recipe, job, trained=job.backbone.width * len(train.classes))
+
+    def run(self, job: Job) -> Record:
+        """Train the head; go on after the last whole epoch of an earlier attempt.
+
+        Raises:
+            DataError: the data set is not there, or an image of it cannot be decoded.
+            RunError: the loss is no longer finite, the disk is full, or the backbone moved.
+        """
+        recipe, layout = self.config.recipe, self.config.dataset.layout
+        train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+        device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "linear")
+        encoder = Encoder(job.backbone, device, recipe.mixed_precision, channels_last=True)
+        before = encoder.sha256()
+        val_images = ValImages(val, eval_transform(recipe.eval_view), job.workers, device, job.batch_size)
+        cut = train_transform(ViewConfig(resize=None, crop=recipe.train_crop))
+        data = TrainingImages(train, cut, _plan(recipe, len(train), job), seed, job.workers, device.type == "cuda")
+        probe = _Probe(recipe, encoder, val_images, derive_seed(seed, "head"))
+        state = fit(
+            probe,
+            data,
+            title=self.config.id,
+            key=job.key(self.config),
+            folder=job.workdir,
+            epochs=recipe.epochs,
+            schedule=recipe.schedule,
+            targets=val.labels,
+        )
+        if encoder.sha256() != before:
+            raise RunError(
+                f"{self.config.id}: the frozen backbone's weights changed during the run; no number is given"
+            )
+        details = {"precision": encoder.precision, "backbone_unmoved": True}
+        return finish(self.config, job, state, val.labels, details=details)
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """From the predictions of the best and of the last epoch."""
+        return recompute_metrics(folder)
+
+
+def _plan(recipe: LinearRecipe, images: int, job: Job) -> BatchPlan:
+    return BatchPlan(
+        images=images, batch=recipe.batch, replicas=recipe.replicas, joint=True, part=job.batch_size or _CHUNK
+    )
+
+
+class _Probe(Trainee):
+    """The head on a frozen backbone.
+
+    Every process computes the features of its share; all of them then train the same head on the whole batch.
+    """
+
+    kept = ("head",)
+
+    def __init__(self, recipe: LinearRecipe, encoder: Encoder, val: ValImages, seed: int) -> None:
+        width, classes = encoder.backbone.width, len(val.images.classes)
+        self.head = torch.nn.Sequential(
+            torch.nn.BatchNorm1d(width, eps=recipe.head_norm_eps, affine=False),
+            make_linear(width, classes, recipe.head_std, seed),
+        ).to(encoder.device)
+        self.modules = {"head": self.head}
+        self.optimizer = LarcSGD(
+            self.head.parameters(),
+            lr=recipe.base_lr * recipe.batch / 256,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            trust_coefficient=recipe.larc.trust_coefficient,
+            eps=recipe.larc.eps,
+        )
+        self._encoder = encoder
+        self._val = val
+        self._val_features: torch.Tensor | None = None
+        encoder.network.requires_grad_(False).eval()
+
+    def train_mode(self) -> None:
+        """The head alone: the backbone stays as it was, BN statistics included."""
+        self.head.train()
+
+    def backward(self, replica: int, parts: Iterator[Part]) -> torch.Tensor:
+        """Take the gradient of the whole batch, whose features are gathered from all processes."""
+        encoded = [(self._encoder(images), labels.to(self._encoder.device)) for images, labels in parts]
+        features = _interleave(torch.cat([features for features, _ in encoded]))
+        labels = _interleave(torch.cat([labels for _, labels in encoded]))
+        loss = torch.nn.functional.cross_entropy(self.head(features), labels)
+        loss.backward()
+        return loss.detach()
+
+    def reduce(self, loss: torch.Tensor) -> torch.Tensor:
+        """Nothing to bring together: every process has seen the whole batch."""
+        return loss
+
+    @torch.no_grad()
+    def predict(self) -> numpy.ndarray:
+        """Judge the val images by their features, which a frozen backbone need compute only once."""
+        if self._val_features is None:
+            say(f"features of {len(self._val.images)} val images")
+            self._val_features = self._val.map(self._encoder)
+        broadcast_state(self.head)
+        self.head.eval()
+        return self._val.gather_top(torch.cat([self.head(chunk) for chunk in self._val_features.split(_CHUNK)]))
+
+
+def _interleave(share: torch.Tensor) -> torch.Tensor:
+    """Return the whole batch in its order, given this process's share of it (every W-th row)."""
+    if not torch.distributed.is_initialized():
+        return share
+    shares = [torch.empty_like(share) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(shares, share.contiguous())
+    return torch.stack(shares, dim=1).flatten(0, 1)

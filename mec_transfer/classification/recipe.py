@@ -1,0 +1,113 @@
+"""What the training recipes have in common: their keys, the checks of a job, and the record at the end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy
+from pydantic import Field, model_validator
+
+from mec_transfer.benchmark import BenchmarkConfig, Job, Problem
+from mec_transfer.classification.batches import BatchPlan
+from mec_transfer.classification.optim import ScheduleConfig
+from mec_transfer.classification.predictions import save_predictions
+from mec_transfer.classification.records import make_record
+from mec_transfer.classification.training_state import TrainingState
+from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.common.config import StrictModel
+from mec_transfer.common.distributed import gather_objects, rank, world_size
+from mec_transfer.common.errors import UserError
+from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.results.record import DatasetInfo, Record, Selection
+
+
+class TrainingRecipe(StrictModel):
+    """The keys of every recipe that trains by epochs."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    """Images a step, over all processes."""
+    replicas: int = Field(ge=1)
+    """Equal shares of a batch: the processes of the published run, whatever their number is here."""
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    schedule: ScheduleConfig
+    head_std: float | None = Field(gt=0)
+    """The linear classifier starts as N(0, head_std) with bias 0; null for torch.nn.Linear's own start."""
+    mixed_precision: bool
+    """bfloat16 for the backbone on a GPU that has it; the head, and everything on a CPU, is float32."""
+    train_crop: int = Field(ge=1)
+    """Pixels of the random resized crop (torchvision's default scale and ratio), followed by a random flip."""
+    eval_view: ViewConfig
+
+    @model_validator(mode="after")
+    def _even_shares(self) -> TrainingRecipe:
+        if self.batch % self.replicas:
+            raise ValueError(f"'batch' ({self.batch}) must be a multiple of 'replicas' ({self.replicas})")
+        return self
+
+
+def check_training(plan: BatchPlan, val: ImageList, recipe: TrainingRecipe, job: Job, trained: int) -> list[Problem]:
+    """Return what is wrong with a training job.
+
+    Args:
+        plan: how the training images are cut.
+        val: the val images.
+        recipe: of the job.
+        job: the job.
+        trained: how many numbers are trained; their state takes 8 bytes each, twice while it is replaced.
+    """
+    problems = []
+    if plan.smallest_group * (plan.world if plan.joint else 1) < 2:
+        problems.append(
+            Problem(
+                message=f"{plan.images} training images in batches of {plan.batch} leave a last group of one, whose "
+                "batch statistics are undefined; override recipe.batch or recipe.replicas"
+            )
+        )
+    try:
+        eval_transform(recipe.eval_view)(load_rgb(val.root / val.paths[0]))
+    except UserError as error:
+        problems.append(Problem(message=str(error)))
+    needed, folder = 16 * trained + (1 << 20), _existing(job.workdir)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problems.append(
+            Problem(message=f"{folder}: {free >> 20} MiB free, {needed >> 20} MiB needed for the training state")
+        )
+    return problems
+
+
+def finish(
+    config: BenchmarkConfig,
+    job: Job,
+    state: TrainingState,
+    targets: numpy.ndarray,
+    *,
+    dataset: DatasetInfo | None = None,
+    details: dict[str, Any],
+) -> Record:
+    """Save the predictions of a finished training and return its record.
+
+    The number is the best epoch's by the val set itself, as all the published scripts report it, and is marked
+    so; the last epoch's stands beside it.
+    """
+    assert state.best is not None and state.last is not None  # of a finished training
+    metrics: dict[str, float] = {}
+    if rank() == 0:
+        metrics = save_predictions(job.workdir, targets, {"best": state.best, "last": state.last}, primary="best")
+    return make_record(
+        config,
+        job,
+        metrics=gather_objects(metrics)[0],
+        selection=Selection(chosen=f"epoch {state.best_epoch} of {state.epoch}", by="test set"),
+        seconds=state.seconds,
+        details={"epochs": state.history, "processes": world_size(), **details},
+        dataset=dataset,
+    )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

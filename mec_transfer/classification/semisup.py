@@ -1,0 +1,221 @@
+"""Semi-supervised finetuning: the whole network trained on 1 %, 10 % or a list of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+import torch
+from pydantic import Field
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
+from mec_transfer.classification.optim import make_linear
+from mec_transfer.classification.predictions import recompute_metrics
+from mec_transfer.classification.recipe import TrainingRecipe, check_training, finish
+from mec_transfer.classification.training import Trainee, fit
+from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
+from mec_transfer.common.distributed import all_reduce_sum
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.runtime import derive_seed, pick_device
+from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.labels import LabelSubset, label_subset
+from mec_transfer.datasets.layouts import few, find_problems, open_split
+from mec_transfer.results.record import DatasetInfo, Record
+
+
+class SemisupRecipe(TrainingRecipe):
+    """The recipe of a finetuning."""
+
+    labels: str
+    """`1%`, `10%`, or the path of a list of file names."""
+    lr_backbone: float = Field(gt=0)
+    lr_head: float = Field(gt=0)
+    sync_bn: bool
+    """Whether batch norm takes its statistics over the whole batch, or over each replica's share of it."""
+
+
+class SemisupConfig(BenchmarkConfig):
+    """The config of `semisup_*.yaml`."""
+
+    recipe: SemisupRecipe
+
+
+class Semisup(Benchmark):
+    """Finetuning on few labels, as published with Barlow Twins, VICReg and SwAV (each YAML names its source).
+
+    What moves the number: the list of labels; separate rates for backbone and head; how many images batch norm
+    sees together; the head's start; 20 epochs of random crops and flips, no weight decay; the best epoch on the
+    val set is reported.
+    """
+
+    Config: ClassVar[type[BenchmarkConfig]] = SemisupConfig
+    config: SemisupConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """Data, the list of labels, the recipe's fit to them, the disk."""
+        recipe, layout = self.config.recipe, self.config.dataset.layout
+        if found := find_problems(job.data, layout):
+            return [Problem(message=message) for message in found]
+        try:
+            train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+            labelled = train.subset(self._labels(train, job).indices)
+            plan = _plan(recipe, len(labelled))
+        except UserError as error:
+            return [Problem(message=str(error))]
+        problems = []
+        absent = sorted(set(range(len(train.classes))) - set(labelled.labels.tolist()))
+        if absent:
+            names = few(train.classes[i] for i in absent)
+            problems.append(
+                Problem(
+                    message=f"labels {self._labels_name(job)}: no image of {len(absent)} of {len(train.classes)} "
+                    f"classes ({names}); a class without a label can never be predicted: add one"
+                )
+            )
+        weights = sum(tensor.numel() for tensor in job.backbone.state_dict.values())
+        return problems + check_training(plan, val, recipe, job, weights + job.backbone.width * len(train.classes))
+
+    def run(self, job: Job) -> Record:
+        """Finetune; go on after the last whole epoch of an earlier attempt.
+
+        Raises:
+            DataError: the data set or the list of labels is not there, or an image cannot be decoded.
+            RunError: the loss is no longer finite, or the disk is full.
+        """
+        recipe, layout = self.config.recipe, self.config.dataset.layout
+        train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+        labels = self._labels(train, job)
+        labelled = train.subset(labels.indices)
+        device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "semisup")
+        plan = _plan(recipe, len(labelled))
+        encoder = Encoder(job.backbone, device, recipe.mixed_precision, channels_last=True)
+        val_images = ValImages(val, eval_transform(recipe.eval_view), job.workers, device, job.batch_size)
+        cut = train_transform(ViewConfig(resize=None, crop=recipe.train_crop))
+        state = fit(
+            _Finetuning(recipe, encoder, plan, val_images, derive_seed(seed, "head")),
+            TrainingImages(labelled, cut, plan, seed, job.workers, device.type == "cuda"),
+            title=self.config.id,
+            key=f"{job.key(self.config)}-{labels.sha256[:16]}",  # the key knows a list's path, not what is in it
+            folder=job.workdir,
+            epochs=recipe.epochs,
+            schedule=recipe.schedule,
+            targets=val.labels,
+        )
+        details = {
+            "precision": encoder.precision,
+            "labels": {"name": labels.name, "images": len(labelled), "sha256": labels.sha256},
+        }
+        config = self._recorded_config(job, labels)
+        return finish(config, job, state, val.labels, dataset=_noted(job.dataset, labels), details=details)
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """From the predictions of the best and of the last epoch."""
+        return recompute_metrics(folder)
+
+    def _labels_name(self, job: Job) -> str:
+        return str(job.options.get("labels", self.config.recipe.labels))
+
+    def _labels(self, train: ImageList, job: Job) -> LabelSubset:
+        """The split of a data set without a published list is drawn from seed 0 for every job: it is data."""
+        return label_subset(train, self._labels_name(job), dataset=self.config.dataset.name, root=job.data, seed=0)
+
+    def _recorded_config(self, job: Job, labels: LabelSubset) -> SemisupConfig:
+        """Another list than the recipe's makes a protocol of its own, by the names in that list."""
+        if self._labels_name(job) == self.config.recipe.labels:
+            return self.config
+        recipe = self.config.recipe.model_copy(update={"labels": labels.sha256})
+        custom = self.config.model_copy(update={"recipe": recipe}).with_custom_protocol()
+        assert isinstance(custom, SemisupConfig)
+        return custom
+
+
+def _plan(recipe: SemisupRecipe, images: int) -> BatchPlan:
+    return BatchPlan(images=images, batch=recipe.batch, replicas=recipe.replicas, joint=recipe.sync_bn)
+
+
+def _noted(dataset: DatasetInfo, labels: LabelSubset) -> DatasetInfo:
+    """Say which labels were used, where they are not the published list."""
+    if not labels.note:
+        return dataset
+    note = f"{labels.note} ({len(labels.indices)} images, sha256 of their names {labels.sha256[:16]})"
+    return dataset.model_copy(update={"note": "; ".join(filter(None, (dataset.note, note)))})
+
+
+class _Finetuning(Trainee):
+    """Backbone and head trained together, replica by replica, as the processes of the published run did.
+
+    The gradients of the replicas are averaged, and the running statistics are those of replica 0 alone:
+    that is what DistributedDataParallel does with them, by giving everybody the buffers of rank 0.
+    """
+
+    def __init__(self, recipe: SemisupRecipe, encoder: Encoder, plan: BatchPlan, val: ValImages, seed: int) -> None:
+        if recipe.sync_bn and plan.world > 1:
+            if encoder.device.type == "cpu":
+                raise UserError("recipe.sync_bn: several processes cannot share batch norm on CPUs; start only one")
+            encoder.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder.network)
+        self.head = make_linear(encoder.backbone.width, len(val.images.classes), recipe.head_std, seed)
+        self.head.to(encoder.device)
+        self.modules = {"backbone": encoder.network, "head": self.head}
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": list(encoder.network.parameters()), "lr": recipe.lr_backbone},
+                {"params": list(self.head.parameters()), "lr": recipe.lr_head},
+            ],
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        self._encoder, self._val = encoder, val
+        self._joint = plan.joint
+        self._groups = plan.world if plan.joint else plan.replicas
+
+    def train_mode(self) -> None:
+        """All of it, batch norm included."""
+        for module in self.modules.values():
+            module.train()
+
+    def backward(self, replica: int, parts: Iterator[Part]) -> torch.Tensor:
+        """Add the gradient of one replica's images, normalised by themselves."""
+        batches = list(parts)
+        images = torch.cat([images for images, _ in batches])
+        labels = torch.cat([labels for _, labels in batches]).to(self._encoder.device)
+        with _running_statistics(self._encoder.network, update=replica == 0 or self._joint):
+            logits = self.head(self._encoder(images))
+        loss = torch.nn.functional.cross_entropy(logits, labels) / self._groups
+        loss.backward()
+        return loss.detach()
+
+    def reduce(self, loss: torch.Tensor) -> torch.Tensor:
+        """Add gradients and loss up over the processes, in one message."""
+        if not torch.distributed.is_initialized():
+            return loss
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        flat = all_reduce_sum(torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)]))
+        sums = flat[1:].split([gradient.numel() for gradient in gradients])
+        for gradient, total in zip(gradients, sums, strict=True):
+            gradient.copy_(total.view_as(gradient))
+        return flat[0]
+
+    def predict(self) -> numpy.ndarray:
+        """Judge the val images by rank 0's network."""
+        for module in self.modules.values():
+            broadcast_state(module)
+            module.eval()
+        return self._val.gather_top(self._val.map(lambda images: self.head(self._encoder(images))))
+
+
+@contextmanager
+def _running_statistics(network: torch.nn.Module, update: bool) -> Iterator[None]:
+    """With `update` false, batch norm still normalises by the batch but leaves its running averages alone."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = update
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

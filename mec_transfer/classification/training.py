@@ -1,0 +1,168 @@
+"""The training loop of the probes and of finetuning: whole epochs, each judged on the val set and saved."""
+
+from __future__ import annotations
+
+import abc
+import datetime
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+import torch
+
+from mec_transfer.classification.batches import Part, TrainingImages
+from mec_transfer.classification.optim import ScheduleConfig
+from mec_transfer.classification.training_state import TrainingState, load_state, save_state
+from mec_transfer.common.errors import RunError
+from mec_transfer.common.progress import Meter, is_main_process, say
+
+
+class Trainee(abc.ABC):
+    """What is trained: its modules, and how a batch moves them."""
+
+    modules: dict[str, torch.nn.Module]
+    """All that training changes, by name."""
+    optimizer: torch.optim.Optimizer
+    """Its groups hold the base learning rates."""
+    kept: ClassVar[tuple[str, ...]] = ()
+    """The modules whose weights stay on disk when training is over."""
+
+    @abc.abstractmethod
+    def train_mode(self) -> None:
+        """Set every module as it is to be while training."""
+
+    @abc.abstractmethod
+    def backward(self, replica: int, parts: Iterator[Part]) -> torch.Tensor:
+        """Add one group's share of the batch's gradient, and return its share of the batch's mean loss (a scalar)."""
+
+    @abc.abstractmethod
+    def reduce(self, loss: torch.Tensor) -> torch.Tensor:
+        """Bring gradients and loss together over the processes: on each, those of the whole batch."""
+
+    @abc.abstractmethod
+    def predict(self) -> numpy.ndarray:
+        """Return the classes predicted for every val image, (N, K), best first, on every process."""
+
+
+def fit(
+    trainee: Trainee,
+    data: TrainingImages,
+    *,
+    title: str,
+    key: str,
+    folder: Path,
+    epochs: int,
+    schedule: ScheduleConfig,
+    targets: numpy.ndarray,
+) -> TrainingState:
+    """Train for `epochs`, or for what an earlier attempt left of them, and return where it ended.
+
+    After each epoch the val images are classified and the state is saved to `folder`, so that a kill costs one
+    epoch at most and changes nothing. When training is over, the file keeps the predictions and the weights
+    of `trainee.kept`.
+
+    Args:
+        trainee: fresh, as the first epoch is to find it.
+        data: the training images.
+        title: what progress lines begin with.
+        key: the job's.
+        folder: the job's.
+        epochs: all of them.
+        schedule: of the learning rates.
+        targets: (N,) the val images' classes.
+
+    Raises:
+        RunError: the loss is no longer finite, or the state cannot be written.
+        UserError: the state in `folder` is another job's, or damaged.
+    """
+    rates = [float(group["lr"]) for group in trainee.optimizer.param_groups]
+    state = load_state(folder, key)
+    if state.epoch == epochs:
+        return state
+    if state.epoch:
+        _restore(trainee, state)
+        say(f"{title}: going on after epoch {state.epoch} of {epochs}")
+    began, done = time.monotonic() - state.seconds, state.epoch
+    meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps)
+    try:
+        for epoch in range(done, epochs):
+            for group, rate in zip(trainee.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * schedule.scale(epoch, epochs)
+            loss = _train_epoch(trainee, data, epoch, title, meter)
+            _note_epoch(state, trainee, loss, trainee.predict(), targets)
+            before, state.seconds = state.seconds, time.monotonic() - began
+            _save(folder, state, trainee, over=state.epoch == epochs)
+            say(_epoch_line(title, state, epochs, seconds=state.seconds - before))
+    finally:
+        meter.close()
+    return state
+
+
+def _train_epoch(trainee: Trainee, data: TrainingImages, epoch: int, title: str, meter: Meter) -> float:
+    """Return the mean of the steps' losses."""
+    trainee.train_mode()
+    total = 0.0
+    for step, groups in enumerate(data.epoch(epoch)):
+        trainee.optimizer.zero_grad(set_to_none=True)
+        share = torch.stack([trainee.backward(replica, parts) for replica, parts in groups]).sum()
+        loss = float(trainee.reduce(share))
+        rates = _rates(trainee)
+        if not math.isfinite(loss):
+            shown = ", ".join(f"{rate:.4g}" for rate in rates)
+            raise RunError(
+                f"{title}: the loss became {loss} in epoch {epoch + 1}, step {step + 1} (learning rate {shown}): "
+                "training diverged; check the checkpoint with `mec-transfer inspect`, or lower the learning rate"
+            )
+        trainee.optimizer.step()
+        total += loss
+        meter.advance(epoch=epoch + 1, loss=loss, lr=rates[-1])
+    return total / data.plan.steps
+
+
+def _note_epoch(
+    state: TrainingState, trainee: Trainee, loss: float, top: numpy.ndarray, targets: numpy.ndarray
+) -> None:
+    """Add an epoch to the state. Of equally good epochs the first is the best one, as published."""
+    state.epoch += 1
+    state.last = top
+    top1 = _top1(top, targets)
+    if state.best is None or top1 > _top1(state.best, targets):
+        state.best_epoch, state.best = state.epoch, top
+    state.history.append({"epoch": state.epoch, "loss": loss, "top1": top1, "lr": _rates(trainee)})
+
+
+def _restore(trainee: Trainee, state: TrainingState) -> None:
+    for name, module in trainee.modules.items():
+        module.load_state_dict(state.modules[name])
+    if state.optimizer is not None:
+        trainee.optimizer.load_state_dict(state.optimizer)
+    state.modules, state.optimizer = {}, None  # not held in memory twice
+
+
+def _save(folder: Path, state: TrainingState, trainee: Trainee, over: bool) -> None:
+    if not is_main_process():
+        return
+    names = trainee.kept if over else tuple(trainee.modules)
+    state.modules = {name: trainee.modules[name].state_dict() for name in names}
+    state.optimizer = None if over else trainee.optimizer.state_dict()
+    save_state(folder, state)
+    state.modules, state.optimizer = {}, None
+
+
+def _epoch_line(title: str, state: TrainingState, epochs: int, seconds: float) -> str:
+    entry = state.history[-1]
+    rates = "/".join(f"{rate:.3g}" for rate in entry["lr"])
+    left = datetime.timedelta(seconds=round(seconds * (epochs - state.epoch)))
+    figures = f"loss {entry['loss']:.4f}  top1 {entry['top1']:6.2f}  lr {rates}"
+    return f"{title}  [{state.epoch:>{len(str(epochs))}}/{epochs} epochs]  {figures}  {seconds:.1f} s  eta {left}"
+
+
+def _rates(trainee: Trainee) -> list[float]:
+    return [float(group["lr"]) for group in trainee.optimizer.param_groups]
+
+
+def _top1(top: numpy.ndarray, targets: numpy.ndarray) -> float:
+    return 100.0 * int((top[:, 0] == targets).sum()) / len(targets)

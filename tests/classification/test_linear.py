@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.benchmark import Job
+from mec_transfer.classification import linear, training
+from mec_transfer.classification.linear import Linear, LinearConfig, _Probe
+from mec_transfer.classification.network import Encoder, ValImages
+from mec_transfer.classification.training_state import STATE_NAME
+from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise
+from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
+from mec_transfer.common.errors import RunError
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.datasets.layouts import open_split
+
+MakeJob = Callable[..., Job]
+PUBLISHED = CONFIGS / "classification" / "linear_mec.yaml"
+
+SMALL = {
+    "id": "linear_small",
+    "protocol": "small",
+    "dataset": {"name": "tiny", "layout": "imagefolder", "folder": "tiny"},
+    "recipe": {
+        "epochs": 3,
+        "batch": 32,
+        "replicas": 2,
+        "base_lr": 4.0,
+        "train_crop": 32,
+        "eval_view": {"resize": None, "crop": 32},
+    },
+}
+
+
+def _benchmark(**recipe: object) -> Linear:
+    data = merge(load_yaml(PUBLISHED), merge(SMALL, {"recipe": recipe}))
+    return Linear(parse_config(LinearConfig, data, "small"))
+
+
+def test_the_published_recipe() -> None:
+    config = load_config(LinearConfig, PUBLISHED)
+    recipe = config.recipe
+    assert (config.id, config.protocol) == ("linear_mec", "imagenet-linear-mec")
+    assert recipe.base_lr * recipe.batch / 256 == pytest.approx(0.48)
+    assert (recipe.epochs, recipe.batch, recipe.momentum, recipe.weight_decay) == (100, 4096, 0.9, 0.0)
+    assert (recipe.larc.trust_coefficient, recipe.larc.eps, recipe.head_norm_eps) == (0.001, 1e-8, 1e-6)
+    assert (recipe.schedule.kind, recipe.head_std, recipe.train_crop) == ("cosine", 0.01, 224)
+    assert recipe.eval_view == ViewConfig(resize=256, crop=224)
+
+
+def _probe(resnet18: Backbone, tiny_images: Path) -> tuple[_Probe, Encoder]:
+    recipe = _benchmark().config.recipe
+    encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=True)
+    val = ValImages(open_split(tiny_images, "imagefolder", "val"), eval_transform(recipe.eval_view), 0, encoder.device)
+    return _Probe(recipe, encoder, val, seed=1), encoder
+
+
+def test_training_is_the_published_formula(resnet18: Backbone, tiny_images: Path) -> None:
+    """Three steps against a float64 loop written out: batch norm, softmax, cross entropy, LARC, momentum."""
+    probe, encoder = _probe(resnet18, tiny_images)
+    weight = probe.head[1].weight.detach().double().numpy().copy()
+    bias = numpy.zeros(6)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 12, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(12) % 6
+    with torch.no_grad():
+        features = [encoder.network(normalise(x, resnet18.preprocessing)).double().numpy() for x in images]
+
+    probe.train_mode()
+    losses = []
+    for x in images:
+        probe.optimizer.zero_grad()
+        losses.append(float(probe.backward(0, iter([(x[:5], labels[:5]), (x[5:], labels[5:])]))))
+        probe.optimizer.step()
+
+    momentum: list = [0.0, 0.0]
+    running_mean, running_var = numpy.zeros(512), numpy.ones(512)
+    for step, f in enumerate(features):
+        mean, var = f.mean(axis=0), f.var(axis=0)
+        running_mean = 0.9 * running_mean + 0.1 * mean
+        running_var = 0.9 * running_var + 0.1 * var * 12 / 11
+        normed = (f - mean) / numpy.sqrt(var + 1e-6)
+        logits = normed @ weight.T + bias
+        p = numpy.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        assert losses[step] == pytest.approx(-numpy.log(p[numpy.arange(12), labels]).mean(), rel=1e-4)
+        p[numpy.arange(12), labels] -= 1
+        for index, (value, gradient) in enumerate(((weight, p.T @ normed / 12), (bias, p.mean(axis=0)))):
+            norms = math.sqrt((value**2).sum()), math.sqrt((gradient**2).sum())
+            local = 0.001 * norms[0] / (norms[1] + 1e-8) if all(norms) else 1.0
+            momentum[index] = 0.9 * momentum[index] + local * gradient
+            value -= 4.0 * 32 / 256 * momentum[index]
+    numpy.testing.assert_allclose(probe.head[1].weight.detach().numpy(), weight, rtol=1e-3, atol=1e-5)
+    numpy.testing.assert_allclose(probe.head[1].bias.detach().numpy(), bias, rtol=1e-3, atol=1e-5)
+    numpy.testing.assert_allclose(probe.head[0].running_mean.numpy(), running_mean, rtol=1e-3, atol=1e-5)
+    numpy.testing.assert_allclose(probe.head[0].running_var.numpy(), running_var, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_leaves_a_full_record_and_the_head(make_job: MakeJob) -> None:
+    job, benchmark = make_job(), _benchmark()
+    assert benchmark.check(job) == []
+    record = benchmark.run(job)
+    top1 = [entry["top1"] for entry in record.details["epochs"]]
+    assert record.metrics["top1"] == record.metrics["top1_best"] == max(top1)
+    assert record.metrics["top1_last"] == top1[-1]
+    assert record.selection is not None
+    assert record.selection.by == "test set"
+    assert record.details["backbone_unmoved"] is True
+    assert record.details["precision"] == "float32"
+    assert benchmark.recompute(job.workdir, record) == record.metrics
+    state = torch.load(job.workdir / STATE_NAME, weights_only=True)
+    assert state["optimizer"] is None
+    assert state["modules"]["head"]["1.weight"].shape == (6, 512)
+
+
+def test_the_chunk_of_a_forward_pass_does_not_change_the_result(make_job: MakeJob) -> None:
+    benchmark = _benchmark(epochs=2)
+    whole, pieces = benchmark.run(make_job("a")), benchmark.run(make_job("b", batch_size=5, workers=1))
+    for a, b in zip(whole.details["epochs"], pieces.details["epochs"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark, job = _benchmark(), make_job("b")
+    expected = benchmark.run(make_job("a"))
+    save = training._save
+
+    def dying(folder: Path, state: object, *args: object, **options: object) -> None:
+        save(folder, state, *args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_save", dying)
+        for _ in range(3):  # dies after every single epoch, the last one included
+            with pytest.raises(KeyboardInterrupt):
+                benchmark.run(job)
+    found = benchmark.run(job)
+    assert (found.metrics, found.details) == (expected.metrics, expected.details)
+    assert (job.workdir / "predictions.npz").read_bytes() == (job.workdir.parent / "a" / "predictions.npz").read_bytes()
+
+
+def test_a_backbone_that_moved_gives_no_number(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Careless(_Probe):
+        def train_mode(self) -> None:
+            super().train_mode()
+            self._encoder.network.train()  # batch norm would follow the training images
+
+    monkeypatch.setattr(linear, "_Probe", Careless)
+    job = make_job()
+    with pytest.raises(RunError, match="frozen backbone's weights changed"):
+        _benchmark(epochs=1).run(job)
+    assert not (job.workdir / "predictions.npz").exists()
+
+
+def test_check_names_what_is_wrong(make_job: MakeJob, tmp_path: Path) -> None:
+    assert "no folder 'train'" in _benchmark().check(make_job(data=tmp_path))[0].message
+    found = _benchmark(batch=47, replicas=1).check(make_job())
+    assert [problem.message for problem in found] == [
+        "48 training images in batches of 47 leave a last group of one, whose batch statistics are undefined; "
+        "override recipe.batch or recipe.replicas"
+    ]
