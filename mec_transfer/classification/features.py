@@ -1,0 +1,272 @@
+"""The features of a frozen backbone: each image is read once, however many benchmarks use it.
+
+They are kept in the job's cache, keyed by everything they depend on (weights, data, split, view, precision). Under
+torchrun each process takes a contiguous share of what is missing; batches, and so the features, do not depend on
+the number of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.benchmark import Job, Problem
+from mec_transfer.classification.feature_store import FeatureStore
+from mec_transfer.classification.loading import load_batches
+from mec_transfer.classification.network import Encoder
+from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.common import distributed
+from mec_transfer.common.config import StrictModel
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.progress import Meter, is_main_process, warn
+from mec_transfer.common.runtime import pick_device
+from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.layouts import find_problems, open_split
+
+_VERSION = 1
+"""Of what goes into a feature; raised when numbers may move."""
+
+
+class FeatureRecipe(StrictModel):
+    """The keys of every recipe that works on frozen features."""
+
+    view: ViewConfig
+    mixed_precision: bool
+    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Features:
+    """The features of one split, in the order of its images."""
+
+    values: torch.Tensor
+    """(N, width) float32, on the CPU."""
+    labels: torch.Tensor
+    """(N,) int64."""
+    computed: int
+    """How many of them were computed now, by all processes; the others came from the cache."""
+    seconds: float
+    """Wall clock of computing and reading them."""
+    precision: str
+
+
+def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureRecipe) -> dict[str, Features]:
+    """Return the features of each of `splits`, computing what the cache lacks.
+
+    Raises:
+        DataError: an image cannot be decoded, or is smaller than the crop.
+        RunError: the disk is full, a feature is not finite, or the backbone's weights or BN statistics changed.
+    """
+    encoder = Encoder(job.backbone, pick_device(job.device), recipe.mixed_precision)
+    encoder.network.requires_grad_(False).eval()
+    if _channels_last(job.backbone, recipe.view):
+        encoder.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = _state_sha256(encoder)
+    stores = {
+        name: _store(job, name, images, recipe, encoder.precision, encoder.device) for name, images in splits.items()
+    }
+    features = {name: _extract_split(job, stores[name], splits[name], recipe, encoder) for name in splits}
+    if _state_sha256(encoder) != before:
+        for store in stores.values():
+            store.remove()
+        raise RunError(
+            f"{job.model_name}: the frozen backbone's weights or BN statistics changed while its features were "
+            "computed; the features are thrown away and no number is given"
+        )
+    return features
+
+
+def check_features(job: Job, layout: str, recipe: FeatureRecipe) -> tuple[list[Problem], dict[str, ImageList]]:
+    """Return what keeps features from being computed (data, crop, device, disk), and the splits where they open."""
+    problems = [Problem(message=message) for message in find_problems(job.data, layout)]
+    try:
+        splits = open_splits(job.data, layout)
+        device = pick_device(job.device)
+        for images in splits.values():
+            next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
+    except UserError as error:
+        return problems or [Problem(message=str(error))], {}
+    classes = len(next(iter(splits.values())).classes)
+    if classes < 2:
+        problems.append(Problem(message=f"{job.data}: {classes} class; at least two are needed"))
+    precisions = ("float32",) if device.type == "cpu" else ("float32", "bfloat16")
+    needed = min(
+        sum(_store(job, name, images, recipe, precision, device).missing_bytes() for name, images in splits.items())
+        for precision in precisions
+    )
+    folder = next(path for path in (features_folder(job), *features_folder(job).parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        problems.append(
+            Problem(message=f"{folder}: {free >> 20} MiB free, {needed >> 20} MiB needed for the features (--cache)")
+        )
+    return problems, splits
+
+
+def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
+    """Return what a record keeps of how its features came about."""
+    computed = sum(part.computed for part in features.values())
+    seconds = sum(part.seconds for part in features.values())
+    return {
+        "precision": next(iter(features.values())).precision,
+        "feature_seconds": round(seconds, 3),
+        "features_computed": computed,
+        "features_from_cache": sum(len(part.values) for part in features.values()) - computed,
+        "images_per_second": round(computed / seconds, 1) if computed else None,
+        "backbone_unmoved": True,
+        "processes": distributed.world_size(),
+    }
+
+
+def open_splits(root: Path, layout: str) -> dict[str, ImageList]:
+    """Open the training and the val images. Raises DataError."""
+    return {"train": open_split(root, layout, "train"), "val": open_split(root, layout, "val")}
+
+
+def features_folder(job: Job) -> Path:
+    """Return the folder of the job's features: in its cache, or in its own folder where it has none."""
+    return (job.cache or job.workdir).absolute() / "features"
+
+
+def discard_features(job: Job) -> None:
+    """Delete what was kept for resuming alone: a finished job that has no cache keeps no features."""
+    if job.cache is None and is_main_process():
+        shutil.rmtree(features_folder(job), ignore_errors=True)
+
+
+def _store(
+    job: Job, split: str, images: ImageList, recipe: FeatureRecipe, precision: str, device: torch.device
+) -> FeatureStore:
+    view = recipe.view
+    listing = "\n".join(images.paths).encode("utf-8", "surrogateescape")
+    about = {
+        "version": _VERSION,
+        "backbone": job.backbone.sha256,
+        "data": job.dataset.fingerprint,
+        "split": split,
+        "images": hashlib.sha256(listing).hexdigest(),
+        "view": [view.resize, view.crop, view.interpolation if view.resize else None],
+        "precision": precision,
+        "device": device.type,
+    }
+    return FeatureStore(features_folder(job), about, len(images), job.backbone.width)
+
+
+def _extract_split(
+    job: Job, store: FeatureStore, images: ImageList, recipe: FeatureRecipe, encoder: Encoder
+) -> Features:
+    began = time.monotonic()
+    values = numpy.empty((len(images), encoder.backbone.width), dtype=numpy.float32)
+    missing = _read_parts(store, range(len(store.parts)), values)
+    missing = sorted(set().union(*distributed.gather_objects(missing)))
+    if missing:
+        if is_main_process():
+            store.describe()
+        own = _own_share(missing)
+        _compute_parts(job, store, own, images, recipe, encoder, values)
+        distributed.barrier()
+        if lost := _read_parts(store, [part for part in missing if part not in own], values):
+            raise RunError(
+                f"{store.path(lost[0])}: cannot be read back; all processes must see the same cache folder, and the "
+                "disk must be sound"
+            )
+    return Features(
+        values=torch.from_numpy(values),
+        labels=torch.from_numpy(images.labels),
+        computed=sum(len(store.parts[part]) for part in missing),
+        seconds=time.monotonic() - began,
+        precision=encoder.precision,
+    )
+
+
+def _read_parts(store: FeatureStore, parts: Sequence[int], values: numpy.ndarray) -> list[int]:
+    """Fill `values` from the store; return the parts that it lacks."""
+    lacking = []
+    for part in parts:
+        rows = store.parts[part]
+        if not store.read(part, values[rows.start : rows.stop]):
+            lacking.append(part)
+            if store.path(part).exists():
+                warn(f"{store.path(part)}: damaged; its {len(rows)} images are read again")
+    return lacking
+
+
+def _own_share(parts: Sequence[int]) -> Sequence[int]:
+    """This process's contiguous share; the shares' sizes differ by one at most."""
+    rank, world = distributed.rank(), distributed.world_size()
+    return parts[len(parts) * rank // world : len(parts) * (rank + 1) // world]
+
+
+@torch.inference_mode()
+def _compute_parts(
+    job: Job,
+    store: FeatureStore,
+    parts: Sequence[int],
+    images: ImageList,
+    recipe: FeatureRecipe,
+    encoder: Encoder,
+    values: numpy.ndarray,
+) -> None:
+    """Fill the rows of `parts` in `values` and put them in the store: each is written while the next is computed."""
+    size = job.batch_size or default_batch_size(recipe.view, encoder.device)
+    batches = {part: _cut(store.parts[part], size) for part in parts}
+    ordered = [batch for part in parts for batch in batches[part]]
+    loaded = load_batches(images, eval_transform(recipe.view), ordered, job.workers, encoder.device)
+    layout = torch.channels_last if _channels_last(encoder.backbone, recipe.view) else torch.contiguous_format
+    meter = Meter(f"{store.about['split']} features", sum(map(len, ordered)), "images")
+    with ThreadPoolExecutor(max_workers=1) as writer, contextlib.closing(meter):
+        written = None
+        for part in parts:
+            found = []  # stays on the device until the part is whole: a GPU is not made to wait for each batch
+            for batch in batches[part]:
+                found.append(encoder(next(loaded).contiguous(memory_format=layout)))
+                meter.advance(len(batch))
+            done = values[store.parts[part].start : store.parts[part].stop]
+            done[:] = torch.cat(found).cpu().numpy()
+            if written:
+                written.result()
+            _require_finite(done, job)
+            written = writer.submit(store.write, part, done)
+        if written:
+            written.result()
+
+
+def _cut(rows: range, size: int) -> list[range]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _require_finite(values: numpy.ndarray, job: Job) -> None:
+    if not numpy.isfinite(values).all():
+        raise RunError(
+            f"{job.model_name}: the backbone gives features that are not finite; check the checkpoint with "
+            "`mec-transfer inspect`"
+        )
+
+
+def default_batch_size(view: ViewConfig, device: torch.device) -> int:
+    """Return a batch size near the fastest: on a CPU a small one, whose maps stay in the caches."""
+    if device.type == "cuda":
+        return 512
+    return 128 if view.crop < 64 else 32
+
+
+def _channels_last(backbone: Backbone, view: ViewConfig) -> bool:
+    """Whether channels-last is the faster memory layout: always, but for a bottleneck network on tiny maps on a CPU."""
+    return backbone.stem == "cifar" or backbone.width < 2048 or view.crop >= 64
+
+
+def _state_sha256(encoder: Encoder) -> str:
+    """Hash parameters and every buffer, BN's counters included: in training mode those would be the first to move."""
+    counters = [int(b) for name, b in encoder.network.named_buffers() if name.endswith("num_batches_tracked")]
+    return f"{encoder.sha256()} {counters}"

@@ -1,0 +1,139 @@
+"""k-NN classification on frozen features, in either of the two published conventions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+import torch
+from pydantic import Field, model_validator
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.classification.features import (
+    FeatureRecipe,
+    Features,
+    check_features,
+    discard_features,
+    extract_features,
+    feature_details,
+    open_splits,
+)
+from mec_transfer.classification.neighbours import nearest, vote
+from mec_transfer.classification.predictions import best_classes, recompute_metrics, save_predictions
+from mec_transfer.classification.records import make_record
+from mec_transfer.common import distributed
+from mec_transfer.common.progress import is_main_process
+from mec_transfer.common.runtime import pick_device
+from mec_transfer.results.record import Record, Selection
+
+
+class KnnRecipe(FeatureRecipe):
+    """The recipe of a k-NN benchmark."""
+
+    k: int = Field(ge=1)
+    """The one whose number is the record's."""
+    ks: tuple[int, ...] = Field(min_length=1)
+    """All that are reported."""
+    temperature: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _k_is_reported(self) -> KnnRecipe:
+        if self.k not in self.ks:
+            raise ValueError(f"'k' ({self.k}) must be one of 'ks' ({', '.join(map(str, self.ks))})")
+        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError("'ks' must be different numbers of 1 or more")
+        return self
+
+
+class KnnConfig(BenchmarkConfig):
+    """The config of `knn_*.yaml`."""
+
+    recipe: KnnRecipe
+
+
+class Knn(Benchmark):
+    """Weighted k-NN on the central crop's features.
+
+    What moves the number: features of length 1, cosine similarity, each of the k nearest training images votes for
+    its class with exp(similarity / T); k, T and the interpolation of the resize, in which the conventions differ:
+    k 20, T 0.07, bicubic (facebookresearch/dino eval_knn.py); k 200, T 0.1, bilinear (InstDisc, as in lightly).
+    """
+
+    Config: ClassVar[type[BenchmarkConfig]] = KnnConfig
+    config: KnnConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """Data, crop, disk, and whether there are k training images."""
+        recipe = self.config.recipe
+        problems, splits = check_features(job, self.config.dataset.layout, recipe)
+        if splits and max(recipe.ks) > len(splits["train"]):
+            message = f"recipe.ks: {max(recipe.ks)} neighbours of {len(splits['train'])} training images; lower it"
+            problems.append(Problem(message=message))
+        return problems
+
+    def run(self, job: Job) -> Record:
+        """Extract what features the cache lacks, and vote.
+
+        Raises:
+            DataError: the data set is not there, or an image of it cannot be decoded.
+            RunError: the disk is full, or the backbone moved.
+        """
+        began, recipe = time.monotonic(), self.config.recipe
+        splits = open_splits(job.data, self.config.dataset.layout)
+        features = extract_features(job, splits, recipe)
+        extracted = time.monotonic()
+        top = self._classify(features["train"], features["val"], len(splits["train"].classes), job)
+        metrics: dict[str, float] = {}
+        if is_main_process():
+            metrics = save_predictions(job.workdir, splits["val"].labels, top, primary=f"k{recipe.k}")
+            discard_features(job)
+        details = {"knn_seconds": round(time.monotonic() - extracted, 3), "temperature": recipe.temperature}
+        return make_record(
+            self.config,
+            job,
+            metrics=distributed.gather_objects(metrics)[0],
+            selection=Selection(chosen=f"k {recipe.k}, T {recipe.temperature}", by="protocol"),
+            seconds=time.monotonic() - began,
+            details={**feature_details(features), **details},
+        )
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """From the predictions of every k."""
+        return recompute_metrics(folder)
+
+    def _classify(self, train: Features, val: Features, classes: int, job: Job) -> dict[str, numpy.ndarray]:
+        """Return each k's best classes for all val images; each process judges a contiguous share of them."""
+        recipe, device = self.config.recipe, pick_device(job.device)
+        rank, world = distributed.rank(), distributed.world_size()
+        share = val.values[len(val.values) * rank // world : len(val.values) * (rank + 1) // world]
+        similarities, indices = nearest(_unit(train.values, device), _unit(share, device), max(recipe.ks))
+        top = {}
+        for k in recipe.ks:
+            votes = vote(similarities[:, :k], indices[:, :k], train.labels, recipe.temperature, classes)
+            top[f"k{k}"] = best_classes(votes.numpy())
+        shares = distributed.gather_objects(top)
+        return {tag: numpy.concatenate([part[tag] for part in shares]) for tag in top}
+
+
+def knn_predict(
+    train_features: torch.Tensor,
+    train_labels: torch.Tensor,
+    test_features: torch.Tensor,
+    k: int,
+    temperature: float,
+    classes: int,
+) -> torch.Tensor:
+    """Classify `test_features` (M, D) by the k nearest of `train_features` (N, D): (M,) int64, on the CPU.
+
+    Features of any length and on one device; `train_labels` is (N,) int64; k may not exceed N.
+    """
+    train, test = (_unit(features, features.device) for features in (train_features, test_features))
+    similarities, indices = nearest(train, test, k)
+    votes = vote(similarities, indices, train_labels.cpu(), temperature, classes)
+    return torch.from_numpy(best_classes(votes.numpy())[:, 0].copy())
+
+
+def _unit(features: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return torch.nn.functional.normalize(features.float(), dim=1).to(device)

@@ -1,0 +1,175 @@
+"""The fast linear probe: features once, a whole grid of learning rates on them, the choice made without the val set."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy
+import torch
+from pydantic import Field, field_validator
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.classification.features import (
+    FeatureRecipe,
+    Features,
+    check_features,
+    discard_features,
+    extract_features,
+    feature_details,
+    open_splits,
+)
+from mec_transfer.classification.heads import HeadSettings, train_heads
+from mec_transfer.classification.predictions import best_classes, recompute_metrics, save_predictions
+from mec_transfer.classification.records import make_record
+from mec_transfer.common.distributed import gather_objects
+from mec_transfer.common.progress import Meter, is_main_process
+from mec_transfer.common.runtime import derive_seed, pick_device
+from mec_transfer.results.record import Record, Selection
+
+
+class LinearFastRecipe(FeatureRecipe):
+    """The recipe of a fast linear probe."""
+
+    learning_rates: tuple[float, ...] = Field(min_length=2)
+    """For `batch` as it is; rising."""
+    held_out: float = Field(gt=0, lt=1)
+    """Share of each class's training images that the choice is made on."""
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    head_norm_eps: float = Field(gt=0)
+    """Added to the variance of each feature."""
+    head_std: float = Field(gt=0)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rising(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if rates[0] <= 0 or any(later <= earlier for earlier, later in itertools.pairwise(rates)):
+            raise ValueError("must be positive and rising")
+        return rates
+
+    def settings(self) -> HeadSettings:
+        """What all heads have in common."""
+        return HeadSettings(
+            epochs=self.epochs,
+            batch=self.batch,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            norm_eps=self.head_norm_eps,
+            head_std=self.head_std,
+        )
+
+
+class LinearFastConfig(BenchmarkConfig):
+    """The config of `linear_fast*.yaml`."""
+
+    recipe: LinearFastRecipe
+
+
+class LinearFast(Benchmark):
+    """Linear probe on the central crop's features, without augmentation: not a published protocol, but minutes.
+
+    One head for each learning rate is trained on the training images less the held-out ones; the head that is best
+    on those names the learning rate (of equal ones the smallest). Then all heads are trained again on all training
+    images, and the number is that of the chosen rate. The val images' labels play no part before that number.
+    """
+
+    Config: ClassVar[type[BenchmarkConfig]] = LinearFastConfig
+    config: LinearFastConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """Data, crop, disk, and whether every class has an image to hold out and one to train on."""
+        problems, splits = check_features(job, self.config.dataset.layout, self.config.recipe)
+        if splits and numpy.bincount(splits["train"].labels).min() < 2:
+            message = f"{job.data}: a class has only one training image; two are needed, to train on and to hold out"
+            problems.append(Problem(message=message))
+        return problems
+
+    def run(self, job: Job) -> Record:
+        """Extract what features the cache lacks, choose, train and judge.
+
+        Raises:
+            DataError: the data set is not there, or an image of it cannot be decoded.
+            RunError: the disk is full, or the backbone moved.
+        """
+        began, recipe = time.monotonic(), self.config.recipe
+        splits = open_splits(job.data, self.config.dataset.layout)
+        features = extract_features(job, splits, recipe)
+        extracted = time.monotonic()
+        outcome = None
+        if is_main_process():  # the heads take seconds: rank 0 trains them for all
+            outcome = self._probe(features["train"], features["val"], len(splits["train"].classes), job)
+            discard_features(job)
+        metrics, held_out = gather_objects(outcome)[0]
+        chosen = _choose(held_out)
+        return make_record(
+            self.config,
+            job,
+            metrics=metrics,
+            selection=Selection(
+                chosen=f"lr {recipe.learning_rates[chosen]:g}",
+                by="held-out training images",
+            ),
+            seconds=time.monotonic() - began,
+            warnings=_warnings(recipe.learning_rates, chosen),
+            details={
+                **feature_details(features),
+                "probe_seconds": round(time.monotonic() - extracted, 3),
+                "held_out_top1": dict(zip(map(_tag, recipe.learning_rates), held_out, strict=True)),
+            },
+        )
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """From the predictions of every learning rate."""
+        return recompute_metrics(folder)
+
+    def _probe(self, train: Features, val: Features, classes: int, job: Job) -> tuple[dict[str, float], list[float]]:
+        """Return the metrics on the val images, and each rate's top-1 on the held-out training images."""
+        recipe, device = self.config.recipe, pick_device(job.device)
+        rates, settings = recipe.learning_rates, recipe.settings()
+        seed = derive_seed(job.seed, job.trial, "linear_fast")
+        values, labels = train.values.to(device), train.labels.to(device)
+        meter = Meter(f"{self.config.id} heads", 2 * recipe.epochs, "epochs")
+        try:
+            fit_on, held = (rows.to(device) for rows in split_held_out(train.labels, recipe.held_out, seed))
+            heads = train_heads(values[fit_on], labels[fit_on], classes, rates, settings, seed, meter.advance)
+            guesses = torch.cat([scores.argmax(dim=2) for scores in heads.scores(values[held])])  # (held out, L)
+            right = (guesses == train.labels[held.cpu(), None]).sum(dim=0)
+            heads = train_heads(values, labels, classes, rates, settings, seed, meter.advance)
+        finally:
+            meter.close()
+        best = [best_classes(scores.numpy()) for scores in heads.scores(val.values.to(device))]
+        top = {_tag(rate): numpy.concatenate([chunk[:, head] for chunk in best]) for head, rate in enumerate(rates)}
+        held_out = [100.0 * int(count) / len(held) for count in right]
+        primary = _tag(rates[_choose(held_out)])
+        return save_predictions(job.workdir, val.labels.numpy(), top, primary), held_out
+
+
+def split_held_out(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw `share` of each class's images, at least one and never all: (kept, held out), both rising indices."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "held out"))
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        of_class = (labels == label).nonzero()[:, 0]
+        count = min(max(1, round(share * len(of_class))), len(of_class) - 1)
+        held[of_class[torch.randperm(len(of_class), generator=generator)[:count]]] = True
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
+
+
+def _choose(held_out: list[float]) -> int:
+    return held_out.index(max(held_out))
+
+
+def _warnings(rates: tuple[float, ...], chosen: int) -> list[str]:
+    if 0 < chosen < len(rates) - 1:
+        return []
+    where = "lower" if chosen == 0 else "upper"
+    return [f"the best learning rate, {rates[chosen]:g}, is the {where} end of the grid: a better one may lie beyond"]
+
+
+def _tag(rate: float) -> str:
+    return f"lr{rate:g}"

@@ -1,0 +1,75 @@
+"""Images in order, decoded and cut once each, as batches of bytes: the input of a frozen network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from mec_transfer.classification.batches import plain_errors
+from mec_transfer.classification.transforms import ByteTransform
+from mec_transfer.common.errors import DataError, RunError
+from mec_transfer.datasets.images import ImageList, load_rgb
+
+_READ_AHEAD_BYTES = 64 << 20
+
+
+def load_batches(
+    images: ImageList, transform: ByteTransform, batches: Sequence[range], workers: int, device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Yield the images of each range of `batches`, in that order, as uint8 (n, 3, H, W).
+
+    On a CPU the loading processes and the network take turns: many batches are decoded on all cores, then put
+    through the network, while the loaders rest. At the same time they would fight for the cores, and a network's
+    threads that wait for one another lose far more than the loaders take. On a GPU both go on side by side.
+
+    Raises:
+        DataError: an image cannot be decoded, or is smaller than the crop.
+        RunError: a loading process died.
+    """
+    beside = device.type == "cuda"
+    workers = min(workers, len(batches))
+    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        _Batches(images, transform, batches),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=(4 if beside else 1) if workers else None,
+        pin_memory=beside,
+    )
+    loaded = plain_errors(loader)
+    try:
+        yield from loaded if beside or not workers else _by_turns(loaded)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(f"a loading process died ({str(error).splitlines()[0]}); try --workers 0") from None
+
+
+class _Batches(torch.utils.data.Dataset[torch.Tensor]):
+    """Item i is the i-th batch."""
+
+    def __init__(self, images: ImageList, transform: ByteTransform, batches: Sequence[range]) -> None:
+        self.images, self.transform, self.batches = images, transform, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        return torch.stack([self._load(index) for index in self.batches[number]])
+
+    def _load(self, index: int) -> torch.Tensor:
+        path = self.images.root / self.images.paths[index]
+        image = load_rgb(path)
+        try:
+            return self.transform(image)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+
+def _by_turns(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Read ahead as many batches as fit the memory meant for that, then hand them on one by one."""
+    for first in batches:
+        ahead = max(1, min(64, _READ_AHEAD_BYTES // first.numel()))
+        yield from [first, *itertools.islice(batches, ahead - 1)]

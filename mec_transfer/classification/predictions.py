@@ -1,0 +1,83 @@
+"""The per-image predictions that every metric of classification can be recomputed from, with NumPy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.files import atomic_writer
+
+PREDICTIONS_NAME = "predictions.npz"
+
+
+def best_classes(scores: numpy.ndarray) -> numpy.ndarray:
+    """Return the classes of the highest scores, best first: (..., C) -> (..., 5), or (..., 1) for 5 classes or fewer.
+
+    Of equal scores the lower class comes first, on any machine.
+    """
+    guesses = 5 if scores.shape[-1] > 5 else 1
+    return numpy.argsort(-scores, axis=-1, kind="stable")[..., :guesses]
+
+
+def save_predictions(
+    folder: Path, targets: numpy.ndarray, top: Mapping[str, numpy.ndarray], primary: str
+) -> dict[str, float]:
+    """Write `folder`/predictions.npz atomically and return the metrics that follow from it.
+
+    Args:
+        folder: the job's own.
+        targets: (N,) true classes.
+        top: tag to (N, K) predicted classes, best first; K is 5, or 1 where there are 5 classes or fewer.
+        primary: the tag whose numbers are also called plain `top1` and `top5`.
+
+    Returns:
+        `top1` and `top1_<tag>` in percent, and `top5` likewise where K is 5.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    metrics = _metrics(targets, top, primary)
+    largest = max([int(targets.max()), *(int(classes.max()) for classes in top.values())])
+    dtype = numpy.int16 if largest < 2**15 else numpy.int32
+    arrays: dict[str, Any] = {f"top_{tag}": classes.astype(dtype) for tag, classes in top.items()}
+    with atomic_writer(folder / PREDICTIONS_NAME) as handle:
+        numpy.savez_compressed(handle, targets=targets.astype(dtype), primary=numpy.array(primary), **arrays)
+    return metrics
+
+
+def recompute_metrics(folder: Path) -> dict[str, float]:
+    """Return the metrics of the predictions saved in `folder`.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = folder / PREDICTIONS_NAME
+    try:
+        with numpy.load(path, allow_pickle=False) as saved:
+            top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
+            return _metrics(saved["targets"], top, str(saved["primary"]))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the job left no predictions") from None
+    except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
+        raise UserError(f"{path}: not readable as predictions ({error}); run the job again") from None
+
+
+def _metrics(targets: numpy.ndarray, top: Mapping[str, numpy.ndarray], primary: str) -> dict[str, float]:
+    by_tag: dict[str, float] = {}
+    for tag, classes in top.items():
+        if len(targets) == 0 or classes.ndim != 2 or len(classes) != len(targets):
+            raise ValueError(f"predictions '{tag}' of shape {classes.shape} do not fit {len(targets)} targets")
+        hits = classes == targets[:, None]  # (N, K)
+        by_tag[f"top1_{tag}"] = _percent(hits[:, 0])
+        if classes.shape[1] == 5:
+            by_tag[f"top5_{tag}"] = _percent(hits.any(axis=1))
+    plain = {name: by_tag[f"{name}_{primary}"] for name in ("top1", "top5") if f"{name}_{primary}" in by_tag}
+    return plain | by_tag
+
+
+def _percent(correct: numpy.ndarray) -> float:
+    return 100.0 * int(correct.sum()) / len(correct)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy
+import pytest
+
+from mec_transfer.classification.predictions import (
+    PREDICTIONS_NAME,
+    best_classes,
+    recompute_metrics,
+    save_predictions,
+)
+from mec_transfer.common.errors import UserError
+
+TARGETS = numpy.array([3, 0, 7, 7])
+GOOD = numpy.array([[3, 1, 2, 4, 5], [1, 0, 2, 3, 4], [7, 1, 2, 3, 4], [0, 1, 2, 3, 4]])  # 2 first, 3 of 4 in five
+POOR = numpy.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]])  # 0 first, 1 of 4 in five
+
+
+def test_metrics_are_the_counted_fractions_and_survive_the_round_trip(tmp_path: Path) -> None:
+    metrics = save_predictions(tmp_path, TARGETS, {"lr0.3": GOOD, "lr1": POOR}, primary="lr0.3")
+    assert metrics == {
+        "top1": 50.0,
+        "top5": 75.0,
+        "top1_lr0.3": 50.0,
+        "top5_lr0.3": 75.0,
+        "top1_lr1": 0.0,
+        "top5_lr1": 25.0,
+    }
+    assert recompute_metrics(tmp_path) == metrics
+
+
+def test_few_classes_have_no_top5(tmp_path: Path) -> None:
+    metrics = save_predictions(tmp_path, numpy.array([0, 1, 1]), {"k20": numpy.array([[0], [1], [0]])}, "k20")
+    assert metrics == {"top1": 100 * 2 / 3, "top1_k20": 100 * 2 / 3}
+    assert recompute_metrics(tmp_path) == metrics
+
+
+def test_many_classes_do_not_wrap_around(tmp_path: Path) -> None:
+    classes = numpy.array([[40_000], [70_000]])
+    assert save_predictions(tmp_path, classes[:, 0], {"a": classes}, "a")["top1"] == 100.0
+    assert recompute_metrics(tmp_path)["top1"] == 100.0
+
+
+def test_the_same_predictions_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_predictions(tmp_path / name, TARGETS, {"last": GOOD}, "last")
+    assert (tmp_path / "a" / PREDICTIONS_NAME).read_bytes() == (tmp_path / "b" / PREDICTIONS_NAME).read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "absent"])
+def test_damage_is_said_in_one_line(tmp_path: Path, damage: str) -> None:
+    save_predictions(tmp_path, numpy.tile(TARGETS, 50), {"last": numpy.tile(GOOD, (50, 1))}, "last")
+    path = tmp_path / PREDICTIONS_NAME
+    data = bytearray(path.read_bytes())
+    if damage == "absent":
+        path.unlink()
+    else:
+        position = data.find(b"targets.npy") + 60
+        data[position] ^= 0xFF
+        path.write_bytes({"cut": bytes(data[:100]), "flipped": bytes(data), "text": b"<html>"}[damage])
+    with pytest.raises(UserError, match=r"predictions\.npz") as caught:
+        recompute_metrics(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("top", [GOOD[:3], GOOD[:, 0]])
+def test_predictions_that_do_not_fit_the_targets_are_refused(tmp_path: Path, top: numpy.ndarray) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        save_predictions(tmp_path, TARGETS, {"a": top}, "a")
+    assert not (tmp_path / PREDICTIONS_NAME).exists()
+
+
+def test_of_equal_scores_the_lower_class_comes_first() -> None:
+    scores = numpy.array([[0.0, 2.0, 1.0, 2.0, 0.0, 1.0], [0.0] * 6])
+    assert best_classes(scores).tolist() == [[1, 3, 2, 5, 0], [0, 1, 2, 3, 4]]
+    assert best_classes(scores[:, :5]).tolist() == [[1], [0]]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from mec_transfer.backbone.backbone import Preprocessing
+from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise, train_transform
+from mec_transfer.common.errors import DataError
+
+IMAGENET = Preprocessing()
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=numpy.uint8))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(300, 411), (257, 256), (90, 61), (224, 500)])
+def test_eval_view_is_torchvisions_bit_for_bit(interpolation: str, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    expected = transforms.Compose(
+        [
+            transforms.Resize(256, interpolation=transforms.InterpolationMode(interpolation)),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET.mean, IMAGENET.std),
+        ]
+    )(image)
+    found = eval_transform(ViewConfig(resize=256, crop=224, interpolation=interpolation))(image)  # type: ignore[arg-type]
+    assert found.dtype == torch.uint8 and found.shape == (3, 224, 224)
+    assert torch.equal(normalise(found[None], IMAGENET)[0], expected)
+
+
+def test_train_view_draws_and_gives_what_torchvision_does() -> None:
+    published = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(32),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET.mean, IMAGENET.std),
+        ]
+    )
+    ours = train_transform(ViewConfig(resize=None, crop=32))
+    flips = set()
+    for seed in range(12):
+        image = picture(50, 70, seed)
+        torch.manual_seed(seed)
+        expected = published(image)
+        torch.manual_seed(seed)
+        found = normalise(ours(image)[None], IMAGENET)[0]
+        assert torch.equal(found, expected)
+        flips.add(bool(torch.equal(found, expected.flip(2))))
+        assert torch.rand(1) == _next_draw(seed, published, image)
+    assert flips == {False}  # random pixels: no crop is its own mirror image
+
+
+def _next_draw(seed: int, transform: object, image: Image.Image) -> torch.Tensor:
+    torch.manual_seed(seed)
+    transform(image)  # type: ignore[operator]
+    return torch.rand(1)
+
+
+def test_bgr_statistics_are_in_the_networks_own_order() -> None:
+    order = Preprocessing(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), channel_order="BGR")
+    red = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    red[:, 0] = 255
+    found = normalise(red, order)[0, :, 0, 0].double()
+    assert found == pytest.approx([(0 - 0.1) / 0.5, (0 - 0.2) / 0.6, (1 - 0.3) / 0.7], abs=1e-6)
+
+
+def test_an_image_smaller_than_the_crop_is_refused() -> None:
+    with pytest.raises(DataError, match="30x40 pixels is smaller than the crop of 32"):
+        eval_transform(ViewConfig(resize=None, crop=32))(picture(40, 30))
+
+
+def test_eval_view_survives_pickling() -> None:
+    view = pickle.loads(pickle.dumps(eval_transform(ViewConfig(resize=None, crop=8))))
+    assert torch.equal(view(picture(10, 10)), eval_transform(ViewConfig(resize=None, crop=8))(picture(10, 10)))
