@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The checks that need a GPU, in one call of under 10 minutes, a table last. Run from a checkout that is set up:
+#
+#   bash benchmarks/gpu_checks.sh [FOLDER FOR WHAT IT WRITES]
+#
+# PYTHON names an interpreter that has the packages (default: .venv/bin/python, else python3). No data is needed: the
+# demo world is drawn. Each check is one line of the table: what was run, ok or FAILED, seconds, and the last line it printed.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+out=$(realpath -m "${1:-$(mktemp -d)}")
+mkdir -p "$out"
+python=${PYTHON:-$root/.venv/bin/python}
+[ -x "$python" ] || python=python3
+export PYTHONPATH=$root PYTHONUNBUFFERED=1
+failed=0
+table="$out/table.md"
+{
+  echo "# GPU checks, $(date -u +%F)"
+  echo
+  "$python" -c 'import torch; print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")'
+  echo
+  echo "| check | result | seconds | last line |"
+  echo "| --- | --- | ---: | --- |"
+} >"$table" || { echo "gpu_checks.sh: error: torch sees no GPU" >&2; exit 2; }
+
+check() { # NAME LIMIT_SECONDS COMMAND...
+  local name=$1 limit=$2 began=$SECONDS result=ok
+  shift 2
+  timeout "$limit" "$@" >"$out/$name.log" 2>&1 || { result="FAILED ($?)"; failed=1; }
+  echo "| $name | $result | $((SECONDS - began)) | $(tail -n 1 "$out/$name.log" | tr '|' '/' | cut -c1-160) |" | tee -a "$table"
+}
+
+transfer=("$python" -m mec_transfer.cli.main)
+demo=$out/world
+check demo-world 120 "${transfer[@]}" data demo --out "$demo"
+common=(--device cuda --workers 8)
+check knn 120 "${transfer[@]}" knn random:resnet50 --config demo_knn --data "$demo/imagenet" --out "$out/knn" "${common[@]}"
+check knn-cpu 240 "${transfer[@]}" knn random:resnet50 --config demo_knn --data "$demo/imagenet" --out "$out/knn-cpu" --device cpu
+check linear-fast 120 "${transfer[@]}" linear random:resnet50 --config demo_linear_fast --data "$demo/imagenet" --out "$out/fast" "${common[@]}"
+check linear-mec 180 "${transfer[@]}" linear random:resnet50 --config cifar10_linear_mec --data "$demo/imagenet" \
+  --set dataset.name=demo --set recipe.epochs=3 --set recipe.train_crop=64 --set recipe.eval_view.crop=64 --out "$out/linear" "${common[@]}"
+check semisup 180 "${transfer[@]}" semisup random:resnet50 --config demo_semisup_10pct_barlow --data "$demo/imagenet" --out "$out/semisup" "${common[@]}"
+check semisup-syncbn 180 "${transfer[@]}" semisup random:resnet50 --config semisup_10pct_swav --data "$demo/imagenet" \
+  --set dataset.name=demo --set recipe.epochs=3 --set recipe.batch=32 --set recipe.train_crop=64 \
+  --set 'recipe.eval_view={resize: null, crop: 64}' --out "$out/swav" "${common[@]}"
+for job in knn fast linear semisup swav; do
+  check "verify-$job" 60 "${transfer[@]}" verify "$out/$job"
+done
+for precision in fp32 bf16; do
+  check "pretrain-$precision" 180 "$python" -m pretrain mec_r50_100ep --data "$demo/pretrain" --out "$out/pretrain-$precision" --device cuda \
+    --workers 14 --set batch_size=128 --set epochs=2 --set warmup_epochs=1 --set log_every=5 --set precision=$precision --set channels_last=true
+done
+check inspect 60 "${transfer[@]}" inspect "$out/pretrain-bf16/checkpoint_last.pth"
+check features 200 "$python" benchmarks/features.py --arch resnet50 --crop 224 --images 4096 --repeats 3 --device cuda
+
+echo
+cat "$table"
+echo
+for precision in fp32 bf16; do
+  [ -f "$out/pretrain-$precision/log.jsonl" ] && echo "pretraining, $precision, last step: $(tail -n 1 "$out/pretrain-$precision/log.jsonl")"
+done
+sed -n '/^| /p' "$out/features.log"
+exit $failed

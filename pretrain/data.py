@@ -1,0 +1,80 @@
+"""Images in, batches of two views out.
+
+What is drawn for an image depends on (seed, epoch, image number) alone: neither the number of loading processes, nor
+the number of GPUs, nor an interruption changes a view or the order of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mec_transfer.classification.batches import plain_errors
+from mec_transfer.common.runtime import derive_seed
+from mec_transfer.datasets.images import ImageList, load_rgb
+from pretrain.config import ViewsConfig
+from pretrain.views import apply_view, draw_view
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""View 1 and view 2 of the same images, (N, 3, size, size) uint8 each."""
+
+
+class TwoViews(Dataset[Batch]):
+    """Item (epoch, i) is the two views of image i in that epoch, (3, size, size) uint8 each."""
+
+    def __init__(self, images: ImageList, config: ViewsConfig, seed: int) -> None:
+        self.images, self.config = images, config
+        self.seed = derive_seed(seed, "views")
+
+    def __getitem__(self, item: tuple[int, int]) -> Batch:
+        epoch, index = item
+        image = load_rgb(self.images.root / self.images.paths[index])
+        random = numpy.random.default_rng((self.seed, epoch, index))
+        first, second = (
+            apply_view(image, draw_view(random, self.config, number, image.size), self.config.size) for number in (0, 1)
+        )
+        return first, second
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """The batches of one epoch after the other: lists of (epoch, i), whole batches only.
+
+    Under several processes each gets its own slice of every batch, so that their union is the batch that one process
+    would have had. Set `epoch` before iterating.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        share = batch_size // world_size
+        self._mine = slice(rank * share, (rank + 1) * share)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.num_images // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = numpy.random.default_rng(derive_seed(self.seed, "order", self.epoch)).permutation(self.num_images)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            batch = order[start : start + self.batch_size][self._mine]
+            yield [(self.epoch, int(index)) for index in batch]
+
+
+def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """Return the loader of an epoch after the other; its processes live on between epochs."""
+    return DataLoader(
+        dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory, persistent_workers=workers > 0
+    )
+
+
+def load_epoch(loader: DataLoader[Batch], batches: EpochBatches, epoch: int) -> Iterator[Batch]:
+    """Yield the batches of `epoch`.
+
+    Raises:
+        DataError: an image cannot be read.
+        RunError: a loading process died.
+    """
+    batches.epoch = epoch
+    yield from plain_errors(loader)

@@ -1,0 +1,98 @@
+"""Which run an output folder holds, and whether it is finished; answered without importing torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from mec_transfer.common.config import json_sha256
+from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common.files import read_json, write_json
+from mec_transfer.datasets.scan import list_images
+from pretrain.config import PretrainConfig
+
+CHECKPOINT = "checkpoint_last.pth"
+LOG = "log.jsonl"
+_DONE = "done.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What two commands must have in common for the second to continue, or find finished, the first one's run."""
+
+    config: dict[str, Any]
+    seed: int
+    num_images: int
+    images_sha256: str
+    """Of the images' paths below the data folder, in order."""
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)"."""
+        theirs, ours = _flat(other), _flat(self.as_dict())
+        keys = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        return [f"{key} (there {theirs.get(key)}, now {ours.get(key)})" for key in keys]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint holds them."""
+        return dataclasses.asdict(self)
+
+
+def training_folder(data: Path) -> Path:
+    """Return the folder to pretrain on: `data`, or `data`/train where a val split lies beside it."""
+    return data / "train" if (data / "train").is_dir() and (data / "val").is_dir() else data
+
+
+def identify(config: PretrainConfig, seed: int, folder: Path) -> RunIdentity:
+    """Identify a run on every image below `folder`.
+
+    Raises:
+        DataError: the folder cannot be read, or holds fewer images than one batch.
+    """
+    paths = list_images(folder)
+    if len(paths) < config.batch_size:
+        raise DataError(
+            f"{folder}: holds {len(paths)} images, one batch is {config.batch_size}; "
+            "give a folder with more images or a smaller batch_size (--set batch_size=N)"
+        )
+    digest = hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest()
+    return RunIdentity(config=config.model_dump(mode="json"), seed=seed, num_images=len(paths), images_sha256=digest)
+
+
+def require_same(identity: RunIdentity, other: dict[str, Any], checkpoint: Path) -> None:
+    """Raise UserError, naming each difference, if `checkpoint` is of another run than `identity`."""
+    if differing := identity.differences(other):
+        raise UserError(
+            f"{checkpoint}: is of another run: {', '.join(differing)}; "
+            "give another --out, or the config, seed and data that it was made with"
+        )
+
+
+def mark_finished(out: Path, identity: RunIdentity) -> None:
+    """Note beside the checkpoint in `out` that it is the run's last."""
+    write_json(out / _DONE, {"identity": json_sha256(identity.as_dict()), "checkpoint": _stamp(out)})
+
+
+def is_finished(out: Path, identity: RunIdentity) -> bool:
+    """Whether `out` holds the last checkpoint of this very run, unchanged since it was written."""
+    if not (out / _DONE).is_file() or not (out / CHECKPOINT).is_file():
+        return False
+    try:
+        done = read_json(out / _DONE)
+    except UserError:
+        return False  # the checkpoint itself will tell
+    return bool(done == {"identity": json_sha256(identity.as_dict()), "checkpoint": _stamp(out)})
+
+
+def _stamp(out: Path) -> list[int]:
+    status = (out / CHECKPOINT).stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(item, f"{name}.") if isinstance(item, dict) else {name: item}
+    return flat

@@ -1,0 +1,159 @@
+"""A pretraining run from its first or last checkpoint to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from mec_transfer.common import distributed
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.progress import Meter, say, warn
+from mec_transfer.common.runtime import pick_device
+from mec_transfer.datasets.layouts import open_unlabelled
+from pretrain.checkpoint import load_checkpoint, save_checkpoint
+from pretrain.config import PretrainConfig
+from pretrain.data import EpochBatches, TwoViews, load_epoch, make_loader
+from pretrain.identity import CHECKPOINT, LOG, RunIdentity, mark_finished
+from pretrain.log import StepLog
+from pretrain.objective import MecLoss
+from pretrain.trainer import Trainer
+
+_DIVERGED = (
+    "the last whole checkpoint is kept. Lower base_lr, or raise eps or warmup_epochs, and start in another --out"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run reads and writes and what it computes on; none of this changes what it computes."""
+
+    folder: Path
+    """Of the images."""
+    out: Path
+    device: str = "auto"
+    workers: int = 0
+    """Loading processes beside a GPU; on a CPU the images are loaded between the steps."""
+
+
+def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions) -> None:
+    """Train until the schedule's end, from `out`'s checkpoint if there is one, leaving one after every epoch.
+
+    Raises:
+        UserError: the options do not fit this machine, or the checkpoint is of another run.
+        DataError: an image cannot be read.
+        RunError: the loss is no longer finite, or the disk is full.
+    """
+    device = pick_device(options.device)
+    world = distributed.world_size()
+    if world > 1 and device.type == "cpu":
+        raise UserError(f"{world} processes on the CPU: not supported yet; run one process without torchrun")
+    if config.batch_size % world:
+        raise UserError(f"batch_size = {config.batch_size} does not divide over {world} processes")
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    with distributed.process_group(device):
+        _Run(config, identity, options, device).complete()
+
+
+class _Run:
+    def __init__(
+        self, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device
+    ) -> None:
+        self.config, self.identity, self.out = config, identity, options.out
+        images = open_unlabelled(options.folder)
+        rank, world = distributed.rank(), distributed.world_size()
+        self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
+        dataset = TwoViews(images, config.views, identity.seed)
+        # On a CPU loading processes would only take the cores from the networks, which need far more of them.
+        on_gpu = device.type == "cuda"
+        self.loader = make_loader(dataset, self.batches, options.workers if on_gpu else 0, pin_memory=on_gpu)
+        self.trainer = Trainer(config, len(self.batches), device, identity.seed)
+        self._resume()
+        self.writes = rank == 0
+        self.log = StepLog(self.out / LOG, self.trainer.done) if self.writes else None
+        self.warned = False
+
+    def _resume(self) -> None:
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return
+        self.trainer.restore(load_checkpoint(path, self.identity))
+        say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
+
+    def complete(self) -> None:
+        schedules, done = self.trainer.schedules, self.trainer.done
+        meter = Meter("pretraining", schedules.last, "steps", start=done)
+        try:
+            while self.trainer.done < schedules.last:
+                self._train_epoch(self.trainer.done // schedules.steps_per_epoch, meter)
+                self._save()
+        finally:
+            meter.close()
+        if self.writes:
+            mark_finished(self.out, self.identity)
+        distributed.barrier()
+        say(f"finished: step {self.trainer.done}; {self.out / CHECKPOINT}")
+
+    def _train_epoch(self, epoch: int, meter: Meter) -> None:
+        """Train the batches of `epoch`, to its end or the run's last step."""
+        schedules = self.trainer.schedules
+        norms: list[torch.Tensor] = []
+        began, first = time.monotonic(), self.trainer.done
+        for view1, view2 in load_epoch(self.loader, self.batches, epoch):
+            report = self.trainer.step(view1, view2)
+            norms.append(report.spectral_norm)
+            loss, done = report.loss.item(), self.trainer.done
+            if not math.isfinite(loss):
+                raise RunError(f"the loss is {loss} at step {done} (epoch {epoch}); {_DIVERGED}")
+            if self._is_logged(done):
+                norm = float(torch.stack(norms).max())
+                rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
+                self._log(epoch, report, norm, rate)
+                norms, began, first = [], time.monotonic(), done
+            meter.advance(loss=loss, coding_length=float(report.coding_length))
+            if done == schedules.last:
+                return
+
+    def _is_logged(self, done: int) -> bool:
+        schedules = self.trainer.schedules
+        epoch_ends = done % schedules.steps_per_epoch == 0
+        return epoch_ends or done % self.config.log_every == 0 or done in (1, schedules.last)
+
+    def _log(self, epoch: int, report: MecLoss, spectral_norm: float, images_per_second: float) -> None:
+        done, schedules = self.trainer.done, self.trainer.schedules
+        if spectral_norm >= 1 and not self.warned:
+            self.warned = True
+            warn(
+                f"step {done}: the spectral norm of C is {spectral_norm:.2f}; from 1 on the Taylor series may "
+                "diverge (said once; log.jsonl has every value). A larger eps or a longer warm-up lowers it"
+            )
+        if self.log is None:
+            return
+        self.log.write(
+            {
+                "step": done,
+                "epoch": epoch,
+                "loss": report.loss.item(),
+                "coding_length": float(report.coding_length),
+                "lr": schedules.lr(done - 1),
+                "lamda_inv": schedules.lamda_inv(done - 1),
+                "teacher_momentum": schedules.teacher_momentum(done - 1),
+                "spectral_norm": spectral_norm,
+                "embedding_std": float(report.embedding_std),
+                "images_per_second": round(images_per_second, 2),
+            }
+        )
+
+    def _save(self) -> None:
+        """Leave a checkpoint; never of weights that the last step broke."""
+        if not self.writes:
+            return
+        done = self.trainer.done
+        if not all(bool(parameter.isfinite().all()) for parameter in self.trainer.model.parameters()):
+            raise RunError(f"a weight is no longer finite after step {done}; {_DIVERGED}")
+        epoch = done // self.trainer.schedules.steps_per_epoch
+        save_checkpoint(self.out / CHECKPOINT, self.config, self.identity, epoch, done, self.trainer.states())

@@ -1,0 +1,139 @@
+"""The whole way of the data: the script a newcomer runs, on the suite that is the demo's short form."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMATS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
+BENCHMARKS = ("demo_knn", "demo_linear_fast", "demo_semisup_10pct_barlow")
+
+pytestmark = pytest.mark.integration
+
+
+def environment() -> dict[str, str]:
+    """This interpreter's environment, so that no second one is installed for the test; both cores."""
+    active = Path(sys.prefix)
+    keep = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return keep | {"VIRTUAL_ENV": str(active), "MEC_TRANSFER_ENV": "active"}
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    command = ["bash", str(ROOT / "tools/run_all_transfer.sh"), "--suite", "smoke", "--out", str(out), "--workers", "0"]
+    return subprocess.Popen(
+        command,
+        env=environment(),
+        cwd=out.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def run(out: Path) -> str:
+    process = start(out)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
+def boards(out: Path) -> dict[str, bytes]:
+    return {name: (out / name).read_bytes() for name in FORMATS}
+
+
+def records(out: Path) -> dict[str, dict[str, object]]:
+    return {str(path.relative_to(out)): json.loads(path.read_bytes()) for path in out.glob("jobs/*/*/record.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An undisturbed run of the smoke suite, and what it printed."""
+    out = tmp_path_factory.mktemp("smoke") / "out"
+    return out, run(out)
+
+
+def test_every_cell_is_a_number(finished: tuple[Path, str]) -> None:
+    out, printed = finished
+    board = json.loads((out / "leaderboard.json").read_bytes())
+    assert sorted(row["model"] for row in board["rows"]) == ["mec-smoke", "random"]
+    assert [column["benchmark"] for column in board["columns"]] == list(BENCHMARKS)
+    for row in board["rows"]:
+        assert all(0 <= cell["mean"] <= 100 and not cell["failures"] for cell in row["cells"])
+    markdown = (out / "leaderboard.md").read_text()
+    assert "mec-smoke" in markdown
+    assert "demo-knn" in markdown
+    assert "mec-smoke" in printed
+
+
+def test_the_two_models_are_two_sets_of_weights(finished: tuple[Path, str]) -> None:
+    rows = json.loads((finished[0] / "leaderboard.json").read_bytes())["rows"]
+    assert rows[0]["weights_sha256"] != rows[1]["weights_sha256"]
+
+
+def test_running_again_repeats_nothing(finished: tuple[Path, str]) -> None:
+    out, _ = finished
+    before, kept = boards(out), {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/*/record.json")}
+    assert len(kept) == 6
+    run(out)
+    assert boards(out) == before
+    assert {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/*/record.json")} == kept
+
+
+def test_verify_recomputes_every_metric(finished: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = finished
+    command = [sys.executable, "-m", "mec_transfer.cli.main", "verify"]
+    assert subprocess.run([*command, str(out)], check=False, capture_output=True).returncode == 0
+    job = next(out.glob("jobs/random/demo_knn*"))
+    shutil.copytree(job, tmp_path / "job")
+    record = json.loads((tmp_path / "job/record.json").read_bytes())
+    record["metrics"]["top1"] += 1.0
+    (tmp_path / "job/record.json").write_text(json.dumps(record))
+    assert subprocess.run([*command, str(tmp_path / "job")], check=False, capture_output=True).returncode == 1
+
+
+def test_killed_at_any_moment_the_same_command_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """SIGKILL to the run's own process: early (drawing or pretraining), in the middle and late."""
+    out, _ = finished
+    disturbed = tmp_path / "out"
+    shutil.copytree(out / "data", disturbed / "data")  # the world's own kill test is in tests/datasets
+    for wanted in (0, 1, 4):
+        process = start(disturbed)
+        while process.poll() is None and len(records(disturbed)) < wanted:
+            time.sleep(0.05)
+        time.sleep(2.0 if process.poll() is None else 0)
+        kept = records(disturbed)
+        os.kill(process.pid, signal.SIGKILL)  # `exec` made the script's process the run itself
+        process.wait()
+        assert {name: record for name, record in records(disturbed).items() if name in kept} == kept
+    kept = records(disturbed)
+    assert len(kept) >= 4
+    run(disturbed)
+    final = records(disturbed)
+    assert {name: final[name] for name in kept} == kept, "a finished job was repeated"
+    assert boards(disturbed) == boards(out)
+
+
+def test_a_wrong_checkpoint_is_a_failure_on_the_board_and_stops_nobody(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title></html>")
+    command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--suite", "smoke", "--out", str(out)]
+    command += ["--model", f"broken={tmp_path / 'page.pth'}", "--workers", "0"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment())
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_bytes())["rows"]}
+    assert all("HTML" in cell["failures"][0] for cell in rows["broken"]["cells"])
+    assert all(cell["mean"] is not None for cell in rows["random"]["cells"])

@@ -1,0 +1,241 @@
+"""The mec-pretrain command: what it leaves, how it resumes, and what it refuses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from pretrain.__main__ import main
+from pretrain.trainer import Trainer
+
+TINY = """
+arch: resnet18
+dim: 16
+pred_dim: 8
+views: {size: 32}
+batch_size: 6
+epochs: 2
+warmup_epochs: 1
+log_every: 2
+eps: 16.0
+"""
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with tiny.yaml and 20 images below images/."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "tiny.yaml").write_text(TINY)
+    random = numpy.random.default_rng(0)
+    for i in range(20):
+        path = folder / "images" / f"part{i % 2}" / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=numpy.uint8)).save(path)
+    return folder
+
+
+def run(inputs, out, *more, data="images"):
+    command = [inputs / "tiny.yaml", "--data", inputs / data, "--out", out, "--device", "cpu", "--workers", "0", *more]
+    return main([str(word) for word in command])
+
+
+@pytest.fixture(scope="module")
+def finished(inputs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "out"
+    assert run(inputs, out) == 0
+    return out
+
+
+def read(out):
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return torch.load(out / "checkpoint_last.pth", weights_only=True), lines
+
+
+def same(first, second):
+    """Bitwise equality of whatever a checkpoint holds."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def test_what_a_run_leaves(finished):
+    checkpoint, lines = read(finished)
+    about = {key: checkpoint[key] for key in ("format", "epoch", "step", "arch", "stem", "preprocessing")}
+    assert about == {
+        "format": "mec-transfer/1",
+        "epoch": 2,
+        "step": STEPS,
+        "arch": "resnet18",
+        "stem": "imagenet",
+        "preprocessing": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "channel_order": "RGB"},
+    }
+    assert checkpoint["config"]["views"]["size"] == 32
+    assert {name.partition(".")[0] for name in checkpoint["state_dict"]} == {"encoder", "teacher", "predictor"}
+    assert "encoder.fc.6.weight" in checkpoint["state_dict"] and "encoder.conv1.weight" in checkpoint["state_dict"]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 6]
+    assert [line["epoch"] for line in lines] == [0, 0, 0, 1, 1]
+    wanted = {"loss", "coding_length", "lr", "images_per_second", "lamda_inv", "spectral_norm", "embedding_std"}
+    assert all(wanted <= set(line) for line in lines)
+    assert lines[0]["lr"] == 0 and lines[3]["lr"] == pytest.approx(0.5 * 6 / 256)
+    assert lines[0]["lamda_inv"] == pytest.approx(48) and lines[-1]["lamda_inv"] == pytest.approx(6)
+
+
+def test_a_finished_run_returns_at_once_without_torch(inputs, finished):
+    before = (finished / "checkpoint_last.pth").stat().st_mtime_ns
+    arguments = [str(inputs / "tiny.yaml"), "--data", str(inputs / "images"), "--out", str(finished)]
+    code = (
+        "import sys; from pretrain.__main__ import main\n"
+        f"code = main({arguments!r}); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "finished" in done.stderr
+    assert (finished / "checkpoint_last.pth").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_known_by_its_checkpoint_alone(inputs, finished, tmp_path, capsys):
+    shutil.copy(finished / "checkpoint_last.pth", tmp_path)
+    assert run(inputs, tmp_path) == 0
+    assert "step 6 of 6" in capsys.readouterr().err
+    assert (tmp_path / "done.json").is_file()
+    assert same(read(tmp_path)[0], read(finished)[0])
+
+
+def test_resume_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkeypatch, capsys):
+    step = Trainer.step
+
+    def interrupted(self, *views):
+        if self.done == 4:  # one step into the second epoch
+            raise KeyboardInterrupt
+        return step(self, *views)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    assert run(inputs, tmp_path) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert read(tmp_path)[0]["step"] == 3
+    with (tmp_path / "log.jsonl").open("a") as log:  # what a kill in mid-epoch leaves
+        log.write('{"step": 4, "loss": 1.0}\n{"step": 5, "lo')
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert run(inputs, tmp_path) == 0
+    (resumed, lines), (undisturbed, expected) = read(tmp_path), read(finished)
+    assert same(resumed, undisturbed)
+    for line in (*lines, *expected):
+        del line["images_per_second"]
+    assert lines == expected
+
+
+def test_teacher_and_its_statistics_are_their_own(finished):
+    state = read(finished)[0]["state_dict"]
+    assert not torch.equal(state["teacher.conv1.weight"], state["encoder.conv1.weight"])
+    assert not torch.equal(state["teacher.layer4.0.bn1.running_mean"], state["encoder.layer4.0.bn1.running_mean"])
+
+
+def test_max_steps_stops_in_mid_epoch(inputs, tmp_path):
+    assert run(inputs, tmp_path, "--set", "max_steps=4") == 0
+    checkpoint, lines = read(tmp_path)
+    assert (checkpoint["epoch"], checkpoint["step"], lines[-1]["step"]) == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--set", "batch_size=7"], "config.batch_size (there 6, now 7)"),
+        (["--set", "views.size=24"], "config.views.size (there 32, now 24)"),
+        (["--seed", "1"], "seed (there 0, now 1)"),
+    ],
+)
+def test_another_run_is_not_continued(inputs, finished, capsys, more, named):
+    assert run(inputs, finished, *more) == 2
+    message = capsys.readouterr().err
+    assert named in message and "checkpoint_last.pth" in message and message.count("\n") == 1
+
+
+def test_other_images_are_not_the_same_run(inputs, finished, capsys):
+    assert run(inputs, finished, data="images/part0") == 2
+    assert "num_images (there 20, now 10)" in capsys.readouterr().err
+
+
+def test_resume_never_wants_an_empty_folder(inputs, finished, capsys):
+    assert run(inputs, finished, "--resume", "never") == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_a_diverged_loss_names_the_step_and_keeps_the_checkpoint(inputs, tmp_path, capsys):
+    assert run(inputs, tmp_path, "--set", "base_lr=1e30", "--set", "warmup_epochs=0") == 1
+    message = capsys.readouterr().err
+    assert "failed: the loss is nan at step 2 (epoch 0)" in message and "Traceback" not in message
+    assert not (tmp_path / "checkpoint_last.pth").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut short"])
+def test_a_damaged_checkpoint_is_refused(inputs, tmp_path, capsys, content):
+    (tmp_path / "checkpoint_last.pth").write_bytes(content)
+    assert run(inputs, tmp_path) == 2
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'checkpoint_last.pth'}: cannot be read" in message and message.count("\n") == 1
+
+
+def test_a_foreign_checkpoint_is_refused(inputs, tmp_path, capsys):
+    torch.save({"state_dict": {}}, tmp_path / "checkpoint_last.pth")
+    assert run(inputs, tmp_path) == 2
+    assert "not a checkpoint of mec-pretrain" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--set", "bach_size=8"], "Did you mean 'batch_size'?"),
+        (["--set", "views.sise=8"], "Did you mean 'size'?"),
+        (["--set", "eps=zero"], "'eps' = 'zero'"),
+        (["--set", "warmup_epochs=3"], "warmup_epochs = 3 is more than epochs = 2"),
+        (["--set", "views.crop_scale=[0.5, 0.2]"], "crop_scale must be"),
+        (["--set", "std=[0.2, 0.0, 0.2]"], "std must be"),
+        (["--set", "batch_size=21"], "holds 20 images, one batch is 21"),
+        (["--workers", "-1"], "must not be negative"),
+        (["--seed", "-1"], "must not be negative"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--data", "/nowhere/at/all"], "/nowhere/at/all: no such folder"),
+    ],
+)
+def test_a_wrong_input_gives_one_line(inputs, tmp_path, capsys, more, named):
+    assert run(inputs, tmp_path / "out", *more) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("mec-pretrain: error: ") and named in message and message.count("\n") == 1
+
+
+def test_an_empty_folder_and_a_file_for_a_folder(inputs, tmp_path, capsys):
+    assert main([str(inputs / "tiny.yaml"), "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert f"{tmp_path}: holds 0 images" in capsys.readouterr().err
+    assert run(inputs, inputs / "tiny.yaml") == 2
+    assert "tiny.yaml: is a file" in capsys.readouterr().err
+    assert main(["no_such_config", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "mec_r50_100ep" in capsys.readouterr().err
+
+
+def test_several_processes_on_cpus_are_refused(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(inputs, tmp_path) == 2
+    assert "2 processes on the CPU" in capsys.readouterr().err
+
+
+def test_the_train_split_of_a_data_set_is_taken(inputs, tmp_path, capsys):
+    for split in ("train", "val"):
+        shutil.copytree(inputs / "images" / "part0", tmp_path / "data" / split / "class")
+    assert run(inputs, tmp_path / "out", "--set", "max_steps=1", data=tmp_path / "data") == 0
+    assert f"pretraining on {tmp_path / 'data' / 'train'}" in capsys.readouterr().err
+    assert read(tmp_path / "out")[0]["run"]["num_images"] == 10
