@@ -10,12 +10,12 @@ and returns at once when the run is finished.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from mec_transfer.common.command import add_compute, add_overrides, check_compute, exit_status
 from mec_transfer.common.config import load_config
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import find_config
 from mec_transfer.common.progress import say
 from pretrain.config import PretrainConfig
@@ -24,17 +24,7 @@ from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when the run is finished, 2 for a mistake of the user's, 1 else."""
-    try:
-        return _run(_parser().parse_args(argv))
-    except UserError as error:
-        print(f"mec-pretrain: error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"mec-pretrain: failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("mec-pretrain: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
-        return 130
+    return exit_status("mec-pretrain", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,24 +43,14 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto (default) goes on from the checkpoint in --out; never wants an empty --out",
     )
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="a.b=VALUE",
-        help="override a key of the config",
-    )
-    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
-    parser.add_argument("--workers", type=int, default=_default_workers(), help="loading processes beside a GPU")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random in the run (default: 0)")
+    add_overrides(parser)
+    add_compute(parser)
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
     config = load_config(PretrainConfig, find_config(args.config, "pretrain"), args.overrides)
-    if args.workers < 0 or args.seed < 0:
-        raise UserError(f"--workers {args.workers}, --seed {args.seed}: must not be negative")
+    check_compute(args)
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; give a folder")
     if args.resume == "never" and args.out.is_dir() and any(args.out.iterdir()):
@@ -87,11 +67,6 @@ def _run(args: argparse.Namespace) -> int:
 
     pretrain(config, identity, RunOptions(folder=folder, out=args.out, device=args.device, workers=args.workers))
     return 0
-
-
-def _default_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mec_transfer.cli import options
+from mec_transfer.common.command import add_compute, add_overrides, check_compute
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import is_main_process, warn
 
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="where features are kept, for other commands too (default: OUT/cache)"
     )
-    options.add_compute(parser)
-    options.add_config_overrides(parser)
+    add_compute(parser)
+    add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
 
 def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) -> int:
@@ -44,8 +45,9 @@ def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) 
     from mec_transfer.benchmark import Job
     from mec_transfer.suite.execute import execute_job
 
-    if args.workers < 0 or args.trial < 0:
-        raise UserError(f"--workers {args.workers}, --trial {args.trial}: neither can be negative")
+    check_compute(args)
+    if args.trial < 0:
+        raise UserError(f"--trial {args.trial}: cannot be negative")
     benchmark, dataset = _load(args, config)
     backbone = resolve_backbone(args.checkpoint, args.encoder)
     job = Job(

@@ -8,7 +8,8 @@ import os
 import sys
 
 from mec_transfer import __version__
-from mec_transfer.common.errors import RunError, UserError, did_you_mean
+from mec_transfer.common.command import exit_status
+from mec_transfer.common.errors import UserError, did_you_mean
 
 COMMANDS = {
     "inspect": "what is in a checkpoint, what would be taken, what left out",
@@ -27,18 +28,9 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 0 for a real result, 2 for a mistake of the user's, 1 else."""
-    argv = sys.argv[1:] if argv is None else argv
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        return _dispatch(argv)
-    except UserError as error:
-        print(f"mec-transfer: error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"mec-transfer: failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("mec-transfer: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return exit_status("mec-transfer", lambda: _dispatch(arguments))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mec-transfer ls | head` is no failure
         return 141

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mec_transfer.cli import options
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.command import add_compute, check_compute
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what is done and what would run, and stop")
-    options.add_compute(parser)
+    add_compute(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.suite.config import load_suite
     from mec_transfer.suite.run import RunOptions, run_suite, show_plan
 
-    if args.workers < 0 or args.seed < 0:
-        raise UserError(f"--workers {args.workers}, --seed {args.seed}: neither can be negative")
+    check_compute(args)
     source = find_config(args.suite, "suites")
     suite = load_suite(source, args.models)
     run_options = RunOptions(

@@ -73,8 +73,12 @@ def hardware() -> dict[str, str | int]:
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": _cpu_name(), "cores": cores, "gpu": gpu, "gpus": torch.cuda.device_count()}
+    return {"cpu": _cpu_name(), "cores": usable_cores(), "gpu": gpu, "gpus": torch.cuda.device_count()}
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

@@ -1,0 +1,52 @@
+"""What every command line of the project does alike: shared options, and errors as one line with an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.runtime import usable_cores
+
+
+def exit_status(program: str, command: Callable[[], int]) -> int:
+    """Run `command`; return its status, or 2 for a mistake of the user's, 1 for a failed run, 130 for Ctrl-C."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"{program}: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def add_compute(parser: argparse.ArgumentParser) -> None:
+    """Add --device, --workers and --seed."""
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    parser.add_argument(
+        "--workers", type=int, default=min(16, usable_cores()), help="processes that load data (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of everything random in the run (default: 0)")
+
+
+def check_compute(args: argparse.Namespace) -> None:
+    """Raise UserError for a negative --workers or --seed."""
+    if args.workers < 0 or args.seed < 0:
+        raise UserError(f"--workers {args.workers}, --seed {args.seed}: neither can be negative")
+
+
+def add_overrides(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add --set; `note` says what else an override does."""
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="a.b=VALUE",
+        help=f"override a key of the config{note}",
+    )
