@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from mec_transfer.backbone.backbone import Backbone
-from mec_transfer.common.config import StrictModel, config_sha256, json_sha256
+from mec_transfer.common.config import StrictModel, json_sha256
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record
 
 
@@ -64,13 +64,19 @@ class BenchmarkConfig(StrictModel):
             raise ValueError("must be one word")
         return value
 
+    @property
+    def sha256(self) -> str:
+        """Hash of what can move a number: not the words, nor where the data lies, nor how many trials there are."""
+        words: Any = {"title": True, "published": True, "trials": True, "dataset": {"folder"}}
+        return json_sha256(self.model_dump(mode="json", exclude=words))
+
     def info(self) -> BenchmarkInfo:
         """What a record says of this benchmark."""
         return BenchmarkInfo(
             id=self.id,
             family=self.family,
             protocol=self.protocol,
-            config_sha256=config_sha256(self),
+            config_sha256=self.sha256,
             version=self.version,
             kind=self.kind,
             title=self.title,
@@ -78,7 +84,7 @@ class BenchmarkConfig(StrictModel):
 
     def with_custom_protocol(self) -> BenchmarkConfig:
         """This config under a protocol id of its own: a doctored run cannot pass for the published one."""
-        return self.model_copy(update={"protocol": f"{self.protocol}+custom-{config_sha256(self)[:8]}"})
+        return self.model_copy(update={"protocol": f"{self.protocol}+custom-{self.sha256[:8]}"})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +143,7 @@ def job_key(
     options: dict[str, Any],
 ) -> str:
     """Hash (backbone, benchmark, data, trial) with the seed and options to 16 hex digits."""
-    parts = [backbone_sha256, config_sha256(benchmark), fingerprint, trial, seed, options]
+    parts = [backbone_sha256, benchmark.sha256, fingerprint, trial, seed, options]
     return json_sha256(parts)[:16]
 
 

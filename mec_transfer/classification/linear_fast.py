@@ -103,8 +103,8 @@ class LinearFast(Benchmark):
         outcome = None
         if is_main_process():  # the heads take seconds: rank 0 trains them for all
             outcome = self._probe(features["train"], features["val"], len(splits["train"].classes), job)
-            discard_features(job)
         metrics, held_out = gather_objects(outcome)[0]
+        discard_features(job)  # not before every process has read them
         chosen = _choose(held_out)
         return make_record(
             self.config,

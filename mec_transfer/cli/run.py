@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 from mec_transfer.cli import options
+from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
+from mec_transfer.common.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.suite.run import RunOptions, run_suite, show_plan
 
     check_compute(args)
+    if distributed.world_size() > 1:  # its jobs would wait for partners that never come
+        raise UserError("a suite runs in one process; start it without torchrun (knn, linear and semisup share GPUs)")
     source = find_config(args.suite, "suites")
     suite = load_suite(source, args.models)
     run_options = RunOptions(

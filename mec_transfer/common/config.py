@@ -150,11 +150,6 @@ def load_config(model: type[M], path: Path, overrides: list[str] | None = None) 
     return parse_config(model, apply_overrides(load_yaml(path), overrides or [], str(path)), str(path))
 
 
-def config_sha256(config: BaseModel) -> str:
-    """Hash a config's values: the same for any order of keys, comments or `base` chain in the file."""
-    return json_sha256(config.model_dump(mode="json"))
-
-
 def json_sha256(value: Any) -> str:
     """Return the sha256 (hex) of a JSON value, written with sorted keys and no spaces."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

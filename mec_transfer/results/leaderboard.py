@@ -134,12 +134,17 @@ def _record_key(record: Record) -> tuple[object, ...]:
 
 
 def _current(records: list[Record]) -> list[Record]:
-    """Keep one record a trial: a failure is dropped where the same trial has a number."""
-    finished = {_trial_of(record) for record in records if record.status == "ok"}
+    """Keep one record a trial: a failure is dropped where the same trial of the same weights has a number.
+
+    A failure for lack of weights (no sha256) is dropped where any weights of that name have one.
+    """
+    measured = [record for record in records if record.status == "ok"]
+    finished = {(*_trial_of(record), weights) for record in measured for weights in (record.model.sha256, "")}
     kept: dict[tuple[object, ...], Record] = {}
     for record in records:
-        if record.status == "ok" or _trial_of(record) not in finished:
-            place = (*_trial_of(record), record.model.sha256, record.dataset and record.dataset.fingerprint)
+        trial = (*_trial_of(record), record.model.sha256)
+        if record.status == "ok" or trial not in finished:
+            place = (*trial, record.dataset and record.dataset.fingerprint)
             kept.setdefault(place, record)
     return list(kept.values())
 

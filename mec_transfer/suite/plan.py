@@ -186,8 +186,9 @@ def _plan_job(
 
 
 def _blocked(job: PlannedJob) -> Path:
-    """The folder of a job that has no key yet, for lack of data or weights."""
-    return job.folder.with_name(job.folder.name.rpartition("-")[0] + "-blocked")
+    """The folder of a job that has no key yet, for lack of data or weights: told apart by its config alone."""
+    stem = job.folder.name.rpartition("-")[0]
+    return job.folder.with_name(f"{stem}-blocked_{job.identity.config.info().config_sha256[:8]}")
 
 
 def _slug(benchmark_id: str) -> str:

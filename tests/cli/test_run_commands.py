@@ -110,7 +110,7 @@ def test_a_failing_job_exits_1_and_says_why(
     [
         ("knn", ["--config", "knn_dion"], "no such config"),
         ("knn", ["--workers", "-1"], "neither can be negative"),
-        ("knn", ["--trial", "-1"], "neither can be negative"),
+        ("knn", ["--trial", "-1"], "--trial -1: cannot be negative"),
         ("knn", ["--set", "recipe.sconds=1"], "Did you mean 'seconds'"),
         ("linear", ["--fast"], "leave out --fast"),
         ("semisup", ["--recipe", "swav"], "leave out --recipe"),
@@ -236,6 +236,14 @@ def test_run_refuses_a_data_root_for_a_suite_that_draws_its_own(
 ) -> None:
     assert main(["run", "--suite", "demo", "--data-root", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "makes its own data; leave out --data-root" in capsys.readouterr().err
+
+
+def test_run_refuses_to_be_started_by_torchrun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["run", "--suite", "demo", "--out", str(tmp_path / "out")]) == 2
+    assert "start it without torchrun" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_doctor_reports_line_by_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,16 @@ def test_a_failure_gives_way_to_the_same_trials_number() -> None:
     assert board.cells[0, 0].failures == () and board.cells[0, 0].values == (60.0,)
 
 
+def test_a_failure_is_not_hidden_by_the_number_of_other_weights() -> None:
+    retrained = record("mec", "x-knn-dino", None)
+    model = retrained.model.model_copy(update={"sha256": "ab" * 32})
+    board = build_leaderboard([record("mec", "x-knn-dino", 60.0), retrained.model_copy(update={"model": model})])
+    failed = next(row for row, shown in enumerate(board.models) if shown.sha256 == "ab" * 32)
+    assert board.cells[failed, 0].failures == ("trial 0: the loss is nan at step 7",)
+    nameless = retrained.model_copy(update={"model": model.model_copy(update={"sha256": ""})})
+    assert len(build_leaderboard([record("mec", "x-knn-dino", 60.0), nameless]).models) == 1
+
+
 def test_a_failure_without_data_joins_the_column_that_has_numbers() -> None:
     blocked = DatasetInfo(name="imagenet", fingerprint="", num_images=0)
     board = build_leaderboard([record("other", "x-knn-dino", None, dataset=blocked), record("mec", "x-knn-dino", 60.0)])

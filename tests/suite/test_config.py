@@ -9,7 +9,7 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.plan import below_root, plan_benchmarks, plan_jobs
-from mec_transfer.suite.registry import find_benchmark
+from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
 
 def load(tmp_path: Path, text: str, models: list[str] | None = None):  # type: ignore[no-untyped-def]
@@ -112,7 +112,6 @@ def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None
 
 
 def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from mec_transfer.common.config import config_sha256
     from mec_transfer.suite import plan
 
     world.write("suite.yaml", "id: s\nbenchmarks: [{config: two.yaml, set: [recipe.seconds=1e-8]}]\n")
@@ -122,7 +121,7 @@ def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monk
     with monkeypatch.context() as patch:
         patch.delattr(plan, "load_benchmark")
         (again,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
-    assert config_sha256(again.config) == config_sha256(first.config) and again.config.info() == first.config.info()
+    assert again.config.sha256 == first.config.sha256 and again.config.info() == first.config.info()
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
     (newer,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
     assert newer.config.version == 2
@@ -166,3 +165,16 @@ def test_memory_forgets_what_changed(tmp_path: Path) -> None:
     assert Memory(path).recall("a", [1]) is None
     Memory(tmp_path / "dry.json", write=False).keep("a", [1], 1)
     assert not (tmp_path / "dry.json").exists()
+
+
+def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]
+    path = world.root / "one.yaml"
+    published = load_benchmark(path).config
+    words = ["title=Other", "published=elsewhere", "trials=5", "dataset.folder=moved"]
+    reworded = load_benchmark(path, words).config
+    assert reworded.title == "Other"
+    assert (reworded.sha256, reworded.protocol) == (published.sha256, published.protocol)
+    for change in ("recipe.seconds=0.5", "dataset.name=other", "version=2", "metrics.higher_is_better=false"):
+        changed = load_benchmark(path, [change]).config
+        assert changed.sha256 != published.sha256
+        assert changed.protocol.startswith(f"{published.protocol}+custom-")

@@ -107,6 +107,15 @@ def test_data_that_is_broken_blocks_its_own_column_only(world) -> None:  # type:
     assert "failed" not in world.board()["md"].decode() and len(world.finished()) == JOBS
 
 
+def test_one_benchmark_with_two_settings_fails_in_two_columns(world) -> None:  # type: ignore[no-untyped-def]
+    both = "two.yaml, {config: two.yaml, set: [recipe.seconds=0.01]}]"
+    world.write("suite.yaml", (world.root / "suite.yaml").read_text().replace("two.yaml]", both))
+    (world.data / "second" / "size").unlink()
+    assert world.run().returncode == 1
+    text = world.board()["md"].decode()
+    assert "random, `fake-two`, trials 0, 1: " in text and "random, `fake-two+custom-" in text
+
+
 def test_a_pretraining_that_fails_is_a_row_of_failures(world) -> None:  # type: ignore[no-untyped-def]
     world.pretrain("diverge=true")
     done = world.run()
