@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -11,6 +12,7 @@ import torch
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.layouts import open_unlabelled
@@ -43,7 +45,8 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
     """Train until the schedule's end, from `out`'s checkpoint if there is one, leaving one after every epoch.
 
     Raises:
-        UserError: the options do not fit this machine, or the checkpoint is of another run.
+        UserError: the options do not fit this machine, the checkpoint is of another run, or another process trains
+            in `out`.
         DataError: an image cannot be read.
         RunError: the loss is no longer finite, or the disk is full.
     """
@@ -55,7 +58,8 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
         raise UserError(f"batch_size = {config.batch_size} does not divide over {world} processes")
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    with distributed.process_group(device):
+    lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
+    with lock, distributed.process_group(device):
         _Run(config, identity, options, device).complete()
 
 

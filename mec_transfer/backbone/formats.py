@@ -218,6 +218,8 @@ def recognise(content: Content, root: Mapping[Any, Any], groups: Iterable[Group]
         return _DETECTRON2
     names = {without_wrappers(content.shown(name)) for name in content.tensors}
     for candidate in FORMATS:
+        if not (groups or candidate.keys):
+            continue  # without a ResNet only the top level speaks for a format
         if not all(key in root for key in candidate.keys) or not all(candidate.role(group) for group in groups):
             continue
         if all(any(re.fullmatch(mark, name) for name in names) for mark in candidate.marks):

@@ -97,9 +97,6 @@ def check_features(job: Job, layout: str, recipe: FeatureRecipe) -> tuple[list[P
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
-    classes = len(next(iter(splits.values())).classes)
-    if classes < 2:
-        problems.append(Problem(message=f"{job.data}: {classes} class; at least two are needed"))
     precisions = ("float32",) if device.type == "cpu" else ("float32", "bfloat16")
     needed = min(
         sum(_store(job, name, images, recipe, precision, device).missing_bytes() for name, images in splits.items())
@@ -109,7 +106,10 @@ def check_features(job: Job, layout: str, recipe: FeatureRecipe) -> tuple[list[P
     free = shutil.disk_usage(folder).free
     if free < needed:
         problems.append(
-            Problem(message=f"{folder}: {free >> 20} MiB free, {needed >> 20} MiB needed for the features (--cache)")
+            Problem(
+                message=f"{folder}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for "
+                "the features; free some, or choose another --cache"
+            )
         )
     return problems, splits
 

@@ -21,7 +21,7 @@ from mec_transfer.classification.features import (
     open_splits,
 )
 from mec_transfer.classification.neighbours import nearest, vote
-from mec_transfer.classification.predictions import best_classes, recompute_metrics, save_predictions
+from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
 from mec_transfer.classification.records import make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.progress import is_main_process
@@ -69,9 +69,12 @@ class Knn(Benchmark):
         recipe = self.config.recipe
         problems, splits = check_features(job, self.config.dataset.layout, recipe)
         if splits and max(recipe.ks) > len(splits["train"]):
-            message = f"recipe.ks: {max(recipe.ks)} neighbours of {len(splits['train'])} training images; lower it"
+            message = (
+                f"recipe.ks: {max(recipe.ks)} neighbours of {len(splits['train'])} training images; lower it, "
+                "for instance --set recipe.k=5 --set 'recipe.ks=[5]'"
+            )
             problems.append(Problem(message=message))
-        return problems
+        return problems + check_primary(self.config.metrics, (f"k{k}" for k in recipe.ks))
 
     def run(self, job: Job) -> Record:
         """Extract what features the cache lacks, and vote.

@@ -72,7 +72,9 @@ class Linear(Benchmark):
             plan = _plan(recipe, len(train), job)
         except UserError as error:
             return [Problem(message=str(error))]
-        return check_training(plan, val, recipe, job, trained=job.backbone.width * len(train.classes))
+        return check_training(
+            plan, val, recipe, self.config.metrics, job, trained=job.backbone.width * len(train.classes)
+        )
 
     def run(self, job: Job) -> Record:
         """Train the head; go on after the last whole epoch of an earlier attempt.

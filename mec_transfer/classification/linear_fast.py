@@ -22,7 +22,7 @@ from mec_transfer.classification.features import (
     open_splits,
 )
 from mec_transfer.classification.heads import HeadSettings, train_heads
-from mec_transfer.classification.predictions import best_classes, recompute_metrics, save_predictions
+from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
 from mec_transfer.classification.records import make_record
 from mec_transfer.common.distributed import gather_objects
 from mec_transfer.common.progress import Meter, is_main_process
@@ -87,7 +87,7 @@ class LinearFast(Benchmark):
         if splits and numpy.bincount(splits["train"].labels).min() < 2:
             message = f"{job.data}: a class has only one training image; two are needed, to train on and to hold out"
             problems.append(Problem(message=message))
-        return problems
+        return problems + check_primary(self.config.metrics, map(_tag, self.config.recipe.learning_rates))
 
     def run(self, job: Job) -> Record:
         """Extract what features the cache lacks, choose, train and judge.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from mec_transfer.common.errors import UserError
+from mec_transfer.benchmark import MetricsConfig, Problem
+from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.common.files import atomic_writer
 
 PREDICTIONS_NAME = "predictions.npz"
@@ -21,6 +23,15 @@ def best_classes(scores: numpy.ndarray) -> numpy.ndarray:
     """
     guesses = 5 if scores.shape[-1] > 5 else 1
     return numpy.argsort(-scores, axis=-1, kind="stable")[..., :guesses]
+
+
+def check_primary(metrics: MetricsConfig, tags: Iterable[str]) -> list[Problem]:
+    """Return what is wrong with a benchmark's primary metric, found out before hours of computing rather than after."""
+    names = [f"{top}{tag}" for top in ("top1", "top5") for tag in ("", *(f"_{tag}" for tag in tags))]
+    if metrics.primary in names:
+        return []
+    hint = did_you_mean(metrics.primary, names)
+    return [Problem(message=f"metrics.primary: no metric '{metrics.primary}'.{hint} There are: {', '.join(names)}")]
 
 
 def save_predictions(
@@ -57,6 +68,8 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
     """
     path = folder / PREDICTIONS_NAME
     try:
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
         with numpy.load(path, allow_pickle=False) as saved:
             top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
             return _metrics(saved["targets"], top, str(saved["primary"]))

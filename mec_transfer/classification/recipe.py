@@ -9,18 +9,22 @@ from typing import Any
 import numpy
 from pydantic import Field, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import BenchmarkConfig, Job, MetricsConfig, Problem
 from mec_transfer.classification.batches import BatchPlan
+from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.optim import ScheduleConfig
-from mec_transfer.classification.predictions import save_predictions
+from mec_transfer.classification.predictions import check_primary, save_predictions
 from mec_transfer.classification.records import make_record
 from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.distributed import gather_objects, rank, world_size
 from mec_transfer.common.errors import UserError
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.common.runtime import pick_device
+from mec_transfer.datasets.images import ImageList
 from mec_transfer.results.record import DatasetInfo, Record, Selection
+
+_TAGS = ("best", "last")
 
 
 class TrainingRecipe(StrictModel):
@@ -49,17 +53,20 @@ class TrainingRecipe(StrictModel):
         return self
 
 
-def check_training(plan: BatchPlan, val: ImageList, recipe: TrainingRecipe, job: Job, trained: int) -> list[Problem]:
+def check_training(
+    plan: BatchPlan, val: ImageList, recipe: TrainingRecipe, metrics: MetricsConfig, job: Job, trained: int
+) -> list[Problem]:
     """Return what is wrong with a training job.
 
     Args:
         plan: how the training images are cut.
         val: the val images.
         recipe: of the job.
+        metrics: of the benchmark.
         job: the job.
         trained: how many numbers are trained; their state takes 8 bytes each, twice while it is replaced.
     """
-    problems = []
+    problems = check_primary(metrics, _TAGS)
     if plan.smallest_group * (plan.world if plan.joint else 1) < 2:
         problems.append(
             Problem(
@@ -68,14 +75,16 @@ def check_training(plan: BatchPlan, val: ImageList, recipe: TrainingRecipe, job:
             )
         )
     try:
-        eval_transform(recipe.eval_view)(load_rgb(val.root / val.paths[0]))
+        next(load_batches(val, eval_transform(recipe.eval_view), [range(1)], 0, pick_device("cpu")))
     except UserError as error:
         problems.append(Problem(message=str(error)))
     needed, folder = 16 * trained + (1 << 20), _existing(job.workdir)
     free = shutil.disk_usage(folder).free
     if free < needed:
         problems.append(
-            Problem(message=f"{folder}: {free >> 20} MiB free, {needed >> 20} MiB needed for the training state")
+            Problem(
+                message=f"{folder}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for the training state"
+            )
         )
     return problems
 
@@ -97,7 +106,7 @@ def finish(
     assert state.best is not None and state.last is not None  # of a finished training
     metrics: dict[str, float] = {}
     if rank() == 0:
-        metrics = save_predictions(job.workdir, targets, {"best": state.best, "last": state.last}, primary="best")
+        metrics = save_predictions(job.workdir, targets, dict(zip(_TAGS, (state.best, state.last))), primary="best")
     return make_record(
         config,
         job,

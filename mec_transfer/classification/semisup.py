@@ -78,7 +78,8 @@ class Semisup(Benchmark):
                 )
             )
         weights = sum(tensor.numel() for tensor in job.backbone.state_dict.values())
-        return problems + check_training(plan, val, recipe, job, weights + job.backbone.width * len(train.classes))
+        trained = weights + job.backbone.width * len(train.classes)
+        return problems + check_training(plan, val, recipe, self.config.metrics, job, trained)
 
     def run(self, job: Job) -> Record:
         """Finetune; go on after the last whole epoch of an earlier attempt.

@@ -100,6 +100,8 @@ def _gpu() -> Iterator[str]:
 
 
 def _disk(out: Path) -> Iterator[str]:
+    if out.exists() and not out.is_dir():
+        raise RuntimeError(f"{out}: is a file; choose another --out")
     there = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
     if not os.access(there, os.W_OK):
         raise RuntimeError(f"{there}: cannot be written; choose another --out")

@@ -32,10 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
 
-def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) -> int:
+COMMAND_OF = {"knn": "knn", "linear": "linear", "linear_fast": "linear", "semisup": "semisup"}
+"""The command of each kind of benchmark."""
+
+
+def evaluate(args: argparse.Namespace, command: str, config: str, labels: Path | None = None) -> int:
     """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
 
-    `labels` is a file that names the labelled training images, for semi-supervised finetuning.
+    `command` is the one that was called; `labels` is a file that names the labelled training images, for
+    semi-supervised finetuning.
 
     Raises:
         UserError: anything that the user can put right.
@@ -43,13 +48,23 @@ def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) 
     """
     from mec_transfer.backbone.source import resolve_backbone
     from mec_transfer.benchmark import Job
+    from mec_transfer.common.paths import find_config
     from mec_transfer.suite.execute import execute_job
+    from mec_transfer.suite.registry import load_benchmark
 
     check_compute(args)
     if args.trial < 0:
         raise UserError(f"--trial {args.trial}: cannot be negative")
-    benchmark, dataset = _load(args, config)
-    backbone = resolve_backbone(args.checkpoint, args.encoder)
+    if args.name is not None and not (args.name.strip() and args.name.isprintable()):
+        raise UserError(f"--name {args.name!r}: must be one line of text")
+    path = find_config(args.config or config, "classification")
+    benchmark = load_benchmark(path, args.overrides)
+    right = COMMAND_OF.get(benchmark.config.kind, command)
+    if right != command:
+        raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
+    chosen = _label_options(labels)
+    backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
+    benchmark, dataset = _describe_data(args, path, benchmark)
     job = Job(
         model_name=args.name or default_name(args.checkpoint),
         backbone=backbone,
@@ -61,7 +76,7 @@ def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) 
         seed=args.seed + args.trial,
         device=args.device,
         workers=args.workers,
-        options=_label_options(labels),
+        options=chosen,
     )
     record = execute_job(benchmark, job)
     if is_main_process():
@@ -70,14 +85,11 @@ def evaluate(args: argparse.Namespace, config: str, labels: Path | None = None) 
     return 0
 
 
-def _load(args: argparse.Namespace, config: str) -> tuple[Benchmark, DatasetInfo]:
-    """Load the benchmark; on data that isn't the published set it becomes a custom protocol under its own name."""
-    from mec_transfer.common.paths import find_config
+def _describe_data(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tuple[Benchmark, DatasetInfo]:
+    """Describe the data; on data that isn't the published set it becomes a custom protocol under its own name."""
     from mec_transfer.suite.dataset import NotThatDataset, describe_dataset
     from mec_transfer.suite.registry import load_benchmark
 
-    path = find_config(args.config or config, "classification")
-    benchmark = load_benchmark(path, args.overrides)
     try:
         return benchmark, describe_dataset(benchmark.config.dataset, args.data)
     except NotThatDataset:

@@ -18,4 +18,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return evaluate.evaluate(args, "knn_dino")
+    return evaluate.evaluate(args, "knn", "knn_dino")

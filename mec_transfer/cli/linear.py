@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.fast and args.config:
         raise UserError("--config names the probe; leave out --fast")
-    return evaluate.evaluate(args, "linear_fast" if args.fast else "linear_mec")
+    return evaluate.evaluate(args, "linear", "linear_fast" if args.fast else "linear_mec")

@@ -33,4 +33,4 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--config names the recipe and the share of labels; leave out --recipe and --labels 1%|10%")
     percent = 10 if args.labels == "10%" else 1  # a list of one's own takes the 1 % recipe
     config = f"semisup_{percent}pct_{args.recipe or 'barlow'}"
-    return evaluate.evaluate(args, config, Path(args.labels) if listed else None)
+    return evaluate.evaluate(args, "semisup", config, Path(args.labels) if listed else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from mec_transfer.common.runtime import usable_cores
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
     """Run `command`; return its status, or 2 for a mistake of the user's, 1 for a failed run, 130 for Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be none in the terminal's encoding, or in any
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return command()
     except UserError as error:

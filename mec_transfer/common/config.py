@@ -26,6 +26,15 @@ class StrictModel(BaseModel):
 
 M = TypeVar("M", bound=BaseModel)
 
+_TOLD = 3
+_YAML_WORDS = {
+    "tuple_type": "must be a list, such as [1, 2]",
+    "list_type": "must be a list, such as [1, 2]",
+    "model_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+}
+"""In place of pydantic's words for JSON."""
+
 
 class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys and reads YAML 1.2 floats such as 1e-5."""
@@ -140,7 +149,7 @@ def parse_config(model: type[M], data: dict[str, Any], source: str) -> M:
         # JSON mode: YAML has no tuples and no paths, so lists and strings must do for them.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise ConfigError(f"{source}: " + "; ".join(_explain(model, item) for item in error.errors())) from None
+        raise ConfigError(f"{source}: {_explain_all(model, error.errors())}") from None
     except TypeError as error:
         raise ConfigError(f"{source}: a value has a type that a config cannot hold ({error})") from None
 
@@ -155,15 +164,24 @@ def json_sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def _explain_all(model: type[BaseModel], items: list[Any]) -> str:
+    """The first few; a config of another kind has all its keys wrong."""
+    told = [_explain(model, item) for item in items[:_TOLD]]
+    more = [f"and {len(items) - _TOLD} more"] if len(items) > _TOLD else []
+    return "; ".join([*told, *more])
+
+
 def _explain(model: type[BaseModel], item: Any) -> str:
     path = ".".join(str(part) for part in item["loc"]) or "(top level)"
     if item["type"] == "extra_forbidden":
         options = _fields_at(model, item["loc"][:-1])
-        allowed = f" Allowed: {', '.join(sorted(options))}." if options else ""
+        allowed = f" Allowed: {', '.join(sorted(options))}" if options else ""
         return f"'{path}' is not an option.{did_you_mean(str(item['loc'][-1]), options)}{allowed}"
     if item["type"] == "missing":
         return f"'{path}' is missing"
-    return f"'{path}' = {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+    why = _YAML_WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
+    shown = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"  # a whole section says nothing
+    return f"'{path}'{shown}: {why}"
 
 
 def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

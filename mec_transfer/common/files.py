@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mec_transfer.common.errors import RunError, UserError
+
+_FULL_BYTES = 1 << 16
+"""Torch does not say why a write failed; with less than this left it was the disk."""
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+"""As `atomic_writer` calls them."""
 
 
 @contextmanager
@@ -47,6 +55,14 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process was writing in `folder`. Only for who alone writes there."""
+    for path in folder.glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_writer(path) as handle:
@@ -54,8 +70,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` as UTF-8 to `path` atomically; file names that are not UTF-8 keep their bytes."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -85,7 +101,9 @@ def save_torch(path: Path, value: Any) -> None:
         try:
             torch.save(value, handle)
         except RuntimeError as error:
-            raise OSError(None, str(error).splitlines()[0]) from error
+            full = shutil.disk_usage(path.parent).free < _FULL_BYTES
+            reason = os.strerror(errno.ENOSPC) if full else str(error).splitlines()[0]
+            raise OSError(None, reason) from error
 
 
 def sha256_file(path: Path, progress: Callable[[int], None] | None = None) -> str:

@@ -5,6 +5,7 @@ Everything goes to standard error, so that standard output holds results alone.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,15 +18,16 @@ _LOG_INTERVAL_SECONDS = 10.0
 
 def is_main_process() -> bool:
     """Whether this process is the one that prints and writes (rank 0, or the only one)."""
-    import os
-
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(message: str) -> None:
-    """Print one line of news to standard error (rank 0 only)."""
+    """Print one line of news to standard error (rank 0 only); where nobody reads on, as after `head`, in vain."""
     if is_main_process():
-        print(message, file=sys.stderr, flush=True)
+        try:
+            print(message, file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def warn(message: str) -> None:

@@ -82,7 +82,10 @@ def find_problems(root: Path, layout: str) -> list[str]:
         splits = open_all(root, layout)
     except DataError as first:
         return _all_errors(root, layout, str(first))
-    return [problem for images in splits.values() for problem in _file_problems(images)]
+    problems = [problem for images in splits.values() for problem in _file_problems(images)]
+    if any(len(images.classes) == 1 for images in splits.values()):
+        problems.append(f"{root}: only one class; at least two are needed to tell apart")
+    return problems
 
 
 def few(names: Iterable[str], shown: int = 5) -> str:

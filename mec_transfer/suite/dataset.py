@@ -31,7 +31,7 @@ def describe_dataset(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
     if summary.classes != classes:
         raise NotThatDataset(
             f"{folder}: has {summary.classes} classes, but the config says '{dataset.name}', which has {classes}; "
-            "name the right folder, or give the data its own name with --set dataset.name=NAME"
+            "name the right folder, or give the data a name of its own (dataset.name)"
         )
     note = "" if summary.num_images == images else f"{summary.num_images} images where {dataset.name} has {images}"
     return DatasetInfo(

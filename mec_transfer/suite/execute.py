@@ -16,12 +16,14 @@ from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
 from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json, write_text
+from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record, write_record
 from mec_transfer.results.store import JOB_NAME
-from mec_transfer.suite.lock import folder_lock
 
 TRACEBACK_NAME = "traceback.txt"
+_WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, "cache"}
+"""Of a failed job; `cache` (a single command's) serves any job."""
 
 T = TypeVar("T")
 
@@ -94,7 +96,8 @@ def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
     key, folder = job.key(benchmark.config), job.workdir
     if (folder / JOB_NAME).exists():
         there = read_json(folder / JOB_NAME)
-        if not isinstance(there, dict) or there.get("key") != key:
+        mine = isinstance(there, dict) and there.get("key") == key
+        if not mine and not _is_mere_failure(folder):
             raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out")
     elif (folder / RECORD_NAME).exists():
         raise UserError(f"{folder}: holds a {RECORD_NAME} without its {JOB_NAME}; choose another --out")
@@ -106,6 +109,15 @@ def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
         warn(f"{error}; the job is run again")
         return None
     return record if record.status == "ok" else None
+
+
+def _is_mere_failure(folder: Path) -> bool:
+    """Whether a job failed here that left no number and no state: its mistake may be mended in the same --out."""
+    try:
+        failed = read_record(folder).status == "failed"
+    except UserError:
+        return False
+    return failed and {path.name for path in folder.iterdir()} <= _WORTHLESS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

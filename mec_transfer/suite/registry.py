@@ -69,6 +69,8 @@ def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
     kind_class = benchmark_class(family, kind, source)
     published = parse_config(kind_class.Config, data, source)
     config = parse_config(kind_class.Config, apply_overrides(data, overrides or [], source), source)
+    if (config.family, config.kind) != (family, kind):
+        raise ConfigError(f"{source}: 'family' and 'kind' say which benchmark this is; --set cannot change them")
     return kind_class(config if config.sha256 == published.sha256 else config.with_custom_protocol())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import write_json, write_text
+from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import say
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
@@ -16,7 +17,6 @@ from mec_transfer.results.record import RECORD_NAME, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import Store
 from mec_transfer.suite.config import SuiteConfig
-from mec_transfer.suite.lock import folder_lock
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
 from mec_transfer.suite.plan import (
@@ -56,6 +56,10 @@ class Outcome:
 
 def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> None:
     """Say what `run_suite` would do, without doing it. Raises UserError as that does."""
+    if suite.demo_world and not (options.out / "data").exists():
+        names = ", ".join(f"'{name}'" for name in suite.models)
+        say(f"plan: draw the demo world in {options.out / 'data'}, then {len(suite.benchmarks)} benchmarks of {names}")
+        return
     _Run(suite, source, options).show_plan()
 
 

@@ -155,6 +155,11 @@ def test_other_networks_are_refused_by_name(tmp_path: Path, name: str) -> None:
     assert re.search(says, message := refusal(path)), message
 
 
+def test_a_file_without_a_resnet_is_of_no_format(tmp_path: Path) -> None:
+    found = inspect_checkpoint(save(tmp_path, {"cls_token": torch.ones(1, 1, 4), "head.weight": torch.ones(5, 4)}))
+    assert (found.format, found.networks) == ("unknown", ()) and "Vision Transformer" in found.problem
+
+
 @pytest.mark.parametrize("variant", ["resnet50d", "seresnet50", "resnet26"])
 def test_timm_variants_are_refused(tmp_path: Path, variant: str) -> None:
     timm = pytest.importorskip("timm")

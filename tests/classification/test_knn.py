@@ -134,7 +134,7 @@ def test_a_run_from_images_to_a_record(make_job: MakeJob) -> None:
 def test_more_neighbours_than_images_is_a_problem(make_job: MakeJob) -> None:
     problems = tiny(ks=[5, 49]).check(make_job())
     assert [problem.message for problem in problems] == [
-        "recipe.ks: 49 neighbours of 48 training images; lower it",
+        "recipe.ks: 49 neighbours of 48 training images; lower it, for instance --set recipe.k=5 --set 'recipe.ks=[5]'",
     ]
 
 

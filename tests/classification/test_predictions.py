@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy
 import pytest
 
+from mec_transfer.benchmark import MetricsConfig
 from mec_transfer.classification.predictions import (
     PREDICTIONS_NAME,
     best_classes,
+    check_primary,
     recompute_metrics,
     save_predictions,
 )
@@ -76,3 +78,18 @@ def test_of_equal_scores_the_lower_class_comes_first() -> None:
     scores = numpy.array([[0.0, 2.0, 1.0, 2.0, 0.0, 1.0], [0.0] * 6])
     assert best_classes(scores).tolist() == [[1, 3, 2, 5, 0], [0, 1, 2, 3, 4]]
     assert best_classes(scores[:, :5]).tolist() == [[1], [0]]
+
+
+def test_junk_is_not_called_a_pickle_to_be_trusted(tmp_path: Path) -> None:
+    (tmp_path / PREDICTIONS_NAME).write_text("junk")
+    with pytest.raises(UserError, match=r"not readable as predictions \(not a \.npz file\)"):
+        recompute_metrics(tmp_path)
+
+
+def test_a_primary_metric_that_cannot_come_out_is_a_problem() -> None:
+    for name in ("top1", "top5", "top1_k20", "top5_k1"):
+        assert check_primary(MetricsConfig(primary=name), ["k1", "k20"]) == []
+    (problem,) = check_primary(MetricsConfig(primary="top1_k2"), ["k1", "k20"])
+    assert problem.message.startswith(
+        "metrics.primary: no metric 'top1_k2'. Did you mean 'top1_k20'? There are: top1, "
+    )

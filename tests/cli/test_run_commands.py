@@ -260,3 +260,38 @@ def test_doctor_reports_line_by_line(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(doctor, "_gpu", broken)
     assert main(["doctor"]) == 1
     assert "BAD   two lines\n" in capsys.readouterr().out
+
+
+def test_doctor_tells_that_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["doctor", "--out", str(tmp_path / "file")]) == 1
+    assert f"BAD   {tmp_path / 'file'}: is a file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x1b[1m"])
+def test_a_models_name_is_one_line(fake: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knn", *fake, "--name", name]) == 2
+    assert "must be one line of text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "right"),
+    [
+        ("knn", "demo_semisup_10pct_barlow", "semisup"),
+        ("semisup", "linear_fast", "linear"),
+        ("linear", "demo_knn", "knn"),
+    ],
+)
+def test_a_config_of_another_command_is_refused(
+    fake: list[str], command: str, config: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *fake[:-1], config]) == 2
+    assert f"is a benchmark of mec-transfer {right}, not of {command}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("override", ["kind=linear_fast", "family=fake"])
+def test_an_override_cannot_make_another_benchmark(
+    fake: list[str], override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["knn", *fake[:-1], "demo_knn", "--set", override]) == 2
+    assert "--set cannot change them" in capsys.readouterr().err

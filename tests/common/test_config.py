@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import model_validator
 
 from mec_transfer.common.config import (
     StrictModel,
@@ -96,6 +97,8 @@ def test_unknown_key_suggests_the_right_one() -> None:
         ({"name": "x", "inner": {"base_lr": "0.1"}}, "'inner.base_lr' = '0.1'"),
         ({"name": "x", "size": 1.5}, "'size' = 1.5"),
         ({"name": 3}, "'name' = 3"),
+        ({"name": "x", "inner": 3}, "'inner' = 3: must be a mapping of keys"),
+        ({"name": "x", "inner": {"steps": 3}}, "'inner.steps' = 3: must be a list"),
     ],
 )
 def test_wrong_values_name_source_key_and_value(data: dict[str, object], message: str) -> None:
@@ -116,3 +119,28 @@ def test_overrides_reach_nested_keys_and_leave_the_input_alone() -> None:
 def test_malformed_overrides_are_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         apply_overrides({"name": "x"}, [override], "x.yaml")
+
+
+def test_a_file_of_another_kind_does_not_fill_the_screen() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(Outer, {"name": "x", **{f"key{i}": i for i in range(9)}}, "x.yaml")
+    message = str(caught.value)
+    assert message.count("is not an option") == 3 and message.endswith("; and 6 more") and ".;" not in message
+
+
+def test_an_error_of_a_whole_section_does_not_repeat_it() -> None:
+    class Pair(StrictModel):
+        low: int
+        high: int
+
+        @model_validator(mode="after")
+        def _order(self) -> Pair:
+            if self.low > self.high:
+                raise ValueError("'low' is above 'high'")
+            return self
+
+    class Config(StrictModel):
+        pair: Pair
+
+    with pytest.raises(ConfigError, match=r"^x\.yaml: 'pair': 'low' is above 'high'$"):
+        parse_config(Config, {"pair": {"low": 2, "high": 1}}, "x.yaml")

@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mec_transfer.common import files
 from mec_transfer.common.errors import RunError, UserError
@@ -105,3 +108,28 @@ def test_sha256_file(tmp_path: Path) -> None:
     seen: list[int] = []
     assert files.sha256_file(tmp_path / "a", seen.append) == hashlib.sha256(data).hexdigest()
     assert sum(seen) == len(data)
+
+
+def test_the_name_of_a_half_written_file_is_known(tmp_path: Path) -> None:
+    with pytest.raises(RunError), files.atomic_writer(tmp_path / "state.pt"):
+        assert len(leftovers(tmp_path)) == 1
+        files.remove_leftovers(tmp_path)
+        assert leftovers(tmp_path) == []
+
+
+def test_a_torch_file_that_does_not_fit_names_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(RunError, match="enforce fail"):
+        files.save_torch(tmp_path / "a.pt", {})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(RunError, match=r"a\.pt: cannot be written \(No space left on device\)"):
+        files.save_torch(tmp_path / "a.pt", {})
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_name_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "list.txt", os.fsdecode(b"b\xfcll/1.png"))
+    assert (tmp_path / "list.txt").read_bytes() == b"b\xfcll/1.png"

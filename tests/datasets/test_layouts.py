@@ -152,6 +152,11 @@ def test_find_problems_reads_sizes_and_decodes(folder_set: Path) -> None:
     assert "1 of 5 images are missing or a broken link: dog/gone.JPEG" in problems[2]
 
 
+def test_find_problems_tells_of_a_single_class(make_images: Make) -> None:
+    root = make_images("train/cat/1.png", "val/cat/1.png")
+    assert find_problems(root, "imagefolder") == [f"{root}: only one class; at least two are needed to tell apart"]
+
+
 def test_find_problems_tells_of_both_splits(folder_set: Path) -> None:
     (folder_set / "train/eel").mkdir()
     problems = find_problems(folder_set, "imagefolder")

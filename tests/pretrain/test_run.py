@@ -239,3 +239,19 @@ def test_the_train_split_of_a_data_set_is_taken(inputs, tmp_path, capsys):
     assert run(inputs, tmp_path / "out", "--set", "max_steps=1", data=tmp_path / "data") == 0
     assert f"pretraining on {tmp_path / 'data' / 'train'}" in capsys.readouterr().err
     assert read(tmp_path / "out")[0]["run"]["num_images"] == 10
+
+
+def test_two_commands_do_not_train_in_one_folder(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mec_transfer.common.lock.time.monotonic", lambda: float("inf"))  # no patience
+    code = (
+        "import sys; from pathlib import Path; from mec_transfer.common.lock import folder_lock\n"
+        "with folder_lock(Path(sys.argv[1]), 'x'): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert run(inputs, tmp_path) == 2
+        holder.stdin.close()
+    assert f"{tmp_path}: another process ({holder.pid}) is pretraining here" in capsys.readouterr().err
+    assert not (tmp_path / "log.jsonl").exists()

@@ -12,9 +12,9 @@ from fake_family import Fake, FakeConfig, fake_backbone, fake_dataset
 
 from mec_transfer.benchmark import DatasetConfig, Job, MetricsConfig
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.lock import folder_lock
 from mec_transfer.results.record import Record, read_record
 from mec_transfer.suite.execute import execute_job, identity_of
-from mec_transfer.suite.lock import folder_lock
 
 
 def make_config(**recipe: object) -> FakeConfig:
@@ -211,10 +211,19 @@ def test_a_lock_is_not_passed_on_to_forked_workers(tmp_path: Path) -> None:
     second.join()
 
 
-def test_unwritable_folder_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be written"), folder_lock(tmp_path / "file" / "x", "x"):
-        pass
+def test_a_mistake_is_mended_in_the_same_folder(job: Job) -> None:
+    """A job that only failed does not keep its folder from the next; one that left anything of worth does."""
+    with pytest.raises(RunError):
+        execute_job(Fake(make_config(fail_for="mec")), job)
+    for path in job.workdir.iterdir():
+        if path.name == "runs.txt":
+            path.unlink()
+    (job.workdir / "training_state.pt").write_text("hours")
+    with pytest.raises(UserError, match="holds another job"):
+        execute_job(Fake(make_config()), job)
+    (job.workdir / "training_state.pt").unlink()
+    assert execute_job(Fake(make_config()), job).status == "ok"
+    assert not (job.workdir / "traceback.txt").exists()
 
 
 def test_identity_has_the_jobs_key(job: Job) -> None:

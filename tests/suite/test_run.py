@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mec_transfer.cli.main import main
+
 JOBS = 3  # one trial of `one` and two of `two`, for each model
 
 
@@ -52,6 +54,13 @@ def test_from_nothing_to_a_leaderboard_and_again(world) -> None:  # type: ignore
     del finished[damaged.parent.name]
     assert finished.items() < world.finished().items() and world.board() == board
     assert runs(world, "random/one-t0") == ["begin", "end"] * 2 and runs(world, "mec/one-t0") == ["begin", "end"]
+
+
+def test_dry_run_of_a_suite_that_draws_its_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["run", "--suite", "smoke", "--out", str(out), "--dry-run"]) == 0
+    assert f"draw the demo world in {out / 'data'}, then 3 benchmarks of " in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_dry_run_touches_nothing(world) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import remove_leftovers
 from mec_transfer.common.progress import warn
 
 LOCK_NAME = ".lock"
@@ -24,31 +25,38 @@ def folder_lock(folder: Path, doing: str, patience: float = 5.0) -> Iterator[Non
     lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that load data, which
     outlive a killed job by some seconds.
 
+    What a killed holder left half-written in the folder is removed.
+
     Raises:
-        UserError: another process holds the folder; the message says "another process (PID) is `doing`".
+        UserError: `folder` is a file, or another process holds it ("another process (PID) is `doing`").
         RunError: the folder cannot be written.
     """
     path = folder / LOCK_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: is a file, or lies below one; give a folder") from None
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
     try:
-        _acquire(handle, folder, doing, time.monotonic() + patience)
+        if _acquire(handle, folder, doing, time.monotonic() + patience):
+            _sign(handle, path)
+            remove_leftovers(folder)
         yield
     finally:
         os.close(handle)
 
 
-def _acquire(handle: int, folder: Path, doing: str, until: float) -> None:
+def _acquire(handle: int, folder: Path, doing: str, until: float) -> bool:
+    """Wait for the lock; return whether it is held (False: this file system has none)."""
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 warn(f"{folder}: this file system has no locks ({error.strerror}); let one run at a time use it")
-                return
+                return False
             if time.monotonic() >= until:
                 holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown pid"
                 raise UserError(
@@ -56,6 +64,12 @@ def _acquire(handle: int, folder: Path, doing: str, until: float) -> None:
                 ) from None
             time.sleep(0.1)
         else:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            return
+            return True
+
+
+def _sign(handle: int, path: Path) -> None:
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
