@@ -1,12 +1,11 @@
-"""Lists of labelled images, and the map-style data set that decodes them (torch loads from it, and is not imported)."""
+"""Lists of labelled images, and how one of them is decoded."""
 
 from __future__ import annotations
 
 import dataclasses
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy
 from PIL import Image
@@ -33,24 +32,6 @@ class ImageList:
         """Return the images at `indices`, in that order, with the same classes."""
         chosen = numpy.asarray(indices, dtype=numpy.int64)
         return dataclasses.replace(self, paths=tuple(self.paths[i] for i in chosen), labels=self.labels[chosen])
-
-
-class ImageDataset:
-    """Decodes the images of a list: item i is (transform(image), label, i), the image being RGB and PIL.
-
-    Raises DataError, with the file's path, for an image that cannot be decoded.
-    """
-
-    def __init__(self, images: ImageList, transform: Callable[[Image.Image], Any]) -> None:
-        self.images = images
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Any, int, int]:
-        image = load_rgb(self.images.root / self.images.paths[index])
-        return self.transform(image), int(self.images.labels[index]), index
 
 
 def load_rgb(path: Path) -> Image.Image:

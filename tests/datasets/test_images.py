@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images import ImageDataset, load_rgb
+from mec_transfer.datasets.images import load_rgb
 from mec_transfer.datasets.layouts import open_split
 
 
@@ -51,6 +51,8 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert (load_rgb(path).mode, load_rgb(path).size) == ("RGB", (3, 2))
 
 
-def test_dataset_gives_image_label_and_index(folder_set: Path) -> None:
-    dataset = ImageDataset(open_split(folder_set, "imagefolder", "train").subset([4, 1]), lambda image: image.size)
-    assert [dataset[i] for i in range(len(dataset))] == [((4, 4), 1, 0), ((4, 4), 0, 1)]
+def test_subset_keeps_order_and_classes(folder_set: Path) -> None:
+    images = open_split(folder_set, "imagefolder", "train")
+    chosen = images.subset([4, 1])
+    assert chosen.paths == (images.paths[4], images.paths[1])
+    assert (chosen.labels.tolist(), chosen.classes) == ([1, 0], images.classes)
