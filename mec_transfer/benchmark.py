@@ -123,15 +123,20 @@ class Job:
 
     def model_info(self) -> ModelInfo:
         """What a record says of this job's model."""
-        origin = self.backbone.provenance
-        return ModelInfo(
-            name=self.model_name,
-            sha256=self.backbone.sha256,
-            arch=self.backbone.arch,
-            source=origin.source,
-            encoder=origin.encoder,
-            epoch=origin.epoch,
-        )
+        return describe_model(self.model_name, self.backbone)
+
+
+def describe_model(name: str, backbone: Backbone) -> ModelInfo:
+    """What a record says of `backbone`, called `name`."""
+    origin = backbone.provenance
+    return ModelInfo(
+        name=name,
+        sha256=backbone.sha256,
+        arch=backbone.arch,
+        source=origin.source,
+        encoder=origin.encoder,
+        epoch=origin.epoch,
+    )
 
 
 def job_key(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.benchmark import describe_model
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.paths import find_config
 from mec_transfer.common.progress import say
@@ -30,16 +31,7 @@ class ModelReader:
         known = self._memory.recall(place, stamp)
         if known is not None:
             return ModelInfo.model_validate({**known, "name": name})
-        backbone = self.backbone(checkpoint, encoder)
-        origin = backbone.provenance
-        info = ModelInfo(
-            name=name,
-            sha256=backbone.sha256,
-            arch=backbone.arch,
-            source=origin.source,
-            encoder=origin.encoder,
-            epoch=origin.epoch,
-        )
+        info = describe_model(name, self.backbone(checkpoint, encoder))
         self._memory.keep(place, stamp, info.model_dump(mode="json"))
         return info
 
