@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from mec_transfer.common.errors import RunError
 from pretrain.objective import exact_logdet, mec_loss, spectral_norm, taylor_trace
 
 SHAPES = [(1, 1), (1, 5), (5, 1), (6, 4), (4, 6), (7, 7), (24, 96), (96, 24)]
@@ -95,6 +96,8 @@ def test_full_precision_under_autocast():
 
 def test_logdet_refuses_a_determinant_that_is_not_positive():
     z = torch.tensor([[1.0, 0.0]])
+    with pytest.raises(RunError, match='lamda_inv 0.5.*order "exact"'):
+        mec_loss(-z, z, -z, z, 0.5, "exact")
     with pytest.raises(ValueError, match="not positive"):
         exact_logdet(-z, z, 0.5)  # 1 - 1/0.5 = -1
     with pytest.raises(ValueError, match="not positive"):
@@ -108,11 +111,57 @@ def test_wrong_arguments(p, z, lamda_inv):
 
 
 @pytest.mark.parametrize(("m", "d"), [(20, 6), (6, 20), (64, 64)])
-def test_spectral_norm_is_a_close_lower_bound(m, d):
+def test_spectral_norm_bounds_the_spectral_radius(m, d):
     p, z = embeddings(m, d, seed=3)
     z = z + p  # views agree, as in training
-    exact = torch.linalg.matrix_norm(published_matrix(p, z, 2.0), ord=2).item()
-    assert 0.9 * exact < spectral_norm(p, z, 2.0).item() <= exact * (1 + 1e-12)
+    rows_p, rows_z = (side / side.norm(dim=1, keepdim=True) for side in (p, z))
+    smaller = (rows_p @ rows_z.T if m <= d else rows_z.T @ rows_p) / 2.0
+    exact = torch.linalg.matrix_norm(smaller, ord=2).item()
+    norm = spectral_norm(p, z, 2.0).item()
+    assert 0.9 * exact < norm <= exact * (1 + 1e-12)
+    assert norm > torch.linalg.eigvals(published_matrix(p, z, 2.0)).abs().max().item()
+
+
+@pytest.mark.parametrize(("m", "d"), [(6, 4), (4, 6)])
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 7, "exact"])
+def test_gradients_go_to_the_sides_that_want_one(m, d, order):
+    """Against autograd through the formula written plainly, as a training step has it: p is the teacher's."""
+    p1, z1, p2, z2 = embeddings(m, d, count=4)
+
+    def plain(p, z):
+        c = published_matrix(p, z, 3.0)
+        if order == "exact":
+            return torch.logdet(torch.eye(m) + c)
+        return sum((-1) ** (k + 1) / k * torch.linalg.matrix_power(c, k).trace() for k in range(1, order + 1))
+
+    for sides in ((z1, z2), (p1, z1, p2, z2)):
+        for side in (p1, z1, p2, z2):
+            side.requires_grad_(any(side is wanted for wanted in sides)).grad = None
+        expected = torch.autograd.grad(-(plain(p1, z2) + plain(p2, z1)) * 3.0 / (2 * m), sides)
+        mec_loss(p1, z1, p2, z2, 3.0, order).loss.backward()
+        assert_close([side.grad for side in sides], list(expected), rtol=1e-10, atol=1e-13)
+
+
+def test_gradients_have_the_inputs_dtype_and_need_grad_mode():
+    p, z = embeddings(8, 12, dtype=torch.float32)
+    z = z.bfloat16().requires_grad_()
+    taylor_trace(p, z, 3.0).backward()
+    assert z.grad.dtype == torch.bfloat16
+    with torch.no_grad():
+        assert not taylor_trace(p, z, 3.0).requires_grad
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_products_stay_full_whatever_the_program_allows(precision):
+    backend = torch.backends.mkldnn.matmul
+    p, z = embeddings(300, 200, dtype=torch.float32)
+    expected = taylor_trace(p, z, 3.0)
+    before, backend.fp32_precision = backend.fp32_precision, precision
+    try:
+        assert torch.equal(taylor_trace(p, z, 3.0), expected)
+        assert backend.fp32_precision == precision
+    finally:
+        backend.fp32_precision = before
 
 
 def test_loss_is_the_mean_of_both_directions():
@@ -147,23 +196,26 @@ else:
     network = model
 mine = slice(rank * 12 // world, (rank + 1) * 12 // world)
 z1, z2 = network(torch.cat([x1[mine], x2[mine]])).chunk(2)
-report = mec_loss(p1[mine], z1, p2[mine], z2, 2.5)
+order = sys.argv[5] if sys.argv[5] == "exact" else int(sys.argv[5])
+report = mec_loss(p1[mine], z1, p2[mine], z2, 8.0, order)
 report.loss.backward()
 torch.save({"loss": report.loss.detach(), "length": report.coding_length, "norm": report.spectral_norm,
+            "embeddings": report.embeddings,
             "weight": model.weight.grad, "bias": model.bias.grad}, f"{out}/{world}-{rank}.pt")
 if world > 1:
     dist.destroy_process_group()
 """
 
 
-def test_two_processes_equal_one_big_batch(tmp_path):
+@pytest.mark.parametrize(("world", "order"), [(2, 4), (4, 3), (2, "exact")])
+def test_processes_equal_one_big_batch(tmp_path, world, order):
     def start(rank, world):
-        arguments = [str(tmp_path / "store"), str(rank), str(world), str(tmp_path)]
+        arguments = [str(tmp_path / "store"), str(rank), str(world), str(tmp_path), str(order)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
         return subprocess.Popen([sys.executable, "-c", TWO_PROCESSES, *arguments], env=environment)
 
-    processes = [start(0, 1), start(0, 2), start(1, 2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    processes = [start(0, 1), *(start(rank, world) for rank in range(world))]
+    assert [process.wait(timeout=120) for process in processes] == [0] * (world + 1)
     single = torch.load(tmp_path / "1-0.pt")
-    for rank in (0, 1):
-        assert_close(torch.load(tmp_path / f"2-{rank}.pt"), single, rtol=1e-12, atol=1e-14)
+    for rank in range(world):
+        assert_close(torch.load(tmp_path / f"{world}-{rank}.pt"), single, rtol=1e-12, atol=1e-14)
