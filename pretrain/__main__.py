@@ -3,8 +3,9 @@
     mec-pretrain configs/pretrain/mec_r50_100ep.yaml --data imagenet/train --out runs/mec
     torchrun --nproc-per-node 8 -m pretrain mec_r50_100ep --data imagenet/train --out runs/mec
 
-CONFIG is a file, or the name of one in configs/pretrain. The same command again goes on from the last finished epoch,
-and returns at once when the run is finished.
+CONFIG is a file, or the name of one in configs/pretrain. The same command again goes on from the last checkpoint,
+within the epoch where that was interrupted, and returns at once when the run is finished. SIGTERM, SIGUSR1 and Ctrl-C
+save first; the exit status is then 128 + the signal's number.
 """
 
 from __future__ import annotations

@@ -81,6 +81,8 @@ class PretrainConfig(StrictModel):
     """Memory order of the pixels: a matter of speed."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of log.jsonl."""
+    save_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints within an epoch; there is always one at its end."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after so many steps of the schedule, for smoke runs."""
 

@@ -43,23 +43,30 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
     """The batches of one epoch after the other: lists of (epoch, i), whole batches only.
 
     Under several processes each gets its own slice of every batch, so that their union is the batch that one process
-    would have had. Set `epoch` before iterating.
+    would have had. Set `epoch`, and `first_batch` of an epoch that was interrupted, before iterating.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         share = batch_size // world_size
         self._mine = slice(rank * share, (rank + 1) * share)
-        self.epoch = 0
+        self.epoch = self.first_batch = 0
 
     def __len__(self) -> int:
         return self.num_images // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = numpy.random.default_rng(derive_seed(self.seed, "order", self.epoch)).permutation(self.num_images)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            batch = order[start : start + self.batch_size][self._mine]
+        order = self._order(self.epoch)
+        for number in range(self.first_batch, len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size][self._mine]
             yield [(self.epoch, int(index)) for index in batch]
+
+    def whole_batch(self, epoch: int, number: int) -> list[int]:
+        """Return the images of a batch, of all processes together."""
+        return [int(index) for index in self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]]
+
+    def _order(self, epoch: int) -> numpy.ndarray:
+        return numpy.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(self.num_images)
 
 
 def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> DataLoader[Batch]:
@@ -69,12 +76,12 @@ def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memo
     )
 
 
-def load_epoch(loader: DataLoader[Batch], batches: EpochBatches, epoch: int) -> Iterator[Batch]:
-    """Yield the batches of `epoch`.
+def load_epoch(loader: DataLoader[Batch], batches: EpochBatches, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+    """Yield the batches of `epoch` from its `first_batch` on.
 
     Raises:
         DataError: an image cannot be read.
         RunError: a loading process died.
     """
-    batches.epoch = epoch
+    batches.epoch, batches.first_batch = epoch, first_batch
     yield from plain_errors(loader)

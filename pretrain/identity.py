@@ -14,8 +14,12 @@ from mec_transfer.datasets.scan import list_images
 from pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint_last.pth"
+PREVIOUS = "checkpoint_previous.pth"
+"""The one before; taken where the last is damaged."""
 LOG = "log.jsonl"
 _DONE = "done.json"
+_NOT_COMPUTED = {"config.log_every", "config.save_every_steps"}
+"""What a run may change its mind about."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class RunIdentity:
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)"."""
         theirs, ours = _flat(other), _flat(self.as_dict())
-        keys = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+        keys = [key for key in sorted({*theirs, *ours} - _NOT_COMPUTED) if theirs.get(key) != ours.get(key)]
         return [f"{key} (there {theirs.get(key)}, now {ours.get(key)})" for key in keys]
 
     def as_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from pathlib import Path
 
@@ -12,17 +11,19 @@ import torch
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import replace_with_copy, save_torch
+from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.layouts import open_unlabelled
-from pretrain.checkpoint import load_checkpoint, save_checkpoint
+from pretrain.checkpoint import newest_checkpoint, save_checkpoint
 from pretrain.config import PretrainConfig
-from pretrain.data import EpochBatches, TwoViews, load_epoch, make_loader
+from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.identity import CHECKPOINT, LOG, RunIdentity, mark_finished
 from pretrain.log import StepLog
 from pretrain.objective import MecLoss
-from pretrain.trainer import Trainer
+from pretrain.trainer import NonFiniteLossError, Trainer
 
 _DIVERGED = (
     "the last whole checkpoint is kept. Lower base_lr, or raise eps or warmup_epochs, and start in another --out"
@@ -42,13 +43,16 @@ class RunOptions:
 
 
 def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions) -> None:
-    """Train until the schedule's end, from `out`'s checkpoint if there is one, leaving one after every epoch.
+    """Train until the schedule's end, from `out`'s newest intact checkpoint if there is one.
+
+    It leaves one after every epoch, every `save_every_steps`, and at a signal that asks it to stop.
 
     Raises:
         UserError: the options do not fit this machine, the checkpoint is of another run, or another process trains
             in `out`.
         DataError: an image cannot be read.
-        RunError: the loss is no longer finite, or the disk is full.
+        RunError: the loss is no longer finite (the step's weights and views are left beside), or the disk is full.
+        Interrupted: a signal came, and the state is saved.
     """
     device = pick_device(options.device)
     world = distributed.world_size()
@@ -59,15 +63,20 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
-    with lock, distributed.process_group(device):
-        _Run(config, identity, options, device).complete()
+    with lock, distributed.process_group(device), held_signals() as stop:
+        _Run(config, identity, options, device, stop).complete()
 
 
 class _Run:
     def __init__(
-        self, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device
+        self,
+        config: PretrainConfig,
+        identity: RunIdentity,
+        options: RunOptions,
+        device: torch.device,
+        stop: StopRequest,
     ) -> None:
-        self.config, self.identity, self.out = config, identity, options.out
+        self.config, self.identity, self.out, self.stop = config, identity, options.out, stop
         images = open_unlabelled(options.folder)
         rank, world = distributed.rank(), distributed.world_size()
         self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
@@ -75,17 +84,22 @@ class _Run:
         # On a CPU loading processes would only take the cores from the networks, which need far more of them.
         on_gpu = device.type == "cuda"
         self.loader = make_loader(dataset, self.batches, options.workers if on_gpu else 0, pin_memory=on_gpu)
+        self.images = images
         self.trainer = Trainer(config, len(self.batches), device, identity.seed)
-        self._resume()
         self.writes = rank == 0
+        self._resume()
         self.log = StepLog(self.out / LOG, self.trainer.done) if self.writes else None
         self.warned = False
 
     def _resume(self) -> None:
-        path = self.out / CHECKPOINT
-        if not path.exists():
+        newest = newest_checkpoint(self.out, self.identity)
+        if newest is None:
             return
-        self.trainer.restore(load_checkpoint(path, self.identity))
+        path, checkpoint = newest
+        self.trainer.restore(checkpoint)
+        distributed.barrier()
+        if path.name != CHECKPOINT and self.writes:
+            replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
         say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
 
     def complete(self) -> None:
@@ -103,16 +117,17 @@ class _Run:
         say(f"finished: step {self.trainer.done}; {self.out / CHECKPOINT}")
 
     def _train_epoch(self, epoch: int, meter: Meter) -> None:
-        """Train the batches of `epoch`, to its end or the run's last step."""
+        """Train the batches of `epoch` that are left, to its end or the run's last step."""
         schedules = self.trainer.schedules
         norms: list[torch.Tensor] = []
         began, first = time.monotonic(), self.trainer.done
-        for view1, view2 in load_epoch(self.loader, self.batches, epoch):
-            report = self.trainer.step(view1, view2)
+        for views in load_epoch(self.loader, self.batches, epoch, first % schedules.steps_per_epoch):
+            try:
+                report = self.trainer.step(*views)
+            except NonFiniteLossError as error:
+                raise self._explain(error, epoch, views) from None
             norms.append(report.spectral_norm)
             loss, done = report.loss.item(), self.trainer.done
-            if not math.isfinite(loss):
-                raise RunError(f"the loss is {loss} at step {done} (epoch {epoch}); {_DIVERGED}")
             if self._is_logged(done):
                 norm = float(torch.stack(norms).max())
                 rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
@@ -121,6 +136,30 @@ class _Run:
             meter.advance(loss=loss, coding_length=float(report.coding_length))
             if done == schedules.last:
                 return
+            if self.config.save_every_steps and done % self.config.save_every_steps == 0:
+                self._save()
+            self._obey_signal()
+
+    def _obey_signal(self) -> None:
+        """Save and stop where a signal has come, to any of the processes: they stop after the same step."""
+        number = max(distributed.gather_objects(self.stop.number))
+        if number and self.trainer.done < self.trainer.schedules.last:
+            self._save()
+            say(f"{self.out / CHECKPOINT}: saved at step {self.trainer.done}")
+            raise Interrupted(number)
+
+    def _explain(self, error: NonFiniteLossError, epoch: int, views: Batch) -> RunError:
+        """Leave what is needed to compute this process's part of the step again, and say where."""
+        done, per_epoch = self.trainer.done, self.trainer.schedules.steps_per_epoch
+        indices = self.batches.whole_batch(epoch, done % per_epoch)
+        names = [self.images.paths[index] for index in indices]
+        path = self.out / f"nonfinite_step{done + 1:06d}_rank{distributed.rank()}.pth"
+        about = {"step": done, "epoch": epoch, "loss": error.loss, "indices": indices, "images": names}
+        save_torch(path, {**about, "views": list(views), "config": self.identity.config, **self.trainer.states()})
+        return RunError(
+            f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {', '.join(names[:3])} and "
+            f"{len(names) - 3} more: {path} has them, with the weights before the step); {_DIVERGED}"
+        )
 
     def _is_logged(self, done: int) -> bool:
         schedules = self.trainer.schedules

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from mec_transfer.classification.transforms import normalise
 from mec_transfer.common import distributed
+from mec_transfer.common.errors import RunError
 from mec_transfer.common.runtime import derive_seed, seed_everything
 from pretrain.config import PretrainConfig
 from pretrain.model import MecModel
 from pretrain.objective import MecLoss, mec_loss
 from pretrain.schedules import Schedules
+
+
+class NonFiniteLossError(RunError):
+    """The loss is not a number or infinite; no weight has been touched by it."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__(f"the loss is {loss}")
+        self.loss = loss
 
 
 class Trainer:
@@ -41,13 +51,20 @@ class Trainer:
         return torch.nn.parallel.DistributedDataParallel(self.model, device_ids=[self.device.index])
 
     def step(self, view1: torch.Tensor, view2: torch.Tensor) -> MecLoss:
-        """Train on two views of the same images, (n, 3, H, W) uint8 each: loss, SGD step, then the teacher's."""
+        """Train on two views of the same images, (n, 3, H, W) uint8 each: loss, SGD step, then the teacher's.
+
+        Raises:
+            NonFiniteLossError: before the backward pass. To look at the loss there costs a GPU next to nothing: its
+                queue runs empty for as long as one kernel takes to start.
+        """
         lr, lamda_inv = self.schedules.lr(self.done), self.schedules.lamda_inv(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             z1, z2, p1, p2 = self.network(self._input(view1), self._input(view2))
         report = mec_loss(p1, z1, p2, z2, lamda_inv, self.config.order)
+        if not math.isfinite(loss := report.loss.item()):
+            raise NonFiniteLossError(loss)
         self.optimizer.zero_grad()
         report.loss.backward()
         self.optimizer.step()

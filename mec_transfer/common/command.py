@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 import sys
 from collections.abc import Callable
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.runtime import usable_cores
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
-    """Run `command`; return its status, or 2 for a mistake of the user's, 1 for a failed run, 130 for Ctrl-C."""
+    """Run `command`; return its status.
+
+    Or 2 for a mistake of the user's, 1 for a failed run, 128 + a signal's number where one stopped it (Ctrl-C: 130).
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be none in the terminal's encoding, or in any
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -23,9 +28,9 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
     except RunError as error:
         print(f"{program}: failed: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
 
 
 def add_compute(parser: argparse.ArgumentParser) -> None:

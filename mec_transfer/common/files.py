@@ -55,6 +55,27 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def replace_with_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source` in one step: a hard link, or a copy where there are none.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; `target` is what it was.
+    """
+    link = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        os.link(source, link)
+    except OSError:
+        with source.open("rb") as original, atomic_writer(target) as handle:
+            shutil.copyfileobj(original, handle)
+        return
+    try:
+        link.replace(target)
+    except OSError as error:
+        raise RunError(f"{target}: cannot be written ({error.strerror or error})") from None
+    finally:
+        link.unlink(missing_ok=True)  # still there also where both names were one file already
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process was writing in `folder`. Only for who alone writes there."""
     for path in folder.glob(".*.tmp"):

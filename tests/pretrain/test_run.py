@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,80 @@ def test_resume_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkey
     assert lines == expected
 
 
+def states(out):
+    checkpoint = read(out)[0]
+    return {key: checkpoint[key] for key in ("epoch", "step", "state_dict", "optimizer")}
+
+
+def test_going_on_after_every_step_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkeypatch):
+    """The command is cut off at each step once, with what it last saved one or two steps behind."""
+    step, every_two = Trainer.step, ("--set", "save_every_steps=2")
+    for cut in range(1, STEPS):
+
+        def cut_off(self, *views, cut=cut):
+            if self.done == cut:
+                raise SystemExit(9)
+            return step(self, *views)
+
+        monkeypatch.setattr(Trainer, "step", cut_off)
+        with pytest.raises(SystemExit):
+            run(inputs, tmp_path, *every_two)
+    monkeypatch.setattr(Trainer, "step", step)
+    assert run(inputs, tmp_path, *every_two) == 0
+    assert same(states(tmp_path), states(finished))
+    assert [line["step"] for line in read(tmp_path)[1]] == [line["step"] for line in read(finished)[1]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_saves_and_stops(inputs, finished, tmp_path, monkeypatch, capsys, number):
+    step, before = Trainer.step, signal.getsignal(number)
+
+    def signalled(self, *views):
+        if self.done == 1:
+            os.kill(os.getpid(), number)
+        return step(self, *views)
+
+    monkeypatch.setattr(Trainer, "step", signalled)
+    assert run(inputs, tmp_path) == 128 + number
+    assert "saved at step 2" in capsys.readouterr().err and read(tmp_path)[0]["step"] == 2
+    assert signal.getsignal(number) == before
+    monkeypatch.setattr(Trainer, "step", step)
+    assert run(inputs, tmp_path) == 0
+    assert same(states(tmp_path), states(finished))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "a flipped bit"])
+def test_a_damaged_checkpoint_gives_way_to_the_previous_one(inputs, finished, tmp_path, capsys, damage):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    last = tmp_path / "checkpoint_last.pth"
+    content = bytearray(last.read_bytes())
+    assert torch.load(tmp_path / "checkpoint_previous.pth", weights_only=True)["step"] == 3
+    content[len(content) // 2] ^= 4
+    last.write_bytes(content[: len(content) // 2] if damage == "cut short" else content)
+    assert run(inputs, tmp_path) == 0
+    message = capsys.readouterr().err
+    assert f"{last}: cannot be read" in message and "going on from checkpoint_previous.pth instead, step 3" in message
+    assert same(states(tmp_path), states(finished))
+    assert torch.load(tmp_path / "checkpoint_previous.pth", weights_only=True)["step"] == 3
+
+
+def test_a_full_disk_keeps_the_checkpoint(inputs, tmp_path, monkeypatch, capsys):
+    save, saved = torch.save, []
+
+    def full(value, handle):
+        if saved:
+            handle.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        saved.append(save(value, handle))
+
+    monkeypatch.setattr(torch, "save", full)
+    assert run(inputs, tmp_path) == 1
+    message = capsys.readouterr().err
+    assert "checkpoint_last.pth: cannot be written (No space left on device); what was there before is kept" in message
+    assert read(tmp_path)[0]["step"] == 3
+    assert sorted(path.suffix for path in tmp_path.iterdir()).count(".tmp") == 0
+
+
 def test_teacher_and_its_statistics_are_their_own(finished):
     state = read(finished)[0]["state_dict"]
     assert not torch.equal(state["teacher.conv1.weight"], state["encoder.conv1.weight"])
@@ -178,8 +253,12 @@ def test_resume_never_wants_an_empty_folder(inputs, finished, capsys):
 def test_a_diverged_loss_names_the_step_and_keeps_the_checkpoint(inputs, tmp_path, capsys):
     assert run(inputs, tmp_path, "--set", "base_lr=1e30", "--set", "warmup_epochs=0") == 1
     message = capsys.readouterr().err
-    assert "failed: the loss is nan at step 2 (epoch 0)" in message and "Traceback" not in message
+    assert "failed: the loss is nan at step 2 (epoch 0, images part" in message and "Traceback" not in message
     assert not (tmp_path / "checkpoint_last.pth").exists()
+    left = torch.load(tmp_path / "nonfinite_step000002_rank0.pth", weights_only=True)
+    assert f"images {', '.join(left['images'][:3])} and 3 more" in message
+    assert (left["step"], len(left["indices"]), left["views"][0].shape) == (1, 6, (6, 3, 32, 32))
+    assert left["state_dict"]["encoder.conv1.weight"].isfinite().all()  # huge, but not touched by the loss
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut short"])
