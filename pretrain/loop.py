@@ -18,6 +18,7 @@ from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.layouts import open_unlabelled
 from pretrain.checkpoint import newest_checkpoint, save_checkpoint
+from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.identity import CHECKPOINT, LOG, RunIdentity, mark_finished
@@ -90,6 +91,7 @@ class _Run:
         self._resume()
         self.log = StepLog(self.out / LOG, self.trainer.done) if self.writes else None
         self.warned = False
+        self.watch = CollapseWatch(self.trainer.schedules.warmup)
 
     def _resume(self) -> None:
         newest = newest_checkpoint(self.out, self.identity)
@@ -176,6 +178,9 @@ class _Run:
             )
         if self.log is None:
             return
+        rank, std = effective_rank(report.embeddings), float(report.embedding_std)
+        if collapse := self.watch.check(done, rank, std):
+            warn(collapse)
         self.log.write(
             {
                 "step": done,
@@ -186,7 +191,8 @@ class _Run:
                 "lamda_inv": schedules.lamda_inv(done - 1),
                 "teacher_momentum": schedules.teacher_momentum(done - 1),
                 "spectral_norm": spectral_norm,
-                "embedding_std": float(report.embedding_std),
+                "embedding_std": std,
+                "effective_rank": rank,
                 "images_per_second": round(images_per_second, 2),
             }
         )

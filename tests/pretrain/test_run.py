@@ -87,7 +87,16 @@ def test_what_a_run_leaves(finished):
     assert "encoder.fc.6.weight" in checkpoint["state_dict"] and "encoder.conv1.weight" in checkpoint["state_dict"]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 6]
     assert [line["epoch"] for line in lines] == [0, 0, 0, 1, 1]
-    wanted = {"loss", "coding_length", "lr", "images_per_second", "lamda_inv", "spectral_norm", "embedding_std"}
+    wanted = {
+        "loss",
+        "coding_length",
+        "lr",
+        "images_per_second",
+        "lamda_inv",
+        "spectral_norm",
+        "embedding_std",
+        "effective_rank",
+    }
     assert all(wanted <= set(line) for line in lines)
     assert lines[0]["lr"] == 0 and lines[3]["lr"] == pytest.approx(0.5 * 6 / 256)
     assert lines[0]["lamda_inv"] == pytest.approx(48) and lines[-1]["lamda_inv"] == pytest.approx(6)
