@@ -58,8 +58,8 @@ class PretrainConfig(StrictModel):
     eps: float = Field(default=64.0, gt=0)
     """Square of the distortion bound: lamda = 1 / (m * eps / d). Larger is safer for the series' convergence."""
     order: Annotated[int, Field(ge=1)] | Literal["exact"] = 4
-    """Terms of the Taylor series, or `exact` for log det(I + C) itself, which has no range to leave: a small eps works
-    from the first step on. Not the published method; costs about as much as the series."""
+    """Terms of the Taylor series, or `exact` for log det(I + C) itself, which has no range of convergence to leave.
+    det(I + C) must stay positive, or the run stops. Not the published method; costs about as much as the series."""
     lamda_inv_warmup_factor: float = Field(default=8.0, ge=1)
     """1/lamda begins this many times larger and comes down over the warm-up."""
     teacher_momentum: float = Field(default=0.996, ge=0, le=1)

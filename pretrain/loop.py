@@ -170,7 +170,7 @@ class _Run:
 
     def _log(self, epoch: int, report: MecLoss, spectral_norm: float, images_per_second: float) -> None:
         done, schedules = self.trainer.done, self.trainer.schedules
-        if spectral_norm >= 1 and not self.warned:
+        if spectral_norm >= 1 and self.config.order != "exact" and not self.warned:
             self.warned = True
             warn(
                 f"step {done}: the spectral norm of C is {spectral_norm:.2f}; from 1 on the Taylor series may "

@@ -132,7 +132,7 @@ def _check_signs(lamda_inv: float, *results: Result) -> None:
     if bool((torch.stack([result.sign for result in results]) <= 0).any()):
         raise NoLogarithmError(
             f"det(I + C) is not positive at lamda_inv {lamda_inv:g}, so that log det(I + C) does not exist: "
-            'start with a larger lamda_inv, or use the series (order 4) instead of order "exact"'
+            'raise eps or lamda_inv_warmup_factor, or use the series (order 4) instead of order "exact"'
         )
 
 

@@ -229,6 +229,14 @@ def test_teacher_and_its_statistics_are_their_own(finished):
     assert not torch.equal(state["teacher.layer4.0.bn1.running_mean"], state["encoder.layer4.0.bn1.running_mean"])
 
 
+@pytest.mark.parametrize(("order", "warned"), [("4", True), ("exact", False)])
+def test_the_series_range_is_watched_where_there_is_a_series(inputs, tmp_path, capsys, order, warned):
+    small = ("--set", "eps=2", "--set", "warmup_epochs=0", "--set", "max_steps=2", "--set", "base_lr=1e-6")
+    assert run(inputs, tmp_path, "--set", f"order={order}", *small) == 0
+    assert all(line["spectral_norm"] > 1 for line in read(tmp_path)[1])
+    assert ("the Taylor series may diverge" in capsys.readouterr().err) == warned
+
+
 def test_max_steps_stops_in_mid_epoch(inputs, tmp_path):
     assert run(inputs, tmp_path, "--set", "max_steps=4") == 0
     checkpoint, lines = read(tmp_path)
