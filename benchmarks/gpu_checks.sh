@@ -52,6 +52,7 @@ for precision in fp32 bf16; do
     --workers 14 --set batch_size=128 --set epochs=2 --set warmup_epochs=1 --set log_every=5 --set precision=$precision --set channels_last=true
 done
 check inspect 60 "${transfer[@]}" inspect "$out/pretrain-bf16/checkpoint_last.pth"
+check objective 60 "$python" benchmarks/objective.py --device cuda
 check features 200 "$python" benchmarks/features.py --arch resnet50 --crop 224 --images 4096 --repeats 3 --device cuda
 
 echo
@@ -60,5 +61,5 @@ echo
 for precision in fp32 bf16; do
   [ -f "$out/pretrain-$precision/log.jsonl" ] && echo "pretraining, $precision, last step: $(tail -n 1 "$out/pretrain-$precision/log.jsonl")"
 done
-sed -n '/^| /p' "$out/features.log"
+sed -n '/^| /p' "$out/objective.log" "$out/features.log"
 exit $failed
