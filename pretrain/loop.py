@@ -147,6 +147,7 @@ class _Run:
         number = max(distributed.gather_objects(self.stop.number))
         if number and self.trainer.done < self.trainer.schedules.last:
             self._save()
+            distributed.barrier()  # torchrun kills the others when the first one ends
             say(f"{self.out / CHECKPOINT}: saved at step {self.trainer.done}")
             raise Interrupted(number)
 

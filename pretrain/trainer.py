@@ -53,6 +53,8 @@ class Trainer:
     def step(self, view1: torch.Tensor, view2: torch.Tensor) -> MecLoss:
         """Train on two views of the same images, (n, 3, H, W) uint8 each: loss, SGD step, then the teacher's.
 
+        The report's loss and coding length are on the CPU: to look at them later waits for nothing.
+
         Raises:
             NonFiniteLossError: before the backward pass. To look at the loss there costs a GPU next to nothing: its
                 queue runs empty for as long as one kernel takes to start.
@@ -63,14 +65,15 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             z1, z2, p1, p2 = self.network(self._input(view1), self._input(view2))
         report = mec_loss(p1, z1, p2, z2, lamda_inv, self.config.order)
-        if not math.isfinite(loss := report.loss.item()):
-            raise NonFiniteLossError(loss)
+        loss, coding_length = torch.stack([report.loss.detach(), report.coding_length]).cpu()
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(loss.item())
         self.optimizer.zero_grad()
         report.loss.backward()
         self.optimizer.step()
         self.model.update_teacher(self.schedules.teacher_momentum(self.done))
         self.done += 1
-        return report
+        return report._replace(loss=loss, coding_length=coding_length)
 
     def _input(self, view: torch.Tensor) -> torch.Tensor:
         pixels = normalise(view.to(self.device, non_blocking=True), self.config.preprocessing)
