@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +18,8 @@ from pydantic import Field, field_validator
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.config import StrictModel, json_sha256
-from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record
+from mec_transfer.common.runtime import hardware, versions
+from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 
 
 class DatasetConfig(StrictModel):
@@ -174,3 +177,46 @@ class Benchmark(abc.ABC):
     @abc.abstractmethod
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute every metric of `record` from the predictions in `folder`, without a GPU."""
+
+
+def make_record(
+    config: BenchmarkConfig,
+    job: Job,
+    *,
+    metrics: Mapping[str, float],
+    selection: Selection,
+    seconds: float,
+    warnings: Sequence[str] = (),
+    details: Mapping[str, Any] | None = None,
+    dataset: DatasetInfo | None = None,
+) -> Record:
+    """Return the record (status "ok") of a finished job.
+
+    Args:
+        config: the benchmark's.
+        job: what was run.
+        metrics: by name; hold the config's primary one.
+        selection: whose number it is, and what chose it.
+        seconds: the wall clock of the whole job.
+        warnings: what a reader of the number should know.
+        details: whatever else is worth keeping, as JSON values.
+        dataset: in place of `job.dataset`, where the job has something to note about the data.
+    """
+    return Record(
+        status="ok",
+        model=job.model_info(),
+        benchmark=config.info(),
+        trial=job.trial,
+        seed=job.seed,
+        metrics=dict(metrics),
+        primary=config.metrics.primary,
+        higher_is_better=config.metrics.higher_is_better,
+        dataset=dataset or job.dataset,
+        selection=selection,
+        seconds=round(seconds, 3),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        hardware=hardware(),
+        warnings=list(warnings),
+        details=dict(details or {}),
+    )

@@ -10,7 +10,7 @@ import numpy
 import torch
 from pydantic import Field, model_validator
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
 from mec_transfer.classification.features import (
     FeatureRecipe,
     Features,
@@ -22,7 +22,6 @@ from mec_transfer.classification.features import (
 )
 from mec_transfer.classification.neighbours import nearest, vote
 from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
-from mec_transfer.classification.records import make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.progress import is_main_process
 from mec_transfer.common.runtime import pick_device

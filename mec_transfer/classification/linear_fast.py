@@ -11,7 +11,7 @@ import numpy
 import torch
 from pydantic import Field, field_validator
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
 from mec_transfer.classification.features import (
     FeatureRecipe,
     Features,
@@ -23,7 +23,6 @@ from mec_transfer.classification.features import (
 )
 from mec_transfer.classification.heads import HeadSettings, train_heads
 from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
-from mec_transfer.classification.records import make_record
 from mec_transfer.common.distributed import gather_objects
 from mec_transfer.common.progress import Meter, is_main_process
 from mec_transfer.common.runtime import derive_seed, pick_device

@@ -9,12 +9,11 @@ from typing import Any
 import numpy
 from pydantic import Field, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Job, MetricsConfig, Problem
+from mec_transfer.benchmark import BenchmarkConfig, Job, MetricsConfig, Problem, make_record
 from mec_transfer.classification.batches import BatchPlan
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.optim import ScheduleConfig
 from mec_transfer.classification.predictions import check_primary, save_predictions
-from mec_transfer.classification.records import make_record
 from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import StrictModel
