@@ -37,9 +37,10 @@ from mec_transfer.classification.features import (
     extract_features,
     open_splits,
 )
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise
+from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.runtime import hardware, pick_device, versions
 from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.pixels import normalise
 from mec_transfer.results.record import DatasetInfo
 
 RESULTS = Path(__file__).parent / "results"

@@ -12,9 +12,9 @@ import numpy
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mec_transfer.classification.batches import plain_errors
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.images import Images, decode_rgb
+from mec_transfer.datasets.loading import plain_errors
 from pretrain.config import ViewsConfig
 from pretrain.views import apply_view, draw_view
 
@@ -25,13 +25,13 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class TwoViews(Dataset[Batch]):
     """Item (epoch, i) is the two views of image i in that epoch, (3, size, size) uint8 each."""
 
-    def __init__(self, images: ImageList, config: ViewsConfig, seed: int) -> None:
+    def __init__(self, images: Images, config: ViewsConfig, seed: int) -> None:
         self.images, self.config = images, config
         self.seed = derive_seed(seed, "views")
 
     def __getitem__(self, item: tuple[int, int]) -> Batch:
         epoch, index = item
-        image = load_rgb(self.images.root / self.images.paths[index])
+        image = decode_rgb(self.images.read(index), self.images.name(index))
         random = numpy.random.default_rng((self.seed, epoch, index))
         first, second = (
             apply_view(image, draw_view(random, self.config, number, image.size), self.config.size) for number in (0, 1)

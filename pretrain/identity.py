@@ -10,7 +10,7 @@ from typing import Any
 from mec_transfer.common.config import json_sha256
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.common.files import read_json, write_json
-from mec_transfer.datasets.scan import list_images
+from mec_transfer.datasets.layouts import unlabelled_paths
 from pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint_last.pth"
@@ -49,12 +49,12 @@ def training_folder(data: Path) -> Path:
 
 
 def identify(config: PretrainConfig, seed: int, folder: Path) -> RunIdentity:
-    """Identify a run on every image below `folder`.
+    """Identify a run on every image below `folder`, or in its shards.
 
     Raises:
         DataError: the folder cannot be read, or holds fewer images than one batch.
     """
-    paths = list_images(folder)
+    paths = unlabelled_paths(folder)
     if len(paths) < config.batch_size:
         raise DataError(
             f"{folder}: holds {len(paths)} images, one batch is {config.batch_size}; "

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mec_transfer.classification.transforms import normalise
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.runtime import derive_seed, seed_everything
+from mec_transfer.datasets.pixels import normalise
 from pretrain.config import PretrainConfig
 from pretrain.model import MecModel
 from pretrain.objective import MecLoss, mec_loss

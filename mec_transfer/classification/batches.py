@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.loading import plain_errors
 
 Key = tuple[int, int, int]
 Part = tuple[torch.Tensor, torch.Tensor]
-T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,27 +113,6 @@ class TrainingImages:
             yield [
                 (replica, itertools.islice(loaded, len(self.plan.parts(positions)))) for replica, positions in groups
             ]
-
-
-def plain_errors(loader: Iterable[T]) -> Iterator[T]:
-    """Yield what `loader` loads; a user's error in a loading process keeps its one line.
-
-    It arrives here with that process's traceback as text before it.
-
-    Raises:
-        UserError: what went wrong in a loading process, as its own kind.
-        RunError: a loading process died.
-    """
-    try:
-        yield from loader
-    except UserError as error:
-        kind = type(error)
-        line = (str(error).splitlines() or [""])[-1]
-        raise kind(line.removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError(f"a loading process died ({str(error).splitlines()[0]}); try --workers 0") from None
 
 
 class _EpochOrder(torch.utils.data.Sampler[list[Key]]):

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from mec_transfer.classification.batches import plain_errors
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.loading import plain_errors
 
 _READ_AHEAD_BYTES = 64 << 20
 

@@ -9,9 +9,10 @@ import torch
 
 from mec_transfer.backbone.backbone import Backbone, weights_sha256
 from mec_transfer.classification.loading import load_batches
-from mec_transfer.classification.transforms import ByteTransform, normalise
+from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common import distributed
 from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.pixels import normalise
 
 _CHUNK = 256
 

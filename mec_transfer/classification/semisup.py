@@ -11,6 +11,7 @@ import numpy
 import torch
 from pydantic import Field
 
+from mec_transfer.backbone import syncbn
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
@@ -155,10 +156,8 @@ class _Finetuning(Trainee):
     """
 
     def __init__(self, recipe: SemisupRecipe, encoder: Encoder, plan: BatchPlan, val: ValImages, seed: int) -> None:
-        if recipe.sync_bn and plan.world > 1:
-            if encoder.device.type == "cpu":
-                raise UserError("recipe.sync_bn: several processes cannot share batch norm on CPUs; start only one")
-            encoder.network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(encoder.network)
+        if recipe.sync_bn:
+            encoder.network = syncbn.convert(encoder.network, encoder.device)
         self.head = make_linear(encoder.backbone.width, len(val.images.classes), recipe.head_std, seed)
         self.head.to(encoder.device)
         self.modules = {"backbone": encoder.network, "head": self.head}

@@ -1,6 +1,6 @@
-"""What is done to an image before the network: cropping in bytes on the loading processes, normalising on the device.
+"""How an image is cut on the loading processes; `datasets.pixels.normalise` does the rest on the device.
 
-Bytes travel, not floats (four times less to copy), and the result is bit for bit that of torchvision's
+Bytes travel, not floats (four times less to copy), and the result of both is bit for bit that of torchvision's
 `Compose([Resize, CenterCrop, ToTensor, Normalize])`, or with `RandomResizedCrop` and `RandomHorizontalFlip`.
 """
 
@@ -16,7 +16,6 @@ from pydantic import Field
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from mec_transfer.backbone.backbone import Preprocessing
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import DataError
 
@@ -55,19 +54,6 @@ def train_transform(view: ViewConfig) -> ByteTransform:
             _to_bytes,
         ]
     )
-
-
-def normalise(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return (x / 255 - mean) / std of a uint8 batch (N, 3, H, W) as float32, on its device.
-
-    The three steps are taken one by one, in ToTensor's and Normalize's order, since folding them into one
-    would move the last bits. A network trained on BGR gets its channels in that order.
-    """
-    if preprocessing.channel_order == "BGR":
-        batch = batch.flip(1)
-    mean = torch.tensor(preprocessing.mean, device=batch.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocessing.std, device=batch.device).view(1, 3, 1, 1)
-    return batch.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
 class _CentralView:

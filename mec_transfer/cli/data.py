@@ -1,4 +1,4 @@
-"""Make, check, fingerprint or subset a data set.
+"""Make, check, fingerprint, subset or shard a data set.
 
 examples:
   mec-transfer data demo --out worlds/demo
@@ -6,6 +6,7 @@ examples:
   mec-transfer data fingerprint /data/imagenet
   mec-transfer data subset --fetch --out /data/imagenet/imagenet_subsets
   mec-transfer data subset /data/cifar10 --labels 10% --out cifar10_10percent.txt
+  mec-transfer data shard /data/imagenet/train --out /data/imagenet_shards --shard-size 500MB
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from mec_transfer.common.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the four actions and their options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="demo|check|fingerprint|subset")
+    """Add the five actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="demo|check|fingerprint|subset|shard")
     demo = actions.add_parser("demo", help="draw the demo world", allow_abbrev=False)
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder of its own for the world")
     demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
@@ -37,12 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subset.add_argument("--labels", metavar="N%", help="draw this share of every class, for instance 1%%")
     subset.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder (--fetch) or file (--labels)")
     subset.add_argument("--seed", type=int, default=0, help="of the drawn list (default: 0)")
+    shard = actions.add_parser("shard", help="pack images for pretraining into a few tar files", allow_abbrev=False)
+    shard.add_argument("data", type=Path, metavar="DIR", help="every image below it is packed, its path kept")
+    shard.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for shards and index")
+    shard.add_argument("--shard-size", default="500MB", metavar="SIZE", help="of a tar file, at most (default: 500MB)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Do the action; 2 where `check` found problems."""
-    action = {"demo": _demo, "check": _check, "fingerprint": _fingerprint, "subset": _subset}[args.action]
-    return action(args)
+    actions = {"demo": _demo, "check": _check, "fingerprint": _fingerprint, "subset": _subset, "shard": _shard}
+    return actions[args.action](args)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -100,4 +105,20 @@ def _draw_subset(args: argparse.Namespace) -> int:
     header = f"# {subset.name} of {len(train)} images: {subset.note}\n"
     write_text(args.out, header + "".join(f"{train.paths[i]}\n" for i in subset.indices))
     print(f"{args.out}: {len(subset.indices)} images, sha256 of the names {subset.sha256}")
+    return 0
+
+
+def _shard(args: argparse.Namespace) -> int:
+    from mec_transfer.datasets.images import ImageList
+    from mec_transfer.datasets.layouts import open_unlabelled
+    from mec_transfer.datasets.shard_writer import parse_size, write_shards
+
+    size = parse_size(args.shard_size)
+    if (args.data / "train").is_dir() and (args.data / "val").is_dir():
+        raise UserError(f"{args.data}: has train and val; give {args.data / 'train'}, the folder to pretrain on")
+    images = open_unlabelled(args.data)
+    if not isinstance(images, ImageList):
+        raise UserError(f"{args.data}: holds shards already; give a folder of images")
+    shards = write_shards(images, args.out, size)
+    print(f"{args.out}: {len(images)} images in {len(shards)} shards, {sum(s.size for s in shards) / 1e6:.2f} MB")
     return 0

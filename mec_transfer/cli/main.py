@@ -21,7 +21,7 @@ COMMANDS = {
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
-    "data": "make, check, fingerprint or subset a data set",
+    "data": "make, check, fingerprint, subset or shard a data set",
     "doctor": "what this machine has, and whether the pieces work",
 }
 

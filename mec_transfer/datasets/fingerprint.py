@@ -7,11 +7,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.layouts import open_all
 from mec_transfer.datasets.sample import sample_indices
-from mec_transfer.datasets.scan import file_sizes
+from mec_transfer.datasets.shards import ShardedImages
 
 _VERSION = "mec-transfer dataset fingerprint 1"
 _SAMPLED_FILES = 64
@@ -33,8 +32,9 @@ def summarise(root: Path, layout: str) -> DatasetSummary:
     """Fingerprint the data set at `root`.
 
     Hashed are the split, path (relative to the split), size and label of every image, and the bytes of 64 images of
-    each split, which are picked by their place in the sorted list. Location, times and the order of the file system
-    do not matter. What it cannot see: a change that keeps a file's size, in a file that is not among the 64.
+    each split, which are picked by their place in the sorted list. Location, times, the order of the file system and
+    whether the images lie in shards do not matter. What it cannot see: a change that keeps a file's size, in a file
+    that is not among the 64.
 
     Raises:
         DataError: the data set is malformed, or a listed file cannot be read.
@@ -51,8 +51,8 @@ def summarise(root: Path, layout: str) -> DatasetSummary:
     )
 
 
-def _add_split(digest: hashlib._Hash, name: str, images: ImageList) -> None:
-    sizes = file_sizes(images.root, images.paths).tolist()
+def _add_split(digest: hashlib._Hash, name: str, images: ImageList | ShardedImages) -> None:
+    sizes = images.sizes().tolist()
     lines = [
         b"%s\0%d\0%d\n" % (os.fsencode(path), size, label)
         for path, size, label in zip(images.paths, sizes, images.labels.tolist())
@@ -60,8 +60,4 @@ def _add_split(digest: hashlib._Hash, name: str, images: ImageList) -> None:
     digest.update(f"split {name} {len(images)}\n".encode())
     digest.update(b"".join(lines))
     for index in sample_indices(len(images), _SAMPLED_FILES):
-        path = images.root / images.paths[index]
-        try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        digest.update(hashlib.sha256(images.read(index)).digest())

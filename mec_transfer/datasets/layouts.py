@@ -2,12 +2,12 @@
 
 Layout `imagefolder`: `train/<class>/*` and `val/<class>/*`, as torchvision's ImageFolder reads it. `val` may also
 be the flat ILSVRC folder, its images without class folders, with a label file (`ilsvrc.py` says which).
-Layout `unlabelled`: every image below one folder.
+Layout `unlabelled`: every image below one folder, or in the tar shards that the folder holds (`shards.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,10 @@ import numpy
 
 from mec_transfer.common.errors import DataError, did_you_mean
 from mec_transfer.datasets.ilsvrc import read_flat_labels
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.images import ImageList, decode_rgb
 from mec_transfer.datasets.sample import sample_indices
-from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_sizes, is_image, list_folder, list_images
+from mec_transfer.datasets.scan import IMAGE_SUFFIXES, is_image, list_folder, list_images
+from mec_transfer.datasets.shards import ShardedImages, holds_shards, open_shards
 
 LAYOUTS = ("imagefolder", "unlabelled")
 
@@ -56,15 +57,26 @@ def open_split(root: Path, layout: str, split: Split) -> ImageList:
     return ImageList(folder, paths, labels.astype(numpy.int64), tuple(classes))
 
 
-def open_unlabelled(root: Path) -> ImageList:
-    """List every image below `root`, sorted by path, without labels (-1). Raises DataError when there is none."""
+def open_unlabelled(root: Path) -> ImageList | ShardedImages:
+    """List every image below `root` or in its shards, sorted by path, without labels (-1).
+
+    Raises:
+        DataError: there is no image, or the shards are not whole.
+    """
+    if holds_shards(root):
+        return open_shards(root)
     paths = tuple(list_images(root))
     if not paths:
         raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}) below this folder")
     return ImageList(root, paths, numpy.full(len(paths), -1, dtype=numpy.int64), ())
 
 
-def open_all(root: Path, layout: str) -> dict[str, ImageList]:
+def unlabelled_paths(root: Path) -> Sequence[str]:
+    """Return the paths of what `open_unlabelled` opens; none where it would find no image."""
+    return open_shards(root).paths if holds_shards(root) else list_images(root)
+
+
+def open_all(root: Path, layout: str) -> Mapping[str, ImageList | ShardedImages]:
     """Return every split of a data set by name; for `unlabelled` the one split is called "". Raises DataError."""
     if layout == "unlabelled":
         return {"": open_unlabelled(root)}
@@ -106,8 +118,8 @@ def _all_errors(root: Path, layout: str, first: str) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _file_problems(images: ImageList) -> list[str]:
-    sizes = file_sizes(images.root, images.paths)
+def _file_problems(images: ImageList | ShardedImages) -> list[str]:
+    sizes = images.sizes()
     problems = []
     for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
         if bad.any():
@@ -117,7 +129,7 @@ def _file_problems(images: ImageList) -> list[str]:
     sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
     for index in sample:
         try:
-            load_rgb(images.root / images.paths[index])
+            decode_rgb(images.read(index), images.name(index))
         except DataError as error:
             broken.append(str(error))
     if broken:

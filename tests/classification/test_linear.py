@@ -14,11 +14,12 @@ from mec_transfer.classification import linear, training
 from mec_transfer.classification.linear import Linear, LinearConfig, _Probe
 from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.training_state import STATE_NAME
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise
+from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.pixels import normalise
 
 MakeJob = Callable[..., Job]
 PUBLISHED = CONFIGS / "classification" / "linear_mec.yaml"

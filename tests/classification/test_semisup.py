@@ -15,11 +15,12 @@ from mec_transfer.classification.batches import BatchPlan
 from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.semisup import Semisup, SemisupConfig, _Finetuning, _running_statistics
 from mec_transfer.classification.training_state import STATE_NAME, load_state
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise
+from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.pixels import normalise
 
 MakeJob = Callable[..., Job]
 PUBLISHED = CONFIGS / "classification"
@@ -208,11 +209,6 @@ def test_sync_bn_normalises_the_whole_batch_at_once(resnet18: Backbone, tiny_ima
     expected = torch.nn.functional.cross_entropy(head(network(normalise(images, resnet18.preprocessing))), labels)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     torch.testing.assert_close(dict(encoder.network.named_buffers()), dict(network.named_buffers()))
-
-
-def test_sync_bn_over_several_processes_needs_gpus(resnet18: Backbone, tiny_images: Path) -> None:
-    with pytest.raises(UserError, match="cannot share batch norm on CPUs"):
-        _trainee(resnet18, tiny_images, world=2, sync_bn=True)
 
 
 def test_frozen_running_statistics_still_normalise_by_the_batch() -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from torchvision import transforms
 
 from mec_transfer.backbone.backbone import Preprocessing
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, normalise, train_transform
+from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.pixels import normalise
 
 IMAGENET = Preprocessing()
 
@@ -63,14 +64,6 @@ def _next_draw(seed: int, transform: object, image: Image.Image) -> torch.Tensor
     torch.manual_seed(seed)
     transform(image)  # type: ignore[operator]
     return torch.rand(1)
-
-
-def test_bgr_statistics_are_in_the_networks_own_order() -> None:
-    order = Preprocessing(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), channel_order="BGR")
-    red = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    red[:, 0] = 255
-    found = normalise(red, order)[0, :, 0, 0].double()
-    assert found == pytest.approx([(0 - 0.1) / 0.5, (0 - 0.2) / 0.6, (1 - 0.3) / 0.7], abs=1e-6)
 
 
 def test_an_image_smaller_than_the_crop_is_refused() -> None:

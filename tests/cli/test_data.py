@@ -70,3 +70,22 @@ def test_demo_writes_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(world, "WorldSize", lambda: tiny)
     assert main(["data", "demo", "--out", str(tmp_path / "w"), "--seed", "3"]) == 0
     assert main(["data", "check", str(tmp_path / "w/imagenet")]) == 0
+
+
+def test_shards_are_checked_and_fingerprinted_like_their_images(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "shards"
+    assert main(["data", "shard", str(data), "--out", str(out)]) == 2
+    assert f"has train and val; give {data / 'train'}" in capsys.readouterr().err
+    assert main(["data", "shard", str(data / "train"), "--out", str(out), "--shard-size", "10KB"]) == 0
+    assert capsys.readouterr().out == f"{out}: 20 images in 3 shards, 0.02 MB\n"
+    assert main(["data", "check", str(out), "--layout", "unlabelled"]) == 0
+    assert capsys.readouterr().out == "images: 20 images\nno problems found\n"
+    printed = []
+    for folder in (out, data / "train"):
+        assert main(["data", "fingerprint", str(folder), "--layout", "unlabelled"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main(["data", "shard", str(out), "--out", str(tmp_path / "more")]) == 2
+    assert "holds shards already" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images import load_rgb
+from mec_transfer.datasets.images import decode_rgb, load_rgb
 from mec_transfer.datasets.layouts import open_split
 
 
@@ -49,6 +49,22 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / f"image.{'tif' if mode == 'CMYK' else 'png'}"
     Image.new(mode, (3, 2)).save(path)
     assert (load_rgb(path).mode, load_rgb(path).size) == ("RGB", (3, 2))
+
+
+@pytest.mark.parametrize(("data", "expected"), [(b"", "empty"), (b"no image", "of no known format")])
+def test_bytes_that_are_no_image_are_one_line(data: bytes, expected: str) -> None:
+    with pytest.raises(DataError) as caught:
+        decode_rgb(data, "shard.tar: a.png")
+    assert str(caught.value) == f"shard.tar: a.png: not a readable image ({expected}); replace or remove it"
+
+
+def test_a_list_gives_bytes_and_names(folder_set: Path) -> None:
+    images = open_split(folder_set, "imagefolder", "train")
+    path = images.root / images.paths[1]
+    assert images.read(1) == path.read_bytes() and images.name(1) == str(path)
+    path.unlink()
+    with pytest.raises(DataError, match=f"{path}: .*No such file"):
+        images.read(1)
 
 
 def test_subset_keeps_order_and_classes(folder_set: Path) -> None:

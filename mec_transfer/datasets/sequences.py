@@ -1,0 +1,88 @@
+"""The frames of a video, as the tracking data sets hold them: one folder, one image a frame, numbered."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.images import load_rgb
+from mec_transfer.datasets.scan import is_image, list_folder
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frames:
+    """A video's frames in the order of time."""
+
+    name: str
+    """Of the sequence."""
+    paths: tuple[Path, ...]
+    numbers: tuple[int, ...]
+    """As the files' names have them; consecutive."""
+    width: int
+    height: int
+    """Of the first frame, in pixels; `read` refuses a frame of another size."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> numpy.ndarray:
+        """Return frame `index`, (height, width, 3) uint8 RGB; a greyscale file gives three equal channels.
+
+        Raises:
+            DataError: it cannot be decoded or is not of the first frame's size.
+        """
+        path = self.paths[index]
+        pixels = numpy.asarray(load_rgb(path))
+        if pixels.shape[:2] != (self.height, self.width):
+            raise DataError(
+                f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but the first frame of '{self.name}' has "
+                f"{self.width}x{self.height}"
+            )
+        return pixels
+
+
+def open_frames(folder: Path, name: str) -> Frames:
+    """List the frames in `folder`: every image, its name ending in its number, consecutive numbers.
+
+    Only the first frame's header is read.
+
+    Raises:
+        DataError: no folder, no frame, a name without a number, a number twice or missing, or an empty file.
+    """
+    names = [file for file in list_folder(folder)[1] if is_image(file)]
+    if not names:
+        raise DataError(f"{folder}: no frame of sequence '{name}' in it")
+    numbered: dict[int, str] = {}
+    for file in names:
+        match = _NUMBER.search(Path(file).stem)
+        if match is None:
+            raise DataError(f"{folder / file}: the name does not end in a frame number; rename or remove it")
+        number = int(match[1])
+        if number in numbered:
+            raise DataError(f"{folder}: frame {number} is there twice: {numbered[number]} and {file}")
+        if not (folder / file).stat().st_size:
+            raise DataError(f"{folder / file}: empty (zero bytes)")
+        numbered[number] = file
+    numbers = sorted(numbered)
+    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"{folder}: frame {missing[0]}{more} missing between {numbers[0]} and {numbers[-1]}")
+    paths = tuple(folder / numbered[number] for number in numbers)
+    width, height = _size(paths[0])
+    return Frames(name=name, paths=paths, numbers=tuple(numbers), width=width, height=height)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a readable image ({error}); replace or remove it") from None
