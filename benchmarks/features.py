@@ -32,10 +32,10 @@ from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.benchmark import Job
 from mec_transfer.classification.features import (
     FeatureRecipe,
-    _channels_last,
     default_batch_size,
     extract_features,
     open_splits,
+    prefers_channels_last,
 )
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.runtime import hardware, pick_device, versions
@@ -66,7 +66,7 @@ class Contest:
         self.device = pick_device(job.device)
         self.batch = default_batch_size(view, self.device)
         self.network = job.backbone.module().eval().to(self.device)
-        layout = torch.channels_last if _channels_last(job.backbone, view) else torch.contiguous_format
+        layout = torch.channels_last if prefers_channels_last(job.backbone, view) else torch.contiguous_format
         self.network.to(memory_format=layout)  # type: ignore[call-overload]
         cut = eval_transform(view)
         pixels = torch.stack([cut(load_rgb(images.root / path)) for path in images.paths]).to(self.device)

@@ -36,8 +36,16 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, or a name in configs/pretrain")
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="every image below it is used")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="every image below it, or in its tar shards, is used"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where checkpoint and log go")
+    parser.add_argument(
+        "--labelled", type=Path, metavar="DIR", help="train/ and val/ of class folders to watch k-NN accuracy on"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write for TensorBoard as well, to --out/tensorboard"
+    )
     parser.add_argument(
         "--resume",
         choices=("auto", "never"),
@@ -45,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto (default) goes on from the checkpoint in --out; never wants an empty --out",
     )
     add_overrides(parser)
-    add_compute(parser)
+    add_compute(parser, workers_on_cpu=False)
     return parser
 
 
@@ -66,7 +74,15 @@ def _run(args: argparse.Namespace) -> int:
 
     from pretrain.loop import RunOptions, pretrain  # imports torch
 
-    pretrain(config, identity, RunOptions(folder=folder, out=args.out, device=args.device, workers=args.workers))
+    options = RunOptions(
+        folder=folder,
+        out=args.out,
+        device=args.device,
+        workers=args.workers,
+        labelled=args.labelled,
+        tensorboard=args.tensorboard,
+    )
+    pretrain(config, identity, options)
     return 0
 
 

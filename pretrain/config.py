@@ -41,6 +41,21 @@ class ViewsConfig(StrictModel):
         return self
 
 
+class OnlineKnnConfig(StrictModel):
+    """Weighted k-NN on labelled images as training goes on (DINO's convention): shows progress, changes nothing.
+
+    Runs where mec-pretrain is given --labelled, with these defaults where the config has no `online_knn`.
+    """
+
+    every_epochs: int = Field(default=1, ge=1)
+    """Epochs between two measurements; there is always one after the last step."""
+    k: int = Field(default=20, ge=1)
+    temperature: float = Field(default=0.07, gt=0)
+    max_train: int = Field(default=10000, ge=1)
+    """Training images, the same number of each class, the same ones each time."""
+    max_val: int = Field(default=5000, ge=1)
+
+
 class PretrainConfig(StrictModel):
     """All that decides what a run computes, but for the images and the seed."""
 
@@ -79,10 +94,21 @@ class PretrainConfig(StrictModel):
     """bf16: autocast for the networks; the objective stays in float32."""
     channels_last: bool = False
     """Memory order of the pixels: a matter of speed."""
+    fused: bool = False
+    """SGD and the teacher's update in one pass over the memory each. Rounds otherwise than the plain one."""
+    compile: bool = False
+    """torch.compile for the networks; needs a C compiler, and minutes at the start. Rounds otherwise."""
+    chunk_size: int | None = Field(default=None, ge=2)
+    """Images a process embeds at a time: the whole batch's objective in the memory of a chunk, by cached gradients,
+    for one more forward pass. Exact but for batch norm, whose statistics are then a chunk's own."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of log.jsonl."""
     save_every_steps: int | None = Field(default=None, ge=1)
     """Steps between two checkpoints within an epoch; there is always one at its end."""
+    keep_every_epochs: int | None = Field(default=None, ge=1)
+    """Keep the checkpoint of every n-th epoch, as checkpoint_epochNNNN.pth; the published script keeps every one."""
+    online_knn: OnlineKnnConfig | None = None
+    """How the k-NN on the images of --labelled is taken."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after so many steps of the schedule, for smoke runs."""
 

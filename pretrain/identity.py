@@ -16,9 +16,10 @@ from pretrain.config import PretrainConfig
 CHECKPOINT = "checkpoint_last.pth"
 PREVIOUS = "checkpoint_previous.pth"
 """The one before; taken where the last is damaged."""
+MILESTONE = "checkpoint_epoch{epoch:04d}.pth"
 LOG = "log.jsonl"
 _DONE = "done.json"
-_NOT_COMPUTED = {"config.log_every", "config.save_every_steps"}
+_NOT_COMPUTED = ("config.log_every", "config.save_every_steps", "config.keep_every_epochs", "config.online_knn")
 """What a run may change its mind about."""
 
 
@@ -35,7 +36,8 @@ class RunIdentity:
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)"."""
         theirs, ours = _flat(other), _flat(self.as_dict())
-        keys = [key for key in sorted({*theirs, *ours} - _NOT_COMPUTED) if theirs.get(key) != ours.get(key)]
+        computed = [key for key in sorted({*theirs, *ours}) if not key.startswith(_NOT_COMPUTED)]
+        keys = [key for key in computed if theirs.get(key) != ours.get(key)]
         return [f"{key} (there {theirs.get(key)}, now {ours.get(key)})" for key in keys]
 
     def as_dict(self) -> dict[str, Any]:

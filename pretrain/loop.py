@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from mec_transfer.common import distributed
+from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
@@ -21,9 +22,10 @@ from pretrain.checkpoint import newest_checkpoint, save_checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
-from pretrain.identity import CHECKPOINT, LOG, RunIdentity, mark_finished
+from pretrain.identity import CHECKPOINT, LOG, MILESTONE, RunIdentity, mark_finished
 from pretrain.log import StepLog
 from pretrain.objective import MecLoss
+from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
 _DIVERGED = (
@@ -39,8 +41,12 @@ class RunOptions:
     """Of the images."""
     out: Path
     device: str = "auto"
-    workers: int = 0
-    """Loading processes beside a GPU; on a CPU the images are loaded between the steps."""
+    workers: int | None = None
+    """Loading processes. None: one a core beside a GPU, and none on a CPU, where they would only take the cores from
+    the networks, which need far more of them."""
+    labelled: Path | None = None
+    """An imagefolder data set to watch the k-NN accuracy on."""
+    tensorboard: bool = False
 
 
 def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions) -> None:
@@ -57,12 +63,14 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
     """
     device = pick_device(options.device)
     world = distributed.world_size()
-    if world > 1 and device.type == "cpu":
-        raise UserError(f"{world} processes on the CPU: not supported yet; run one process without torchrun")
     if config.batch_size % world:
         raise UserError(f"batch_size = {config.batch_size} does not divide over {world} processes")
+    if config.chunk_size and config.batch_size // world % config.chunk_size:
+        share = config.batch_size // world
+        raise UserError(f"chunk_size = {config.chunk_size} does not divide the {share} images of a process")
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # else "fp32" convolutions keep 10 bits of 23
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
     with lock, distributed.process_group(device), held_signals() as stop:
         _Run(config, identity, options, device, stop).complete()
@@ -82,12 +90,15 @@ class _Run:
         rank, world = distributed.rank(), distributed.world_size()
         self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
         dataset = TwoViews(images, config.views, identity.seed)
-        # On a CPU loading processes would only take the cores from the networks, which need far more of them.
         on_gpu = device.type == "cuda"
-        self.loader = make_loader(dataset, self.batches, options.workers if on_gpu else 0, pin_memory=on_gpu)
+        workers = (default_workers() if on_gpu else 0) if options.workers is None else options.workers
+        self.loader = make_loader(dataset, self.batches, workers, pin_memory=on_gpu)
         self.images = images
+        self.observers = Observers(config, self.out, options.labelled, options.tensorboard, device, workers)
         self.trainer = Trainer(config, len(self.batches), device, identity.seed)
         self.writes = rank == 0
+        self.peak_norm = torch.zeros((), device=device)
+        """Largest spectral norm of C since the last logged step."""
         self._resume()
         self.log = StepLog(self.out / LOG, self.trainer.done) if self.writes else None
         self.warned = False
@@ -99,6 +110,7 @@ class _Run:
             return
         path, checkpoint = newest
         self.trainer.restore(checkpoint)
+        self.peak_norm.fill_(checkpoint.get("peak_norm", 0.0))
         distributed.barrier()
         if path.name != CHECKPOINT and self.writes:
             replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
@@ -109,10 +121,14 @@ class _Run:
         meter = Meter("pretraining", schedules.last, "steps", start=done)
         try:
             while self.trainer.done < schedules.last:
-                self._train_epoch(self.trainer.done // schedules.steps_per_epoch, meter)
+                epoch = self.trainer.done // schedules.steps_per_epoch
+                self._train_epoch(epoch, meter)
+                self._observe(epoch)
                 self._save()
+                self._keep()
         finally:
             meter.close()
+            self.observers.close(self.out / LOG)
         if self.writes:
             mark_finished(self.out, self.identity)
         distributed.barrier()
@@ -121,20 +137,19 @@ class _Run:
     def _train_epoch(self, epoch: int, meter: Meter) -> None:
         """Train the batches of `epoch` that are left, to its end or the run's last step."""
         schedules = self.trainer.schedules
-        norms: list[torch.Tensor] = []
         began, first = time.monotonic(), self.trainer.done
         for views in load_epoch(self.loader, self.batches, epoch, first % schedules.steps_per_epoch):
             try:
                 report = self.trainer.step(*views)
             except NonFiniteLossError as error:
                 raise self._explain(error, epoch, views) from None
-            norms.append(report.spectral_norm)
+            torch.maximum(self.peak_norm, report.spectral_norm, out=self.peak_norm)
             loss, done = report.loss.item(), self.trainer.done
             if self._is_logged(done):
-                norm = float(torch.stack(norms).max())
                 rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
-                self._log(epoch, report, norm, rate)
-                norms, began, first = [], time.monotonic(), done
+                self._log(epoch, report, self.peak_norm.item(), rate)
+                self.peak_norm.zero_()
+                began, first = time.monotonic(), done
             meter.advance(loss=loss, coding_length=float(report.coding_length))
             if done == schedules.last:
                 return
@@ -182,21 +197,27 @@ class _Run:
         rank, std = effective_rank(report.embeddings), float(report.embedding_std)
         if collapse := self.watch.check(done, rank, std):
             warn(collapse)
-        self.log.write(
-            {
-                "step": done,
-                "epoch": epoch,
-                "loss": report.loss.item(),
-                "coding_length": float(report.coding_length),
-                "lr": schedules.lr(done - 1),
-                "lamda_inv": schedules.lamda_inv(done - 1),
-                "teacher_momentum": schedules.teacher_momentum(done - 1),
-                "spectral_norm": spectral_norm,
-                "embedding_std": std,
-                "effective_rank": rank,
-                "images_per_second": round(images_per_second, 2),
-            }
-        )
+        figures = {
+            "step": done,
+            "epoch": epoch,
+            "loss": report.loss.item(),
+            "coding_length": float(report.coding_length),
+            "lr": schedules.lr(done - 1),
+            "lamda_inv": schedules.lamda_inv(done - 1),
+            "teacher_momentum": schedules.teacher_momentum(done - 1),
+            "spectral_norm": spectral_norm,
+            "embedding_std": std,
+            "effective_rank": rank,
+            "images_per_second": round(images_per_second, 2),
+        }
+        self.log.write(figures)
+        self.observers.step(figures)
+
+    def _observe(self, epoch: int) -> None:
+        done = self.trainer.done
+        measured = self.observers.epoch_end(epoch, done, self.trainer.model)
+        if measured and self.log is not None:
+            self.log.write({"step": done, "epoch": epoch, **measured})
 
     def _save(self) -> None:
         """Leave a checkpoint; never of weights that the last step broke."""
@@ -206,4 +227,12 @@ class _Run:
         if not all(bool(parameter.isfinite().all()) for parameter in self.trainer.model.parameters()):
             raise RunError(f"a weight is no longer finite after step {done}; {_DIVERGED}")
         epoch = done // self.trainer.schedules.steps_per_epoch
-        save_checkpoint(self.out / CHECKPOINT, self.config, self.identity, epoch, done, self.trainer.states())
+        states = {**self.trainer.states(), "peak_norm": self.peak_norm.item()}
+        save_checkpoint(self.out / CHECKPOINT, self.config, self.identity, epoch, done, states)
+
+    def _keep(self) -> None:
+        """Give the checkpoint of a milestone epoch a second name, under which no later one replaces it."""
+        every, per_epoch = self.config.keep_every_epochs, self.trainer.schedules.steps_per_epoch
+        epoch, within = divmod(self.trainer.done, per_epoch)
+        if self.writes and every and not within and epoch % every == 0:
+            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.format(epoch=epoch))

@@ -34,30 +34,33 @@ class MecModel(nn.Module):
         )
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(False)
 
-    def forward(
-        self, x1: torch.Tensor, x2: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Embed two views, (N, 3, H, W) each, in four separate passes, so that batch norm sees one view at a time.
+    def forward(self, x1: torch.Tensor, x2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed two views, (N, 3, H, W) each, with the online network: z1 and z2, (N, dim) each.
 
-        Returns:
-            z1, z2 of the online network and p1, p2 of the teacher (no gradients), (N, dim) each.
+        In separate passes, so that batch norm sees one view at a time.
         """
-        z1 = self.predictor(self.encoder(x1))
-        z2 = self.predictor(self.encoder(x2))
-        with torch.no_grad():
-            p1 = self.teacher(x1)
-            p2 = self.teacher(x2)
-        return z1, z2, p1, p2
+        return self.predictor(self.encoder(x1)), self.predictor(self.encoder(x2))
+
+    @torch.no_grad()
+    def targets(self, x1: torch.Tensor, x2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed two views with the teacher, likewise: p1 and p2, (N, dim) each."""
+        return self.teacher(x1), self.teacher(x2)
 
     def trained_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that the optimiser moves: encoder and predictor, without the frozen bias."""
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     @torch.no_grad()
-    def update_teacher(self, momentum: float) -> None:
-        """teacher = momentum * teacher + (1 - momentum) * encoder, parameters only; after the optimiser's step."""
+    def update_teacher(self, momentum: float, fused: bool = False) -> None:
+        """teacher = momentum * teacher + (1 - momentum) * encoder, parameters only; after the optimiser's step.
+
+        `fused` takes one pass over the memory in place of two, and rounds otherwise.
+        """
         teacher: list[torch.Tensor] = list(self.teacher.parameters())
         online: list[torch.Tensor] = list(self.encoder.parameters())
+        if fused:
+            torch._foreach_lerp_(teacher, online, weight=1 - momentum)
+            return
         torch._foreach_mul_(teacher, momentum)
         torch._foreach_add_(teacher, online, alpha=1 - momentum)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from mec_transfer.backbone import syncbn
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.runtime import derive_seed, seed_everything
 from mec_transfer.datasets.pixels import normalise
+from pretrain.chunks import Views, backward_chunks, embed_chunks
 from pretrain.config import PretrainConfig
 from pretrain.model import MecModel
 from pretrain.objective import MecLoss, mec_loss
@@ -29,6 +35,7 @@ class Trainer:
     """Networks, optimiser and schedules; `step` trains on one batch, whose number is `self.done`."""
 
     def __init__(self, config: PretrainConfig, steps_per_epoch: int, device: torch.device, seed: int) -> None:
+        """Raises ConfigError where `compile` is asked for and there is no compiler."""
         self.config, self.device = config, device
         self.schedules = Schedules.of(config, steps_per_epoch)
         self.done = 0
@@ -38,17 +45,28 @@ class Trainer:
         self.model = MecModel(config.arch, config.stem, config.dim, config.pred_dim)
         self.network: torch.nn.Module = self._place()
         self.model.train()
+        if config.compile:
+            _compile(self.model)
         self.optimizer = torch.optim.SGD(
-            self.model.trained_parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+            self.model.trained_parameters(),
+            lr=0.0,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=config.fused or None,  # None, not False, lets torch take its loop over all parameters at once
         )
 
     def _place(self) -> torch.nn.Module:
-        """Bring the model to its device; return what to call: itself, or it wrapped for several GPUs."""
+        """Bring the model to its device; return what to call: itself, or it wrapped for several processes."""
         self.model.to(self.device, memory_format=self.layout)  # type: ignore[call-overload]
         if distributed.world_size() == 1:
             return self.model
-        self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        return torch.nn.parallel.DistributedDataParallel(self.model, device_ids=[self.device.index])
+        syncbn.convert(self.model, self.device)
+        # The running statistics need no exchange: they come from sums over all processes.
+        return torch.nn.parallel.DistributedDataParallel(
+            self.model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+        )
 
     def step(self, view1: torch.Tensor, view2: torch.Tensor) -> MecLoss:
         """Train on two views of the same images, (n, 3, H, W) uint8 each: loss, SGD step, then the teacher's.
@@ -62,22 +80,52 @@ class Trainer:
         lr, lamda_inv = self.schedules.lr(self.done), self.schedules.lamda_inv(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            z1, z2, p1, p2 = self.network(self._input(view1), self._input(view2))
-        report = mec_loss(p1, z1, p2, z2, lamda_inv, self.config.order)
+        self.optimizer.zero_grad()
+        report, backward = self._forward(view1, view2, lamda_inv)
         loss, coding_length = torch.stack([report.loss.detach(), report.coding_length]).cpu()
         if not math.isfinite(loss):
             raise NonFiniteLossError(loss.item())
-        self.optimizer.zero_grad()
-        report.loss.backward()
+        backward()
         self.optimizer.step()
-        self.model.update_teacher(self.schedules.teacher_momentum(self.done))
+        self.model.update_teacher(self.schedules.teacher_momentum(self.done), self.config.fused)
         self.done += 1
         return report._replace(loss=loss, coding_length=coding_length)
 
-    def _input(self, view: torch.Tensor) -> torch.Tensor:
-        pixels = normalise(view.to(self.device, non_blocking=True), self.config.preprocessing)
-        return pixels.contiguous(memory_format=self.layout)
+    def _forward(
+        self, view1: torch.Tensor, view2: torch.Tensor, lamda_inv: float
+    ) -> tuple[MecLoss, Callable[[], None]]:
+        """Return the loss, and what computes its gradients."""
+        size = self.config.chunk_size
+        if size is None:
+            x1, x2 = self._input(view1, view2)
+            with self._autocast():
+                (z1, z2), (p1, p2) = self.network(x1, x2), self.model.targets(x1, x2)
+            whole = mec_loss(p1, z1, p2, z2, lamda_inv, self.config.order)
+            return whole, whole.loss.backward
+        pairs = zip(view1.split(size), view2.split(size), strict=True)
+        chunks = [functools.partial(self._input, *pair) for pair in pairs]
+        with self._autocast():
+            z1, z2, p1, p2 = embed_chunks(self.model, chunks)
+        report = mec_loss(p1, z1, p2, z2, lamda_inv, self.config.order)
+
+        def backward() -> None:
+            report.loss.backward()
+            with self._autocast():
+                backward_chunks(self.network, self.model, chunks, z1, z2)
+
+        return report, backward
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _input(self, view1: torch.Tensor, view2: torch.Tensor) -> Views:
+        x1, x2 = (
+            normalise(view.to(self.device, non_blocking=True), self.config.preprocessing).contiguous(
+                memory_format=self.layout
+            )
+            for view in (view1, view2)
+        )
+        return x1, x2
 
     def states(self) -> dict[str, Any]:
         """What `restore` takes, as it goes into a checkpoint."""
@@ -88,3 +136,12 @@ class Trainer:
         self.model.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.done = int(checkpoint["step"])
+
+
+def _compile(model: MecModel) -> None:
+    """Compile the three networks in place, which changes no name in their state."""
+    compiler = os.environ.get("CXX") or os.environ.get("CC")
+    if not any(shutil.which(name) for name in (compiler, "g++", "gcc", "clang++", "clang", "cc") if name):
+        raise ConfigError("compile: torch.compile needs a C compiler, and none was found; install one or set it false")
+    for network in (model.encoder, model.teacher, model.predictor):
+        network.compile()

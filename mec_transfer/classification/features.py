@@ -70,7 +70,7 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     """
     encoder = Encoder(job.backbone, pick_device(job.device), recipe.mixed_precision)
     encoder.network.requires_grad_(False).eval()
-    if _channels_last(job.backbone, recipe.view):
+    if prefers_channels_last(job.backbone, recipe.view):
         encoder.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before = _state_sha256(encoder)
     stores = {
@@ -223,7 +223,7 @@ def _compute_parts(
     batches = {part: _cut(store.parts[part], size) for part in parts}
     ordered = [batch for part in parts for batch in batches[part]]
     loaded = load_batches(images, eval_transform(recipe.view), ordered, job.workers, encoder.device)
-    layout = torch.channels_last if _channels_last(encoder.backbone, recipe.view) else torch.contiguous_format
+    layout = torch.channels_last if prefers_channels_last(encoder.backbone, recipe.view) else torch.contiguous_format
     meter = Meter(f"{store.about['split']} features", sum(map(len, ordered)), "images")
     with ThreadPoolExecutor(max_workers=1) as writer, contextlib.closing(meter):
         written = None
@@ -261,7 +261,7 @@ def default_batch_size(view: ViewConfig, device: torch.device) -> int:
     return 128 if view.crop < 64 else 32
 
 
-def _channels_last(backbone: Backbone, view: ViewConfig) -> bool:
+def prefers_channels_last(backbone: Backbone, view: ViewConfig) -> bool:
     """Whether channels-last is the faster memory layout: always, but for a bottleneck network on tiny maps on a CPU."""
     return backbone.stem == "cifar" or backbone.width < 2048 or view.crop >= 64
 

@@ -33,18 +33,27 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
         return 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
 
 
-def add_compute(parser: argparse.ArgumentParser) -> None:
-    """Add --device, --workers and --seed."""
+def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:
+    """Add --device, --workers and --seed. Without `workers_on_cpu`, --workers is None where it is not given."""
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    most = default_workers()
     parser.add_argument(
-        "--workers", type=int, default=min(16, usable_cores()), help="processes that load data (default: %(default)s)"
+        "--workers",
+        type=int,
+        default=most if workers_on_cpu else None,
+        help=f"processes that load data (default: {most if workers_on_cpu else f'{most} beside a GPU, 0 on a CPU'})",
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything random in the run (default: 0)")
 
 
+def default_workers() -> int:
+    """One loading process a core, within reason."""
+    return min(16, usable_cores())
+
+
 def check_compute(args: argparse.Namespace) -> None:
     """Raise UserError for a negative --workers or --seed."""
-    if args.workers < 0 or args.seed < 0:
+    if (args.workers or 0) < 0 or args.seed < 0:
         raise UserError(f"--workers {args.workers}, --seed {args.seed}: neither can be negative")
 
 

@@ -51,7 +51,7 @@ def test_only_encoder_and_predictor_are_trained_without_the_frozen_bias(model):
 
 def test_forward_passes(model):
     x1, x2 = torch.randn(2, 6, 3, 32, 32).unbind()
-    z1, z2, p1, p2 = model(x1, x2)
+    (z1, z2), (p1, p2) = model(x1, x2), model.targets(x1, x2)
     assert all(tensor.shape == (6, 24) for tensor in (z1, z2, p1, p2))
     assert z1.requires_grad and z2.requires_grad and not p1.requires_grad and not p2.requires_grad
     for p in (p1, p2):  # batch norm saw one view at a time: each view by itself is centred and of unit variance
@@ -80,5 +80,6 @@ def test_teacher_keeps_running_statistics_of_its_own(model):
             parameter.add_(0.1 * torch.randn_like(parameter))
     x = torch.randn(6, 3, 32, 32)
     model(x, x)
+    model.targets(x, x)
     assert model.teacher.bn1.num_batches_tracked == model.encoder.bn1.num_batches_tracked == 2
     assert not torch.allclose(model.teacher.bn1.running_mean, model.encoder.bn1.running_mean)

@@ -323,10 +323,34 @@ def test_an_empty_folder_and_a_file_for_a_folder(inputs, tmp_path, capsys):
     assert "mec_r50_100ep" in capsys.readouterr().err
 
 
-def test_several_processes_on_cpus_are_refused(inputs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert run(inputs, tmp_path) == 2
-    assert "2 processes on the CPU" in capsys.readouterr().err
+def test_milestones_are_kept_beside_the_last(inputs, finished, tmp_path):
+    assert run(inputs, tmp_path, "--set", "keep_every_epochs=1") == 0
+    first, second = (torch.load(tmp_path / f"checkpoint_epoch000{i}.pth", weights_only=True) for i in (1, 2))
+    assert (first["epoch"], first["step"]) == (1, 3) and second["epoch"] == 2
+    assert same(second["state_dict"], read(finished)[0]["state_dict"])
+
+
+def test_loading_processes_change_nothing(inputs, finished, tmp_path):
+    assert run(inputs, tmp_path, "--workers", "2") == 0
+    assert same(read(tmp_path)[0], read(finished)[0])
+
+
+def test_labelled_images_are_watched_without_a_trace_in_the_weights(inputs, finished, tmp_path):
+    for split in ("train", "val"):
+        for part in ("part0", "part1"):
+            shutil.copytree(inputs / "images" / part, tmp_path / "labelled" / split / part)
+    more = ("--labelled", tmp_path / "labelled", "--set", "online_knn={k: 3}")
+    assert run(inputs, tmp_path / "out", *more) == 0
+    checkpoint, lines = read(tmp_path / "out")
+    assert same(checkpoint["state_dict"], read(finished)[0]["state_dict"])
+    accuracies = [(line["step"], line["knn_top1"]) for line in lines if "knn_top1" in line]
+    assert [step for step, _ in accuracies] == [3, 6] and all(50 <= top1 <= 100 for _, top1 in accuracies)
+    assert (tmp_path / "out" / "training.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_chunk_that_does_not_divide_is_refused(inputs, tmp_path, capsys):
+    assert run(inputs, tmp_path, "--set", "chunk_size=4") == 2
+    assert "chunk_size = 4 does not divide the 6 images" in capsys.readouterr().err
 
 
 def test_the_train_split_of_a_data_set_is_taken(inputs, tmp_path, capsys):

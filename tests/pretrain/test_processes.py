@@ -1,0 +1,103 @@
+"""Several processes on CPUs (gloo) train what one process would, and stop together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+CONFIG = """
+arch: resnet18
+dim: 16
+pred_dim: 8
+views: {size: 32}
+batch_size: 8
+epochs: 2
+warmup_epochs: 0
+log_every: 1
+eps: 16.0
+base_lr: 0.05
+"""
+# A large learning rate lets rounding grow through batch norm over a handful of images.
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    (folder / "images").mkdir()
+    random = numpy.random.default_rng(0)
+    for i in range(24):
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=numpy.uint8)).save(
+            folder / "images" / f"{i:02d}.png"
+        )
+    return folder
+
+
+def start(inputs, out, world, *more):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", out]
+    processes = []
+    for rank in range(world):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in place.items()}}
+        words = [str(word) for word in (*command, "--device", "cpu", "--workers", "0", *more)]
+        processes.append(
+            subprocess.Popen(
+                words, env=environment, cwd=Path.cwd(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+    return processes
+
+
+def wait(processes):
+    said = [process.communicate(timeout=120) for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def checkpoint(out):
+    return torch.load(out / "checkpoint_last.pth", weights_only=True)
+
+
+@pytest.mark.parametrize("more", [(), ("--set", "chunk_size=2")])
+def test_two_processes_train_what_one_does(inputs, tmp_path, more):
+    one, two = (wait(start(inputs, tmp_path / str(world), world, *more)) for world in (1, 2))
+    if more:  # batch norm sees a chunk of both processes: 2 x 2 images
+        one = wait(start(inputs, tmp_path / "four", 1, "--set", "chunk_size=4"))
+    assert one[0] == [0] and two[0] == [0, 0], two[1]
+    expected, found = checkpoint(tmp_path / ("four" if more else "1")), checkpoint(tmp_path / "2")
+    assert found["step"] == expected["step"] == 6
+    if not more:
+        assert_close(found["state_dict"], expected["state_dict"], rtol=1e-2, atol=1e-3)
+        moments = [
+            torch.cat([state["momentum_buffer"].flatten() for state in c["optimizer"]["state"].values()])
+            for c in (found, expected)
+        ]
+        assert (moments[0] - moments[1]).norm() / moments[1].norm() < 0.02
+    lines = [(tmp_path / "2" / "log.jsonl").read_text().count('"loss"')]
+    assert lines == [6]  # rank 0 alone writes
+
+
+def test_a_signal_to_one_process_stops_both_and_one_goes_on(inputs, tmp_path):
+    processes = start(inputs, tmp_path, 2, "--set", "epochs=200", "--set", "save_every_steps=1")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint_last.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    processes[1].send_signal(signal.SIGTERM)
+    codes, said = wait(processes)
+    assert codes == [128 + signal.SIGTERM] * 2, said
+    step = checkpoint(tmp_path)["step"]
+    assert f"saved at step {step}" in said[0][1]
+    codes, said = wait(start(inputs, tmp_path, 1, "--set", "epochs=200", "--set", "max_steps=1"))
+    assert codes == [2]  # another config: said, not continued
+    assert "is of another run" in said[0][1]
