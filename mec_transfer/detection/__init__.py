@@ -1,0 +1,1 @@
+"""Detection and instance segmentation through Detectron2: the one package that imports it."""

@@ -1,0 +1,1 @@
+"""Object tracking: tasks on frozen features (`frozen/`)."""

@@ -1,0 +1,1 @@
+"""Five tracking tasks with one frozen appearance model (UniTrack)."""
