@@ -53,6 +53,11 @@ for precision in fp32 bf16; do
 done
 check inspect 60 "${transfer[@]}" inspect "$out/pretrain-bf16/checkpoint_last.pth"
 check objective 60 "$python" benchmarks/objective.py --device cuda
+check views 90 "$python" benchmarks/views.py --device cuda --batch 64
+check step 240 "$python" benchmarks/pretrain_step.py --arch resnet50 --size 224 --batch 256 --steps 10 --workers 14 --device cuda
+small=(mec_r50_small_gpu --data "$demo/pretrain" --device cuda --workers 8 --set epochs=1 --set warmup_epochs=1 --set batch_size=512 --set log_every=1)
+check pretrain-chunks 180 "$python" -m pretrain "${small[@]}" --out "$out/pretrain-chunks"
+check pretrain-torchrun 180 "$python" -m torch.distributed.run --standalone --nproc-per-node 1 -m pretrain "${small[@]}" --out "$out/pretrain-torchrun"
 check features 200 "$python" benchmarks/features.py --arch resnet50 --crop 224 --images 4096 --repeats 3 --device cuda
 
 echo
@@ -61,5 +66,5 @@ echo
 for precision in fp32 bf16; do
   [ -f "$out/pretrain-$precision/log.jsonl" ] && echo "pretraining, $precision, last step: $(tail -n 1 "$out/pretrain-$precision/log.jsonl")"
 done
-sed -n '/^| /p' "$out/objective.log" "$out/features.log"
+sed -n '/^| /p' "$out/objective.log" "$out/views.log" "$out/step.log" "$out/features.log"
 exit $failed

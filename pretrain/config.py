@@ -16,6 +16,9 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class ViewsConfig(StrictModel):
     """What may happen to an image; pairs of probabilities are for view 1 and view 2."""
 
+    pipeline: Literal["pil", "fast"] = "pil"
+    """pil: all by Pillow in the loading processes, as published. fast: colour and blur in floats, a batch at a time, on
+    the device that trains; the same random draws, pixels one or two levels of 255 off on average."""
     size: int = Field(default=224, ge=8)
     """Pixels of the square that the network sees."""
     crop_scale: tuple[float, float] = (0.2, 1.0)

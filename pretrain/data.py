@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy
-import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import Images, decode_rgb
 from mec_transfer.datasets.loading import plain_errors
 from pretrain.config import ViewsConfig
+from pretrain.fast_views import Pixels, cut_view
 from pretrain.views import apply_view, draw_view
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""View 1 and view 2 of the same images, (N, 3, size, size) uint8 each."""
+Batch = tuple[Pixels, Pixels]
+"""View 1 and view 2 of the same images."""
 
 
 class TwoViews(Dataset[Batch]):
-    """Item (epoch, i) is the two views of image i in that epoch, (3, size, size) uint8 each."""
+    """Item (epoch, i) is the two views of image i in that epoch: (3, size, size) uint8 each, or `Uncoloured` ones."""
 
     def __init__(self, images: Images, config: ViewsConfig, seed: int) -> None:
         self.images, self.config = images, config
@@ -33,10 +33,9 @@ class TwoViews(Dataset[Batch]):
         epoch, index = item
         image = decode_rgb(self.images.read(index), self.images.name(index))
         random = numpy.random.default_rng((self.seed, epoch, index))
-        first, second = (
-            apply_view(image, draw_view(random, self.config, number, image.size), self.config.size) for number in (0, 1)
-        )
-        return first, second
+        first, second = (draw_view(random, self.config, number, image.size) for number in (0, 1))
+        make = cut_view if self.config.pipeline == "fast" else apply_view
+        return make(image, first, self.config.size), make(image, second, self.config.size)
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):

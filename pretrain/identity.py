@@ -34,8 +34,12 @@ class RunIdentity:
     """Of the images' paths below the data folder, in order."""
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)"."""
-        theirs, ours = _flat(other), _flat(self.as_dict())
+        """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)".
+
+        A config key that it lacks is newer than it: its default is what was done before there was the key.
+        """
+        defaults = _flat({"config": PretrainConfig().model_dump(mode="json")})
+        theirs, ours = defaults | _flat(other), _flat(self.as_dict())
         computed = [key for key in sorted({*theirs, *ours}) if not key.startswith(_NOT_COMPUTED)]
         keys = [key for key in computed if theirs.get(key) != ours.get(key)]
         return [f"{key} (there {theirs.get(key)}, now {ours.get(key)})" for key in keys]

@@ -22,6 +22,7 @@ from pretrain.checkpoint import newest_checkpoint, save_checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
+from pretrain.fast_views import Uncoloured
 from pretrain.identity import CHECKPOINT, LOG, MILESTONE, RunIdentity, mark_finished
 from pretrain.log import StepLog
 from pretrain.objective import MecLoss
@@ -173,7 +174,15 @@ class _Run:
         names = [self.images.paths[index] for index in indices]
         path = self.out / f"nonfinite_step{done + 1:06d}_rank{distributed.rank()}.pth"
         about = {"step": done, "epoch": epoch, "loss": error.loss, "indices": indices, "images": names}
-        save_torch(path, {**about, "views": list(views), "config": self.identity.config, **self.trainer.states()})
+        save_torch(
+            path,
+            {
+                **about,
+                "views": [tuple(view) if isinstance(view, Uncoloured) else view for view in views],
+                "config": self.identity.config,
+                **self.trainer.states(),
+            },
+        )
         return RunError(
             f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {', '.join(names[:3])} and "
             f"{len(names) - 3} more: {path} has them, with the weights before the step); {_DIVERGED}"

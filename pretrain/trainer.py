@@ -15,9 +15,9 @@ from mec_transfer.backbone import syncbn
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.runtime import derive_seed, seed_everything
-from mec_transfer.datasets.pixels import normalise
 from pretrain.chunks import Views, backward_chunks, embed_chunks
 from pretrain.config import PretrainConfig
+from pretrain.fast_views import Pixels, to_input
 from pretrain.model import MecModel
 from pretrain.objective import MecLoss, mec_loss
 from pretrain.schedules import Schedules
@@ -68,8 +68,8 @@ class Trainer:
             broadcast_buffers=False,
         )
 
-    def step(self, view1: torch.Tensor, view2: torch.Tensor) -> MecLoss:
-        """Train on two views of the same images, (n, 3, H, W) uint8 each: loss, SGD step, then the teacher's.
+    def step(self, view1: Pixels, view2: Pixels) -> MecLoss:
+        """Train on two views of the same images: loss, SGD step, then the teacher's.
 
         The report's loss and coding length are on the CPU: to look at them later waits for nothing.
 
@@ -91,9 +91,7 @@ class Trainer:
         self.done += 1
         return report._replace(loss=loss, coding_length=coding_length)
 
-    def _forward(
-        self, view1: torch.Tensor, view2: torch.Tensor, lamda_inv: float
-    ) -> tuple[MecLoss, Callable[[], None]]:
+    def _forward(self, view1: Pixels, view2: Pixels, lamda_inv: float) -> tuple[MecLoss, Callable[[], None]]:
         """Return the loss, and what computes its gradients."""
         size = self.config.chunk_size
         if size is None:
@@ -118,13 +116,9 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
-    def _input(self, view1: torch.Tensor, view2: torch.Tensor) -> Views:
-        x1, x2 = (
-            normalise(view.to(self.device, non_blocking=True), self.config.preprocessing).contiguous(
-                memory_format=self.layout
-            )
-            for view in (view1, view2)
-        )
+    def _input(self, view1: Pixels, view2: Pixels) -> Views:
+        pixels = (to_input(view, self.config.preprocessing, self.device) for view in (view1, view2))
+        x1, x2 = (x.contiguous(memory_format=self.layout) for x in pixels)
         return x1, x2
 
     def states(self) -> dict[str, Any]:

@@ -57,9 +57,7 @@ def draw_view(random: numpy.random.Generator, config: ViewsConfig, number: int, 
 
 def apply_view(image: Image.Image, view: View, size: int) -> torch.Tensor:
     """Return the view's pixels of an RGB image: (3, size, size) uint8."""
-    left, top, width, height = view.box
-    mode = InterpolationMode.BILINEAR
-    image = functional.resized_crop(image, top, left, height, width, [size, size], mode)
+    image = crop(image, view.box, size)
     for which, factor in view.jitter:
         image = _JITTERS[which](image, factor)
     if view.gray:
@@ -71,6 +69,12 @@ def apply_view(image: Image.Image, view: View, size: int) -> torch.Tensor:
     if view.flip:
         image = ImageOps.mirror(image)
     return torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
+
+
+def crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> Image.Image:
+    """Cut out a box (left, top, width, height) and resize it to a square of `size` pixels, bilinearly."""
+    left, top, width, height = box
+    return functional.resized_crop(image, top, left, height, width, [size, size], InterpolationMode.BILINEAR)
 
 
 def _draw_box(

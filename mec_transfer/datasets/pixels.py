@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def normalise(batch: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Return (x / 255 - mean) / std of a uint8 batch (N, 3, H, W) as float32, on its device.
+    """Return (x / 255 - mean) / std of a batch (N, 3, H, W), uint8 or float32 in 0..255 (used up), on its device.
 
     The three steps are taken one by one, in ToTensor's and Normalize's order, since folding them into one
     would move the last bits. A network trained on BGR gets its channels in that order.
