@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "data": "make, check, fingerprint, subset or shard a data set",
+    "engines": "install Detectron2 without a compiler, and prove that it works",
     "doctor": "what this machine has, and whether the pieces work",
 }
 

@@ -1,8 +1,8 @@
 """Detectron2 0.6 as a wheel of Python alone, made from the package index's source archive without a compiler.
 
 The archive `pb1-detectron2` 0.6 holds the Python of the official 0.6, unchanged, and none of its C++. What that C++
-would offer beyond torchvision's kernels is rotated boxes, deformable convolution and a faster COCO evaluation. The wheel is
-named `detectron2`, so that the official package replaces it and `pip uninstall` finds it.
+would offer beyond torchvision's kernels is rotated boxes, deformable convolution and a faster COCO evaluation. The
+wheel is named `detectron2`, so that the official package replaces it and `pip uninstall` finds it.
 
 Every change to the source is an `Edit` that says what it expects to find; an archive that differs is refused.
 """

@@ -25,8 +25,21 @@ def test_the_published_config_is_the_defaults_and_the_paper():
     assert published.precision == "fp32"
 
 
-@pytest.mark.parametrize("name", ["mec_r50_demo", "mec_r18_cifar10"])
-def test_small_configs_keep_the_published_method(name):
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("mec_r50_demo", set()), ("mec_r18_cifar10", {"order", "precision"}), ("mec_r50_small_gpu", {"precision"})],
+)
+def test_small_configs_keep_the_published_method(name, other):
     published, small = (load_config(PretrainConfig, FOLDER / f"{file}.yaml") for file in ("mec_r50_100ep", name))
-    for key in ("order", "lamda_inv_warmup_factor", "momentum", "weight_decay", "precision"):
-        assert getattr(small, key) == getattr(published, key)
+    kept = {"order", "lamda_inv_warmup_factor", "momentum", "weight_decay", "precision"}
+    assert {key for key in kept if getattr(small, key) != getattr(published, key)} == other
+
+
+def test_one_gpu_trains_the_published_batch():
+    published, small = (
+        load_config(PretrainConfig, FOLDER / f"{n}.yaml") for n in ("mec_r50_100ep", "mec_r50_small_gpu")
+    )
+    how = {"chunk_size", "precision", "channels_last", "fused", "save_every_steps", "keep_every_epochs", "views"}
+    assert small.model_dump(exclude=how) == published.model_dump(exclude=how)
+    assert small.views == published.views.model_copy(update={"pipeline": "fast"})
+    assert small.batch_size % small.chunk_size == 0
