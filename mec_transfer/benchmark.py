@@ -33,6 +33,16 @@ class DatasetConfig(StrictModel):
     """Below a suite's --data-root. A single command's --data names the data set's own folder instead."""
 
 
+class ObjectsDatasetConfig(DatasetConfig):
+    """The data set of a benchmark that finds objects, `layout` being voc or coco."""
+
+    layout: Literal["voc", "coco"]
+    train: tuple[str, ...] = Field(min_length=1)
+    """Splits to train on, as `mec_transfer.datasets.objects` calls them, for instance `2007_trainval`."""
+    test: str
+    """The split to measure on."""
+
+
 class MetricsConfig(StrictModel):
     """What is measured."""
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import Images, decode_rgb
-from mec_transfer.datasets.loading import plain_errors
+from mec_transfer.datasets.loading import ignore_signals, plain_errors
 from pretrain.config import ViewsConfig
 from pretrain.fast_views import Pixels, cut_view
 from pretrain.views import apply_view, draw_view
@@ -71,7 +71,12 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> DataLoader[Batch]:
     """Return the loader of an epoch after the other; its processes live on between epochs."""
     return DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory, persistent_workers=workers > 0
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        worker_init_fn=ignore_signals,
     )
 
 

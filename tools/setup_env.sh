@@ -54,5 +54,8 @@ echo "Installing torch, torchvision and the rest (about 5 GB; a minute or severa
 rm -f "$stamp"
 "$python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" -e "$root$extra" >&2 ||
   fail "pip could not install the packages above; mend what it says and run this again, it goes on from here"
+# Detection needs Detectron2, which no index has as a wheel; all else works without it.
+"$python" -m mec_transfer.cli.main engines install detectron2 >&2 ||
+  echo "setup_env.sh: warning: no Detectron2, so no detection; later: mec-transfer engines install detectron2" >&2
 echo "$extra $want" >"$stamp"
 echo "$environment/bin"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every evaluating command has."""
     options.add_checkpoint(parser)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set: train/ and val/ folders")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data set's own folder")
     options.add_out(parser)
     parser.add_argument("--config", metavar="FILE|NAME", help="a benchmark config instead of the command's own")
     parser.add_argument("--name", help="the model's row on a leaderboard (default: from CKPT)")
@@ -32,15 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
 
-COMMAND_OF = {"knn": "knn", "linear": "linear", "linear_fast": "linear", "semisup": "semisup"}
+COMMAND_OF = {"knn": "knn", "linear": "linear", "linear_fast": "linear", "semisup": "semisup", "detectron2": "detect"}
 """The command of each kind of benchmark."""
 
 
-def evaluate(args: argparse.Namespace, command: str, config: str, labels: Path | None = None) -> int:
+Describe = Callable[[argparse.Namespace, Path, "Benchmark"], tuple["Benchmark", "DatasetInfo"]]
+"""Takes the arguments, the config's path and the benchmark; gives the benchmark as it fits the data, and these."""
+
+
+def evaluate(
+    args: argparse.Namespace,
+    command: str,
+    config: str,
+    labels: Path | None = None,
+    family: str = "classification",
+    describe: Describe | None = None,
+    chosen: dict[str, Any] | None = None,
+) -> int:
     """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
 
-    `command` is the one that was called; `labels` is a file that names the labelled training images, for
-    semi-supervised finetuning.
+    `command` is the one that was called, of a `family`; `labels` is a file that names the labelled training images,
+    for semi-supervised finetuning; `describe` fits benchmark and data in another way; `chosen` are the job's options.
 
     Raises:
         UserError: anything that the user can put right.
@@ -57,14 +70,14 @@ def evaluate(args: argparse.Namespace, command: str, config: str, labels: Path |
         raise UserError(f"--trial {args.trial}: cannot be negative")
     if args.name is not None and not (args.name.strip() and args.name.isprintable()):
         raise UserError(f"--name {args.name!r}: must be one line of text")
-    path = find_config(args.config or config, "classification")
+    path = find_config(args.config or config, family)
     benchmark = load_benchmark(path, args.overrides)
     right = COMMAND_OF.get(benchmark.config.kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
-    chosen = _label_options(labels)
+    chosen = _label_options(labels) if chosen is None else chosen
     backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
-    benchmark, dataset = _describe_data(args, path, benchmark)
+    benchmark, dataset = (describe or _describe_data)(args, path, benchmark)
     job = Job(
         model_name=args.name or default_name(args.checkpoint),
         backbone=backbone,

@@ -17,6 +17,7 @@ COMMANDS = {
     "knn": "k-NN classification on frozen features",
     "linear": "linear probe on the frozen backbone",
     "semisup": "finetune on 1 %, 10 % or a list of labels",
+    "detect": "finetune a detector (VOC, COCO or your own data) through Detectron2",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
     "verify": "recompute every metric from the saved predictions",

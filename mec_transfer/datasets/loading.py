@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -29,3 +30,13 @@ def plain_errors(loader: Iterable[T]) -> Iterator[T]:
         if "DataLoader worker" not in str(error):
             raise
         raise RunError(f"a loading process died ({str(error).splitlines()[0]}); try --workers 0") from None
+
+
+def ignore_signals(worker: int) -> None:
+    """Leave a request to stop to the main process: for a DataLoader's `worker_init_fn`.
+
+    `timeout`, SLURM and Ctrl-C signal every process of a group; a loading process that died of it would take the run
+    with it before its state is saved. Its end comes with the main process's.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

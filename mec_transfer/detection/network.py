@@ -66,6 +66,8 @@ def fit_backbone(config: CfgNode, backbone: Backbone) -> None:
         )
     config.MODEL.RESNETS.DEPTH = int(backbone.arch.removeprefix("resnet"))
     config.MODEL.RESNETS.STRIDE_IN_1X1 = False
+    if config.MODEL.RESNETS.DEPTH < 50 and config.MODEL.ROI_HEADS.NAME.startswith("Res5"):
+        raise ConfigError(f"a {backbone.arch} has no bottleneck blocks, of which a C4 head is made; take an FPN config")
     if config.MODEL.RESNETS.DEPTH < 50:
         config.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
     scale = backbone.preprocessing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mec_transfer.benchmark import DatasetConfig
+from mec_transfer.benchmark import DatasetConfig, ObjectsDatasetConfig
 from mec_transfer.common.errors import DataError
 from mec_transfer.results.record import DatasetInfo
 
@@ -12,16 +12,22 @@ PUBLISHED_SIZES = {"imagenet": (1000, 1_281_167 + 50_000), "cifar10": (10, 50_00
 """Classes and images (train and val) of data sets whose name on a leaderboard means the whole published set."""
 
 
-def describe_dataset(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
+PUBLISHED_CLASSES = {"voc07": 20, "voc0712": 20, "coco2017": 80}
+
+
+def describe_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = False) -> DatasetInfo:
     """Fingerprint the data in `folder` (no image is decoded).
 
-    Where the name promises a published data set and the number of images is another, the note says so.
+    Where objects are to be found, `skip_invalid` leaves broken annotations out. Where the name promises a published
+    data set and the number of images is another, the note says so.
 
     Raises:
         DataError: the folder has not the layout that the config names, or other classes than its name promises.
     """
     from mec_transfer.datasets import fingerprint, layouts
 
+    if isinstance(dataset, ObjectsDatasetConfig):
+        return _describe_objects(dataset, folder, skip_invalid)
     problems = layouts.find_problems(folder, dataset.layout)
     if problems:
         more = f" (and {len(problems) - 1} more: see mec-transfer data check)" if len(problems) > 1 else ""
@@ -40,6 +46,28 @@ def describe_dataset(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
         num_images=summary.num_images,
         classes=summary.classes,
         note=note,
+    )
+
+
+def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid: bool) -> DatasetInfo:
+    from mec_transfer.datasets import objects
+
+    names = (*dataset.train, dataset.test)
+    splits = {name: objects.open_objects(folder, dataset.layout, name, skip_invalid=skip_invalid) for name in names}
+    classes = splits[dataset.test].classes
+    wanted = PUBLISHED_CLASSES.get(dataset.name, len(classes))
+    if len(classes) != wanted:
+        raise NotThatDataset(
+            f"{folder}: has {len(classes)} classes, but the config says '{dataset.name}', which has {wanted}; "
+            "name the right folder, or give the data a name of its own (dataset.name)"
+        )
+    skipped = sum(len(split.skipped) for split in splits.values())
+    return DatasetInfo(
+        name=dataset.name,
+        fingerprint=objects.fingerprint(splits),
+        num_images=sum(len(split.images) for split in splits.values()),
+        classes=len(classes),
+        note=f"{skipped} broken annotations left out" if skipped else "",
     )
 
 

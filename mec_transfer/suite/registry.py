@@ -17,6 +17,7 @@ BENCHMARKS = {
     "classification/linear": "mec_transfer.classification.linear:Linear",
     "classification/linear_fast": "mec_transfer.classification.linear_fast:LinearFast",
     "classification/semisup": "mec_transfer.classification.semisup:Semisup",
+    "detection/detectron2": "mec_transfer.detection.detect:Detect",
 }
 
 
@@ -50,7 +51,12 @@ def find_benchmark(name: str, beside: Path) -> Path:
 def benchmark_files() -> list[Path]:
     """Every benchmark config that ships with the project, sorted by family and name."""
     families = sorted({key.partition("/")[0] for key in BENCHMARKS})
-    return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml"))]
+    return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml")) if not _is_stock(file)]
+
+
+def _is_stock(file: Path) -> bool:
+    """Whether it is an engine's own config, which lies beside the benchmark that names it."""
+    return file.stem.endswith("_d2")
 
 
 def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:

@@ -1,0 +1,197 @@
+"""The benchmark: finetune a detector from the checkpoint, measure it on the test split.
+
+What moves the number lies in two files side by side: the benchmark's YAML (data, metric, scaling) and the stock
+Detectron2 yaml that it names (network and schedule). Both are part of the job's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, ObjectsDatasetConfig, Problem, make_record
+from mec_transfer.common import distributed
+from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
+from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.progress import is_main_process, say, warn
+from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
+from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects
+from mec_transfer.detection import engine
+from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
+from mec_transfer.results.record import Record, Selection
+
+Setting = bool | int | float | str | list[int] | list[float] | list[str]
+FINAL = "model_final.pth"
+"""The trained detector, as plain Detectron2 loads it."""
+
+
+class DetectionRecipe(StrictModel):
+    """How a detector is trained and measured."""
+
+    config: str
+    """The stock Detectron2 yaml, in configs/detection or by its path."""
+    metric: Literal["voc07", "voc", "coco"]
+    """voc07: VOC's AP with 11 points; voc: the area under the curve; coco: COCO's, of masks too where there are any."""
+    images_per_batch: int | None = Field(default=None, ge=1)
+    """Other than the stock yaml's: rate and length are scaled linearly."""
+    changes: dict[str, Setting] = Field(default_factory=dict)
+    """Detectron2 keys in place of the stock yaml's, for instance `SOLVER.MAX_ITER: 20`."""
+
+
+class DetectionConfig(BenchmarkConfig):
+    """The config of a detection benchmark."""
+
+    dataset: ObjectsDatasetConfig
+    recipe: DetectionRecipe
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what can move a number, the stock yaml's text included."""
+        return json_sha256([super().sha256, _text_sha256(stock_path(self.recipe.config))])
+
+
+def stock_path(name: str) -> Path:
+    """Return the stock yaml's path. Raises ConfigError if there is none."""
+    for path in (CONFIGS / "detection" / name, Path(name)):
+        if path.is_file():
+            return path
+    raise ConfigError(f"recipe.config: {name} is neither in configs/detection nor a file")
+
+
+def _text_sha256(path: Path) -> str:
+    """Hash a stock yaml and the ones that it is based on."""
+    text = path.read_bytes()
+    data = parse_yaml(text.decode("utf-8"))
+    base = data.get("_BASE_") if isinstance(data, dict) else None
+    return hashlib.sha256(text + (_text_sha256(path.parent / base).encode() if base else b"")).hexdigest()
+
+
+class Detect(Benchmark):
+    """Faster or Mask R-CNN on the checkpoint's backbone, all layers finetuned, by a stock Detectron2 config."""
+
+    Config: ClassVar[type[BenchmarkConfig]] = DetectionConfig
+    config: DetectionConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """Engine, data, network and metric."""
+        problems = []
+        try:
+            self._open(job)
+            self._detectron2(job, 1)
+        except UserError as error:
+            problems.append(Problem(message=str(error)))
+        allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
+        if self.config.metrics.primary not in allowed:
+            message = f"metrics.primary: '{self.config.metrics.primary}' is not one of {', '.join(sorted(allowed))}"
+            problems.append(Problem(message=message))
+        return problems
+
+    def run(self, job: Job) -> Record:
+        """Train (from where an earlier attempt stopped), test, measure.
+
+        Raises:
+            DataError: an annotation is broken or an image cannot be read.
+            RunError: the network in memory is not the checkpoint's, the loss is not finite, or the disk is full.
+            Interrupted: a signal came; the state is saved.
+        """
+        began = time.monotonic()
+        train_split, test_split = self._open(job)
+        config, notes = self._detectron2(job, len(train_split.classes))
+        for note in notes:
+            warn(note)
+        from mec_transfer.common.files import save_torch
+        from mec_transfer.detection import guard, inference, loading, network, training
+
+        device = pick_device(job.device)
+        seed_everything(derive_seed(job.seed, "init"))
+        detector = network.build_network(config, job.backbone, device)
+        difference = guard.check_network(detector, job.backbone, config.INPUT.FORMAT)
+        say(f"the detector's backbone is the checkpoint's: every tensor, and its features to {difference:.1g}")
+        masks = bool(config.MODEL.MASK_ON)
+        items = loading.training_records(train_split, masks)
+        notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
+        trained = time.monotonic()
+        predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
+        metrics: dict[str, float] = {}
+        if is_main_process():
+            save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
+            save_predictions(job.workdir, test_split, predictions)
+            metrics = measure(test_split, predictions, self._metric, masks)
+            self._draw(job, test_split, predictions)
+            training.discard_training(job.workdir)
+        skipped = [line for split in (train_split, test_split) for line in split.skipped]
+        notes += [f"{len(skipped)} broken annotations were left out, the first: {skipped[0]}"] if skipped else []
+        return make_record(
+            self.config,
+            job,
+            metrics=distributed.gather_objects(metrics)[0],
+            selection=Selection(chosen=f"iteration {config.SOLVER.MAX_ITER}", by="protocol"),
+            seconds=time.monotonic() - began,
+            warnings=notes,
+            details={
+                "classes": list(train_split.classes),
+                "train_images": len(items),
+                "test_images": len(test_split.images),
+                "iterations": config.SOLVER.MAX_ITER,
+                "images_per_batch": config.SOLVER.IMS_PER_BATCH,
+                "base_lr": config.SOLVER.BASE_LR,
+                "guard_difference": difference,
+                "testing_seconds": round(time.monotonic() - trained, 3),
+                "engine": {version.name: version.found for version in engine.versions()},
+            },
+        )
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """From the saved predictions and the truth beside them; the data set is not needed."""
+        predictions = read_predictions(folder)
+        masks = any("segmentation" in item for item in predictions) or any(
+            k.startswith("mask_") for k in record.metrics
+        )
+        return measure(read_truth(folder), predictions, self._metric, masks)
+
+    @property
+    def _metric(self) -> str:
+        return self.config.recipe.metric
+
+    def _open(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
+        data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
+        parts = [open_objects(job.data, data.layout, name, skip_invalid=skip) for name in data.train]
+        test = open_objects(job.data, data.layout, data.test, skip_invalid=skip)
+        train = join_splits(parts)
+        if train.classes != test.classes:
+            raise DataError(
+                f"{job.data}: the classes of {train.name} ({', '.join(train.classes)}) and of {test.name} "
+                f"({', '.join(test.classes)}) differ"
+            )
+        return train, test
+
+    def _detectron2(self, job: Job, classes: int) -> tuple[Any, list[str]]:
+        """Return Detectron2's config for the job, and what a reader of the number should know of it."""
+        engine.load()
+        from mec_transfer.detection import network, training
+
+        recipe, notes = self.config.recipe, []
+        config = network.read_config(stock_path(recipe.config), recipe.changes)
+        network.fit_backbone(config, job.backbone)
+        config.MODEL.ROI_HEADS.NUM_CLASSES = classes
+        if recipe.images_per_batch not in (None, config.SOLVER.IMS_PER_BATCH):
+            published = config.SOLVER.IMS_PER_BATCH
+            scale = training.scale_schedule(config, int(recipe.images_per_batch or 0))
+            notes.append(
+                f"{recipe.images_per_batch} images a batch in place of {published}: rate times {scale:g}, "
+                f"{config.SOLVER.MAX_ITER} iterations"
+            )
+        return config, notes
+
+    def _draw(self, job: Job, split: ObjectSplit, predictions: list[dict[str, Any]]) -> None:
+        from mec_transfer.detection.pictures import draw_best_and_worst
+
+        try:
+            draw_best_and_worst(split, predictions, job.workdir / "pictures")
+        except OSError as error:  # a number is not lost for a picture
+            warn(f"{job.workdir / 'pictures'}: not drawn ({error.strerror or error})")

@@ -1,0 +1,151 @@
+"""Batches of annotated images for Detectron2, decided by (seed, iteration, slot) alone.
+
+Nothing that has been drawn needs saving: a run that goes on at iteration i draws what it would have drawn there,
+whatever the number of loading processes and of GPUs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetMapper
+from detectron2.structures import BoxMode
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mec_transfer.common import distributed
+from mec_transfer.common.errors import DataError
+from mec_transfer.common.runtime import derive_seed
+from mec_transfer.datasets.loading import ignore_signals, plain_errors
+from mec_transfer.datasets.objects import ObjectSplit
+
+Item = dict[str, Any]
+"""One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""
+
+_GROUP = 2
+"""Images of one orientation that stay together, as on each of the 8 GPUs of the published runs of 16 images."""
+
+
+def records(split: ObjectSplit, masks: bool) -> list[Item]:
+    """Return a split as Detectron2's dataset dicts, in its order; `image_id` is the place from 1 on."""
+    return [
+        {
+            "file_name": str(image.path),
+            "image_id": number,
+            "width": image.width,
+            "height": image.height,
+            "annotations": [
+                {
+                    "bbox": list(thing.box),
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                    "category_id": thing.class_index,
+                    "iscrowd": int(thing.crowd),
+                    **({"segmentation": thing.segmentation} if masks else {}),
+                }
+                for thing in image.objects
+            ],
+        }
+        for number, image in enumerate(split.images, start=1)
+    ]
+
+
+def training_records(split: ObjectSplit, masks: bool) -> list[Item]:
+    """Return the images that have something to learn from, as Detectron2's own loader keeps them.
+
+    Raises:
+        DataError: there are none, or masks are to be learnt and an object has none.
+    """
+    kept = [item for item in records(split, masks) if any(not thing["iscrowd"] for thing in item["annotations"])]
+    if not kept:
+        raise DataError(f"split '{split.name}': no image has an object")
+    if masks and not split.has_masks:
+        raise DataError(f"split '{split.name}': has objects without a segmentation; a mask head cannot learn from it")
+    return kept
+
+
+class BatchPlan(Sampler[list[tuple[int, int, int]]]):
+    """Which images make up each iteration: lists of (iteration, slot, index).
+
+    The images in a random order, epoch after epoch; where Detectron2 groups wide and tall ones, two of a kind go side
+    by side. Set `first` to begin at a later iteration. Each process gets its slice of every batch.
+    """
+
+    def __init__(self, items: list[Item], batch: int, seed: int, iterations: int, grouped: bool) -> None:
+        self.wide = [item["width"] >= item["height"] for item in items]
+        self.batch, self.seed, self.iterations = batch, seed, iterations
+        self.group = _GROUP if grouped and batch % _GROUP == 0 else 1
+        self.first = 0
+        share = batch // distributed.world_size()
+        self._mine = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
+
+    def __len__(self) -> int:
+        return self.iterations - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        for iteration, batch in enumerate(self._batches()):
+            if iteration >= self.iterations:
+                return
+            if iteration >= self.first:
+                whole = [(iteration, slot, index) for slot, index in enumerate(batch)]
+                yield whole[self._mine]
+
+    def _batches(self) -> Iterator[list[int]]:
+        batch: list[int] = []
+        waiting: dict[bool, list[int]] = {True: [], False: []}
+        for index in self._stream():
+            kind = waiting[self.wide[index] or self.group == 1]
+            kind.append(index)
+            if len(kind) == self.group:
+                batch += kind
+                kind.clear()
+            if len(batch) == self.batch:
+                yield batch
+                batch = []
+
+    def _stream(self) -> Iterator[int]:
+        epoch = 0
+        while True:
+            random = numpy.random.default_rng(derive_seed(self.seed, "order", epoch))
+            yield from map(int, random.permutation(len(self.wide)))
+            epoch += 1
+
+
+class MappedImages(Dataset[Item]):
+    """Item (iteration, slot, index): image `index`, decoded and augmented by Detectron2's own mapper."""
+
+    def __init__(self, items: list[Item], config: CfgNode, seed: int, training: bool = True) -> None:
+        self.items, self.seed = items, derive_seed(seed, "augmentation")
+        self.mapper = DatasetMapper(config, is_train=training)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Item:
+        iteration, slot, index = key
+        item = copy.deepcopy(self.items[index])
+        # Detectron2's augmentations draw from NumPy's global stream.
+        numpy.random.seed(derive_seed(self.seed, iteration, slot) % 2**32)
+        try:
+            mapped: Item = self.mapper(item)
+        except Exception as error:  # whatever Pillow and the mapper raise on a broken file
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{item['file_name']}: cannot be read ({reason}); replace or remove it") from None
+        return mapped
+
+
+def load_batches(dataset: MappedImages, plan: Sampler[Any], workers: int) -> Iterator[list[Item]]:
+    """Yield the batches of `plan`. Raises DataError where an image cannot be read, RunError where a process dies."""
+    loader = DataLoader(
+        dataset, batch_sampler=plan, num_workers=workers, collate_fn=_as_list, worker_init_fn=ignore_signals
+    )
+    yield from plain_errors(loader)
+
+
+def _as_list(items: list[Item]) -> list[Item]:
+    return items
+
+
+def seed_step(seed: int, iteration: int) -> None:
+    """Seed what the network draws in an iteration (proposals and regions are sampled), for each process its own."""
+    torch.manual_seed(derive_seed(seed, "step", iteration, distributed.rank()))

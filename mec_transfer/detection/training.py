@@ -1,0 +1,206 @@
+"""Finetuning a detector to the end of its schedule: from iteration 0 or from wherever it was stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.utils.events import EventStorage
+from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from torch import nn
+
+from mec_transfer.common import distributed
+from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import replace_with_copy, save_torch
+from mec_transfer.common.interrupt import Interrupted, held_signals
+from mec_transfer.common.progress import Meter, say, warn
+from mec_transfer.common.runtime import derive_seed
+from mec_transfer.detection.loading import BatchPlan, Item, MappedImages, load_batches, seed_step
+
+CHECKPOINT = "training_last.pth"
+PREVIOUS = "training_previous.pth"
+SAVE_SECONDS = 600
+"""Between two checkpoints; a signal leaves one at once."""
+_LOWER = "Lower SOLVER.BASE_LR, or lengthen SOLVER.WARMUP_ITERS"
+
+
+def scale_schedule(config: CfgNode, images_per_batch: int) -> float:
+    """Fit a schedule to another batch size, linearly: the rate with the batch, the length against it; return the scale.
+
+    Source: Goyal et al. 2017, as Detectron2's `auto_scale_workers` has it. The images seen in all stay the same.
+    """
+    scale = images_per_batch / config.SOLVER.IMS_PER_BATCH
+    config.SOLVER.IMS_PER_BATCH = images_per_batch
+    config.SOLVER.BASE_LR *= scale
+    config.SOLVER.MAX_ITER = round(config.SOLVER.MAX_ITER / scale)
+    config.SOLVER.STEPS = tuple(round(step / scale) for step in config.SOLVER.STEPS)
+    config.SOLVER.WARMUP_ITERS = round(config.SOLVER.WARMUP_ITERS / scale)
+    return scale
+
+
+@dataclasses.dataclass
+class Stepper:
+    """Network, optimizer and schedule: one iteration at a time, as Detectron2's SimpleTrainer does it."""
+
+    network: nn.Module
+    config: CfgNode
+    seed: int
+    iteration: int = 0
+    """Iterations done."""
+
+    def __post_init__(self) -> None:
+        self.optimizer = build_optimizer(self.config, self.network)
+        self.scheduler = build_lr_scheduler(self.config, self.optimizer)
+        self.called: nn.Module = self.network
+        device = next(self.network.parameters()).device
+        if distributed.world_size() > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self.called = nn.parallel.DistributedDataParallel(self.network, device_ids=ids, broadcast_buffers=False)
+
+    def step(self, batch: list[Item]) -> dict[str, float]:
+        """Train on a batch; return the losses by name, with their sum as `total`.
+
+        Raises:
+            RunError: the loss is not finite; the weights are those before the step.
+        """
+        seed_step(self.seed, self.iteration)
+        try:
+            with EventStorage(self.iteration):
+                losses = self.called(batch)
+        except FloatingPointError as error:  # Detectron2 looks at the proposals before there is a loss
+            raise RunError(f"iteration {self.iteration + 1}: {error} {_LOWER}") from None
+        total = sum(losses.values())
+        self.optimizer.zero_grad()
+        total.backward()
+        values = torch.stack([*losses.values(), total]).detach().cpu().tolist()
+        if not math.isfinite(values[-1]):
+            named = ", ".join(f"{name} {value:.3g}" for name, value in zip(losses, values))
+            raise RunError(f"the loss is not finite at iteration {self.iteration + 1} ({named}). {_LOWER}")
+        self.optimizer.step()
+        self.scheduler.step()
+        self.iteration += 1
+        return dict(zip([*losses, "total"], values, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {
+            "iteration": self.iteration,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.iteration = int(state["iteration"])
+
+
+def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, seed: int, workers: int) -> list[str]:
+    """Train `network` on `items` to the schedule's end, with PreciseBN after it; return warnings for the record.
+
+    `folder` is the job's: what training left there is continued.
+
+    Raises:
+        UserError: the batch does not divide over the processes.
+        DataError: an image cannot be read.
+        RunError: the loss is no longer finite, or the disk is full.
+        Interrupted: a signal came, and the state is saved.
+    """
+    batch, last = config.SOLVER.IMS_PER_BATCH, config.SOLVER.MAX_ITER
+    if batch % distributed.world_size():
+        raise UserError(f"a batch of {batch} images does not divide over {distributed.world_size()} processes")
+    network.train()
+    stepper = Stepper(network, config, seed)
+    if (found := _newest(folder)) is not None:
+        stepper.restore(found)
+        say(f"{folder / CHECKPOINT}: going on from iteration {stepper.iteration} of {last}")
+    if stepper.iteration < last:
+        grouped = config.DATALOADER.ASPECT_RATIO_GROUPING
+        plan = BatchPlan(items, batch, seed, last, grouped)
+        plan.first = stepper.iteration
+        with held_signals() as stop:
+            _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), folder, last, stop)
+    return _precise_bn(network, config, items, seed, workers)
+
+
+def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: int, stop: Any) -> None:
+    meter = Meter("training", last, "iterations", start=stepper.iteration)
+    saved = time.monotonic()
+    try:
+        for batch in batches:
+            losses = stepper.step(batch)
+            meter.advance(loss=losses["total"], lr=stepper.optimizer.param_groups[0]["lr"])
+            number = max(distributed.gather_objects(stop.number))
+            due = distributed.gather_objects(time.monotonic() - saved >= SAVE_SECONDS)[0]  # one clock for all
+            if due or stepper.iteration == last or number:
+                _save(folder, stepper)
+                saved = time.monotonic()
+            if number and stepper.iteration < last:
+                say(f"{folder / CHECKPOINT}: saved at iteration {stepper.iteration}")
+                raise Interrupted(number)
+    finally:
+        meter.close()
+
+
+def _save(folder: Path, stepper: Stepper) -> None:
+    if distributed.rank() == 0:
+        if (folder / CHECKPOINT).is_file():
+            replace_with_copy(folder / CHECKPOINT, folder / PREVIOUS)
+        save_torch(folder / CHECKPOINT, stepper.state())
+    distributed.barrier()
+
+
+def _newest(folder: Path) -> dict[str, Any] | None:
+    """Return the newest state that can be read: the last, else the one before."""
+    for name in (CHECKPOINT, PREVIOUS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # truncated, or of something else: whatever torch raises
+            warn(f"{path}: cannot be read ({(str(error).splitlines() or ['?'])[0]}); taking the one before, if any")
+            continue
+        return state
+    return None
+
+
+def discard_training(folder: Path) -> None:
+    """Remove the training states: the run's numbers are in."""
+    for name in (CHECKPOINT, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _precise_bn(network: nn.Module, config: CfgNode, items: list[Item], seed: int, workers: int) -> list[str]:
+    """Recompute batch norm's running statistics with fixed weights over TEST.PRECISE_BN.NUM_ITER batches."""
+    if not config.TEST.PRECISE_BN.ENABLED:
+        return []
+    if not get_bn_modules(network):
+        return ["PreciseBN is asked for, but no batch norm is in training mode"]
+    count = config.TEST.PRECISE_BN.NUM_ITER
+    seed = derive_seed(seed, "precise_bn")
+    plan = BatchPlan(items, config.SOLVER.IMS_PER_BATCH, seed, count, config.DATALOADER.ASPECT_RATIO_GROUPING)
+    seed_step(seed, 0)
+    meter = Meter("PreciseBN", count, "batches")
+
+    def batches() -> Iterator[list[Item]]:
+        for batch in load_batches(MappedImages(items, config, seed), plan, workers):
+            yield batch
+            meter.advance()
+
+    try:
+        with EventStorage(), torch.no_grad():
+            update_bn_stats(network, batches(), count)
+    finally:
+        meter.close()
+    return []

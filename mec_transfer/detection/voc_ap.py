@@ -1,0 +1,93 @@
+"""VOC's average precision, as the official devkit and Detectron2's evaluator compute it.
+
+Detections go through the devkit's text format, scores with three decimals and corners with one, counted from 1; boxes
+are closed (a pixel has width 1). Difficult objects count neither as found nor as missed. Source: VOC devkit
+VOCevaldet.m, D2 evaluation/pascal_voc_evaluation.py; `AP` is the mean over IoU thresholds 0.50, 0.55 ... 0.95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from mec_transfer.datasets.objects import ObjectSplit
+
+THRESHOLDS = tuple(range(50, 100, 5))
+
+
+def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleven_points: bool) -> dict[str, float]:
+    """Return AP, AP50 and AP75 in percent, and `AP50/CLASS` of each class that has objects.
+
+    Args:
+        split: the truth.
+        predictions: COCO results; `image_id` is the image's place in `split` from 1 on.
+        eleven_points: VOC 2007's interpolation; else the area under the whole curve (from 2010 on).
+    """
+    per_class = {}
+    for number, name in enumerate(split.classes):
+        truth = [_objects(image.objects, number) for image in split.images]
+        if any(len(boxes) for boxes, _ in truth):
+            mine = [item for item in predictions if item["category_id"] == number + 1]
+            per_class[name] = [average_precision(truth, mine, t / 100, eleven_points) for t in THRESHOLDS]
+    table = 100 * numpy.array(list(per_class.values()))
+    metrics = {"AP": table.mean(), "AP50": table[:, 0].mean(), "AP75": table[:, THRESHOLDS.index(75)].mean()}
+    metrics |= {f"AP50/{name}": 100 * values[0] for name, values in per_class.items()}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _objects(objects: Any, class_index: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Boxes (N, 4) as closed intervals counted from 1, and whether each is difficult."""
+    mine = [thing for thing in objects if thing.class_index == class_index]
+    boxes = numpy.array([thing.box for thing in mine], dtype=float).reshape(-1, 4)
+    boxes[:, :2] += 1
+    return boxes, numpy.array([thing.difficult or thing.crowd for thing in mine], dtype=bool)
+
+
+def average_precision(
+    truth: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
+    predictions: Sequence[dict[str, Any]],
+    threshold: float,
+    eleven_points: bool,
+) -> float:
+    """Return one class's average precision, 0 to 1, at one IoU threshold."""
+    if not predictions:
+        return 0.0
+    scores = numpy.array([round(item["score"], 3) for item in predictions])
+    corners = numpy.array([[x + 1, y + 1, x + w, y + h] for x, y, w, h in (item["bbox"] for item in predictions)])
+    corners = corners.round(1)
+    taken = [numpy.zeros(len(hard), dtype=bool) for _, hard in truth]
+    right, wrong = (numpy.zeros(len(predictions)) for _ in range(2))
+    for place, number in enumerate(numpy.argsort(-scores, kind="stable")):
+        image = predictions[number]["image_id"] - 1
+        boxes, hard = truth[image]
+        overlaps = _overlaps(corners[number], boxes)
+        best = int(overlaps.argmax()) if len(overlaps) else -1
+        if best < 0 or overlaps[best] <= threshold:
+            wrong[place] = 1
+        elif not hard[best]:
+            (wrong if taken[image][best] else right)[place] = 1
+            taken[image][best] = True
+    found, missed = right.cumsum(), wrong.cumsum()
+    positives = sum(int((~hard).sum()) for _, hard in truth)
+    recall = found / max(positives, 1)
+    precision = found / numpy.maximum(found + missed, numpy.finfo(float).eps)
+    return _area(recall, precision, eleven_points)
+
+
+def _overlaps(box: numpy.ndarray, boxes: numpy.ndarray) -> numpy.ndarray:
+    low, high = numpy.maximum(boxes[:, :2], box[:2]), numpy.minimum(boxes[:, 2:], box[2:])
+    shared = (high - low + 1).clip(min=0).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) + (box[2:] - box[:2] + 1).prod()
+    return shared / (areas - shared)
+
+
+def _area(recall: numpy.ndarray, precision: numpy.ndarray, eleven_points: bool) -> float:
+    if eleven_points:
+        reached = [precision[recall >= level] for level in numpy.arange(0, 1.1, 0.1)]
+        return float(sum(part.max() if part.size else 0.0 for part in reached) / 11)
+    recall, precision = numpy.concatenate([[0], recall, [1]]), numpy.concatenate([[0], precision, [0]])
+    envelope = numpy.maximum.accumulate(precision[::-1])[::-1]
+    steps = numpy.flatnonzero(recall[1:] != recall[:-1])
+    return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())

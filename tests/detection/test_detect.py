@@ -1,0 +1,102 @@
+"""The command, end to end on tiny data of both layouts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mec_transfer.cli.main import main
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.suite.registry import benchmark_files, load_benchmark
+from tests.detection.conftest import SHORT
+
+CHANGES = "recipe.changes=" + json.dumps({k: v for k, v in SHORT.items() if k != "SOLVER.IMS_PER_BATCH"})
+FILES = sorted(path for path in benchmark_files() if path.parent.name == "detection")
+
+
+def detect(data: Path, out: Path, *options: str, config: str = "coco_fpn_1x") -> int:
+    small = ("--set", CHANGES, "--set", "recipe.images_per_batch=2", "--device", "cpu", "--workers", "0")
+    command = ["detect", "random:resnet18:2", "--config", config, "--data", str(data), "--out", str(out)]
+    return main([*command, *small, *options])
+
+
+@pytest.mark.integration
+def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
+    assert detect(boxes / "coco", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert "its 2 classes are trained on train and measured on test" in printed.err
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["status"] == "ok" and record["benchmark"]["protocol"].startswith("coco-fpn-1x-moco+custom-")
+    assert record["details"]["classes"] == ["blue", "red"] and record["details"]["images_per_batch"] == 2
+    assert {"AP", "AP50", "mask_AP", "mask_AP50"} <= record["metrics"].keys()
+    assert any(
+        "2 images a batch in place of 16: rate times 0.125, 24 iterations" in line for line in record["warnings"]
+    )
+    assert main(["verify", str(tmp_path / "out")]) == 0
+    pictures = sorted((tmp_path / "out" / "pictures").glob("*.png"))
+    assert len(pictures) in (0, 2, 4)
+    assert (tmp_path / "out" / "model_final.pth").is_file() and not list((tmp_path / "out").glob("training_*"))
+    before = (tmp_path / "out" / "record.json").read_bytes()
+    assert detect(boxes / "coco", tmp_path / "out") == 0  # finished: nothing is repeated
+    assert (tmp_path / "out" / "record.json").read_bytes() == before
+
+
+@pytest.mark.integration
+def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, capsys):
+    import shutil
+
+    data = tmp_path / "mine"
+    shutil.copytree(boxes / "voc", data)
+    broken = data / "Annotations" / "000.xml"
+    broken.write_text(broken.read_text().replace("<name>red", "<name>green", 1))
+    one_class = tuple(("--set", f"recipe.{key}") for key in ("config=coco_fpn_1x_d2.yaml", "metric=voc07"))
+    options = [word for pair in one_class for word in pair]
+    Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then reaches out of the image
+    assert detect(data, tmp_path / "out", *options, config="voc07_c4") == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "001.xml:2: box" in line and "reaches out of the image (9x9)" in line and "--skip-invalid" in line
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_published_config_is_what_its_stock_yaml_says(path):
+    from mec_transfer.detection import engine
+
+    engine.load()
+    from mec_transfer.detection.network import read_config
+
+    benchmark = load_benchmark(path).config
+    config = read_config(CONFIGS / "detection" / benchmark.recipe.config)
+    assert config.MODEL.RESNETS.STRIDE_IN_1X1 is False and config.MODEL.BACKBONE.FREEZE_AT == 0
+    assert config.INPUT.FORMAT == "RGB" and config.TEST.PRECISE_BN.ENABLED
+    assert config.MODEL.PIXEL_MEAN == [123.675, 116.28, 103.53] and config.SOLVER.IMS_PER_BATCH == 16
+    years = {"voc07": ("voc_2007_trainval",), "voc0712": ("voc_2007_trainval", "voc_2012_trainval")}
+    assert tuple(config.DATASETS.TRAIN) == years.get(benchmark.dataset.name, ("coco_2017_train",))
+    assert (benchmark.dataset.layout == "coco") == config.MODEL.MASK_ON
+    rates = {"voc0712_c4_barlow": 0.1, "coco_c4_1x_barlow": 0.03}
+    assert rates.get(benchmark.id, 0.02) == config.SOLVER.BASE_LR
+    lengths = {"voc07_c4": 12500, "voc0712_c4": 24000, "voc0712_c4_barlow": 24000, "coco_c4_2x": 180000}
+    assert lengths.get(benchmark.id, 90000) == config.SOLVER.MAX_ITER
+
+
+def test_the_stock_yaml_is_part_of_the_hash(tmp_path):
+    path = CONFIGS / "detection" / "voc07_c4.yaml"
+    stock = tmp_path / "mine_d2.yaml"
+    stock.write_text("MODEL: {MASK_ON: false}\n")
+    override = [f"recipe.config={stock}"]
+    first = load_benchmark(path, override).config
+    stock.write_text("MODEL: {MASK_ON: true}\n")
+    assert load_benchmark(path, override).config.sha256 != first.sha256
+    assert first.protocol.startswith("voc07-c4-vissl12k5+custom-")
+
+
+def test_wrong_folders_and_splits_are_one_line(boxes, tmp_path, capsys):
+    assert detect(tmp_path / "nowhere", tmp_path / "out") == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert detect(tmp_path / "empty", tmp_path / "out") == 2
+    assert "neither a VOC folder" in capsys.readouterr().err
+    assert detect(boxes / "voc", tmp_path / "out", "--train", "trainval") == 2
+    assert "--train trainval; the folder has test, train" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+"""The engine's proofs, its versions, and the command."""
+
+from __future__ import annotations
+
+import pytest
+
+from mec_transfer.cli.main import main
+from mec_transfer.common.errors import UserError
+from mec_transfer.detection import engine
+
+
+def test_every_proof_passes(capsys):
+    assert main(["engines", "check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("ok    ") for line in lines)
+    assert "ok    backbone: res2 to res5 of a converted random ResNet-50 equal torchvision's bitwise" in lines
+    assert any(line.startswith("ok    Mask R-CNN C4") for line in lines)
+
+
+def test_what_is_installed_is_kept(capsys):
+    assert main(["engines", "install", "detectron2"]) == 0
+    assert "kept" in capsys.readouterr().out
+
+
+def test_versions_within_and_beyond_the_tested_ones():
+    assert engine._within("2.11.0+cu130", "2.11", "2.11")
+    assert not engine._within("2.12.0", "2.11", "2.11") and not engine._within("unknown", "2.11", "2.11")
+    assert engine.describe(engine.Version("torch", "2.12.0", False)) == "torch 2.12.0 (tested: 2.11)"
+
+
+def test_a_missing_engine_is_one_line(monkeypatch):
+    monkeypatch.setattr(engine, "is_installed", lambda: False)
+    engine.load.cache_clear()
+    with pytest.raises(UserError, match="Detectron2 is not installed; run: mec-transfer engines install detectron2"):
+        engine.load()
+    monkeypatch.undo()
+    engine.load.cache_clear()
+    engine.load()
+
+
+def test_a_source_that_is_not_there_is_one_line(capsys):
+    assert main(["engines", "install", "--from", "no-such.whl"]) == 2
+    assert "no-such.whl: no such file or folder" in capsys.readouterr().err

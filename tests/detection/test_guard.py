@@ -1,0 +1,98 @@
+"""The guard lets a right network pass and catches each of the field's classic failures."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy
+import pytest
+import torch
+
+from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.backbone.convert import convert
+from mec_transfer.backbone.source import resolve_backbone
+from mec_transfer.common.errors import ConfigError, RunError
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.detection import engine
+
+engine.load()
+
+from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
+
+from mec_transfer.detection.guard import check_network  # noqa: E402
+from mec_transfer.detection.network import build_network, fit_backbone, read_config  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return resolve_backbone("random:resnet50:5")
+
+
+def config_of(backbone: Backbone, name: str = "voc07_c4_d2.yaml", **changes: object):
+    config = read_config(CONFIGS / "detection" / name)
+    fit_backbone(config, backbone)
+    config.merge_from_list([item for pair in changes.items() for item in (pair[0].replace("__", "."), pair[1])])
+    config.MODEL.DEVICE = "cpu"
+    return config
+
+
+@pytest.mark.parametrize("name", ["voc07_c4_d2.yaml", "coco_fpn_1x_d2.yaml"])
+def test_a_right_network_passes_and_stays_as_it_was(backbone, name):
+    network = build_network(config_of(backbone, name), backbone, CPU)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert network.training
+    assert check_network(network, backbone, "RGB") < 1e-5
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_a_small_resnet_passes_under_fpn_and_is_refused_under_c4():
+    small = resolve_backbone("random:resnet18:5")
+    network = build_network(config_of(small, "coco_fpn_1x_d2.yaml"), small, CPU)
+    assert check_network(network, small, "RGB") < 1e-5
+    with pytest.raises(ConfigError, match="no bottleneck blocks"):
+        config_of(small)
+
+
+def test_detectron2s_own_loading_of_our_file_passes(backbone, tmp_path):
+    convert(backbone, "detectron2", tmp_path / "b.pkl")
+    network = build_model(config_of(backbone))
+    DetectionCheckpointer(network).load(str(tmp_path / "b.pkl"))
+    assert check_network(network, backbone, "RGB") < 1e-5
+
+
+def test_an_empty_file_of_a_wrong_prefix_is_caught(backbone, tmp_path):
+    """What MoCo's converter leaves of another prefix's file; Detectron2 warns, and would train from scratch."""
+    left = {"module.encoder.res2.0.conv1.weight": numpy.zeros((64, 64, 1, 1), dtype=numpy.float32)}
+    content = {"model": left, "__author__": "MOCO", "matching_heuristics": True}
+    (tmp_path / "empty.pkl").write_bytes(pickle.dumps(content))
+    network = build_model(config_of(backbone))
+    DetectionCheckpointer(network).load(str(tmp_path / "empty.pkl"))
+    with pytest.raises(
+        RunError, match=r"does not hold the checkpoint random:resnet50:5: .* differs and \d+ more tensors"
+    ):
+        check_network(network, backbone, "RGB")
+
+
+def test_a_missing_shortcut_is_caught(backbone):
+    network = build_network(config_of(backbone), backbone, CPU)
+    torch.nn.init.normal_(network.roi_heads.res5[0].shortcut.weight)
+    with pytest.raises(RunError, match=r"roi_heads.res5.0.shortcut.weight differs;"):
+        check_network(network, backbone, "RGB")
+
+
+@pytest.mark.parametrize(
+    ("changes", "order"),
+    [
+        ({"MODEL__RESNETS__STRIDE_IN_1X1": True}, "RGB"),
+        ({"INPUT__FORMAT": "BGR"}, "BGR"),
+        ({"MODEL__PIXEL_MEAN": [103.53, 116.28, 123.675], "MODEL__PIXEL_STD": [1.0, 1.0, 1.0]}, "RGB"),
+    ],
+)
+def test_a_wrong_stride_channel_order_or_scale_is_caught(backbone, changes, order):
+    network = build_network(config_of(backbone, **changes), backbone, CPU)
+    with pytest.raises(RunError, match="although the tensors agree: STRIDE_IN_1X1, INPUT.FORMAT, PIXEL_MEAN"):
+        check_network(network, backbone, order)

@@ -1,0 +1,175 @@
+"""Training: Detectron2's own trainer's losses, and the same continuation after a stop, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mec_transfer.backbone.source import resolve_backbone
+from mec_transfer.common.errors import RunError
+from mec_transfer.common.interrupt import Interrupted
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.runtime import seed_everything
+from mec_transfer.datasets.objects import open_objects
+from mec_transfer.detection import engine
+from tests.detection.conftest import SHORT
+
+engine.load()
+
+from detectron2.engine import SimpleTrainer  # noqa: E402
+from detectron2.solver import build_lr_scheduler, build_optimizer  # noqa: E402
+from detectron2.utils.events import EventStorage  # noqa: E402
+
+from mec_transfer.detection import training  # noqa: E402
+from mec_transfer.detection.loading import (  # noqa: E402
+    BatchPlan,
+    MappedImages,
+    load_batches,
+    records,
+    seed_step,
+    training_records,
+)
+from mec_transfer.detection.network import build_network, fit_backbone, read_config  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def make(boxes: Path) -> tuple[Any, Any, list[dict[str, Any]]]:
+    """A ResNet-18 Mask R-CNN of 3 iterations, and its training images."""
+    backbone = resolve_backbone("random:resnet18:1")
+    config = read_config(CONFIGS / "detection" / "coco_fpn_1x_d2.yaml", {**SHORT, "MODEL.ROI_HEADS.NUM_CLASSES": 2})
+    fit_backbone(config, backbone)
+    seed_everything(0)
+    network = build_network(config, backbone, CPU)
+    return network, config, training_records(open_objects(boxes / "coco", "coco", "train"), masks=True)
+
+
+def test_losses_are_those_of_detectron2s_own_trainer_on_the_same_batches(boxes):
+    network, config, items = make(boxes)
+    plan = BatchPlan(items, 2, 0, 3, grouped=True)
+    batches = list(load_batches(MappedImages(items, config, 0), plan, workers=0))
+    stepper = training.Stepper(network, config, seed=0)
+    ours = [stepper.step(batch) for batch in batches]
+
+    stock, config, _ = make(boxes)
+    optimizer = build_optimizer(config, stock)
+    scheduler = build_lr_scheduler(config, optimizer)
+
+    def seeded():
+        for iteration, batch in enumerate(batches):
+            seed_step(0, iteration)
+            yield batch
+
+    trainer = SimpleTrainer(stock, seeded(), optimizer)
+    stock.train()
+    theirs = []
+    with EventStorage(0) as storage:
+        for iteration in range(3):
+            storage.iter = trainer.iter = iteration
+            trainer.run_step()
+            scheduler.step()
+            theirs.append({name: values[0] for name, values in storage.latest().items()})
+    for mine, stocks in zip(ours, theirs, strict=True):
+        assert mine["total"] == pytest.approx(stocks["total_loss"], rel=1e-6)
+        for name in ("loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"):
+            assert mine[name] == pytest.approx(stocks[name], rel=1e-6)
+    assert all(torch.equal(value, stock.state_dict()[name]) for name, value in network.state_dict().items())
+    assert ours[0]["total"] != ours[1]["total"]
+
+
+def test_a_run_that_was_stopped_goes_on_bitwise_and_one_that_is_damaged_too(boxes, tmp_path, monkeypatch):
+    whole, config, items = make(boxes)
+    training.train(whole, config, items, tmp_path / "whole", seed=4, workers=0)
+
+    step = training.Stepper.step
+
+    def stopped(self, batch):
+        losses = step(self, batch)
+        if self.iteration in (1, 2):
+            signal.raise_signal(signal.SIGTERM)
+        return losses
+
+    monkeypatch.setattr(training.Stepper, "step", stopped)
+    for _ in range(2):
+        network, config, items = make(boxes)
+        with pytest.raises(Interrupted):
+            training.train(network, config, items, tmp_path / "part", seed=4, workers=0)
+    monkeypatch.undo()
+    last = tmp_path / "part" / training.CHECKPOINT
+    last.write_bytes(last.read_bytes()[:1000])  # cut off: the one before, of iteration 1, is taken
+    network, config, items = make(boxes)
+    training.train(network, config, items, tmp_path / "part", seed=4, workers=0)
+    again = network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(boxes):
+    network, config, items = make(boxes)
+    stepper = training.Stepper(network, config, seed=0)
+    batch = next(load_batches(MappedImages(items, config, 0), BatchPlan(items, 2, 0, 1, grouped=False), 0))
+    for layer, message in (
+        (
+            network.roi_heads.box_predictor.cls_score,
+            r"not finite at iteration 1 \(.*loss_cls nan.*Lower SOLVER.BASE_LR",
+        ),
+        (network.proposal_generator.rpn_head.objectness_logits, r"iteration 1: .*Training has diverged.*Lower SOLVER"),
+    ):
+        with torch.no_grad():
+            layer.weight.fill_(float("inf"))
+        with pytest.raises(RunError, match=message):
+            stepper.step(batch)
+    assert stepper.iteration == 0
+
+
+def test_the_schedule_scales_linearly():
+    config = read_config(CONFIGS / "detection" / "voc0712_c4_d2.yaml")
+    assert training.scale_schedule(config, 4) == 0.25
+    assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_ITER, config.SOLVER.WARMUP_ITERS) == (0.005, 96000, 400)
+    assert tuple(config.SOLVER.STEPS) == (72000, 88000) and config.SOLVER.IMS_PER_BATCH == 4
+
+
+def test_a_plan_goes_on_where_it_stopped_and_groups_by_orientation():
+    items = [{"width": 4 if i % 3 else 3, "height": 3 if i % 3 else 4} for i in range(20)]
+    plan = BatchPlan(items, 4, 7, 30, grouped=True)
+    batches = list(plan)
+    assert len(batches) == len(plan) == 30
+    plan.first = 11
+    assert list(plan) == batches[11:]
+    for batch in batches:
+        assert [(iteration, slot) for iteration, slot, _ in batch] == [(batch[0][0], slot) for slot in range(4)]
+        kinds = [items[index]["width"] > 3 for _, _, index in batch]
+        assert kinds[0] == kinds[1] and kinds[2] == kinds[3]
+    drawn = [index for batch in batches for _, _, index in batch]
+    counts = [drawn.count(i) for i in range(20)]
+    assert max(counts) - min(counts) <= 1
+    plain = [index for batch in BatchPlan(items, 4, 7, 5, grouped=False) for _, _, index in batch]
+    assert sorted(plain) == list(range(20))
+
+
+def test_batches_depend_on_seed_iteration_and_slot_alone(boxes):
+    _, config, items = make(boxes)
+    config.INPUT.MIN_SIZE_TRAIN = (48, 56, 64)
+
+    def load(workers, first=0):
+        plan = BatchPlan(items, 2, 3, 4, grouped=False)
+        plan.first = first
+        return list(itertools.chain(*load_batches(MappedImages(items, config, 3), plan, workers)))
+
+    alone, shared, later = load(0), load(2), load(0, first=2)
+    for expected, found in itertools.chain(zip(alone, shared, strict=True), zip(alone[4:], later, strict=True)):
+        assert torch.equal(expected["image"], found["image"])
+        assert torch.equal(expected["instances"].gt_boxes.tensor, found["instances"].gt_boxes.tensor)
+    assert len({tuple(item["image"].shape) for item in alone}) > 1
+
+
+def test_records_keep_the_boxes_and_drop_images_without_objects(boxes):
+    split = open_objects(boxes / "voc", "voc", "test")
+    item = records(split, masks=False)[0]
+    assert item["image_id"] == 1 and item["annotations"][0]["bbox"] == list(split.images[0].objects[0].box)
+    with pytest.raises(Exception, match="without a segmentation"):
+        training_records(split, masks=True)
