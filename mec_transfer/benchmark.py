@@ -48,6 +48,8 @@ class MetricsConfig(StrictModel):
 
     primary: str
     higher_is_better: bool = True
+    also: dict[str, str] = Field(default_factory=dict)
+    """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes."""
 
 
 class BenchmarkConfig(StrictModel):
@@ -78,9 +80,14 @@ class BenchmarkConfig(StrictModel):
         return value
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files beside this one whose text its hash holds as well."""
+        return ()
+
+    @property
     def sha256(self) -> str:
         """Hash of what can move a number: not the words, nor where the data lies, nor how many trials there are."""
-        words: Any = {"title": True, "published": True, "trials": True, "dataset": {"folder"}}
+        words: Any = {"title": True, "published": True, "trials": True, "dataset": {"folder"}, "metrics": {"also"}}
         return json_sha256(self.model_dump(mode="json", exclude=words))
 
     def info(self) -> BenchmarkInfo:
@@ -93,6 +100,7 @@ class BenchmarkConfig(StrictModel):
             version=self.version,
             kind=self.kind,
             title=self.title,
+            also=self.metrics.also,
         )
 
     def with_custom_protocol(self) -> BenchmarkConfig:

@@ -60,6 +60,8 @@ def _demo(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.layouts import find_problems, open_all
 
+    if args.layout in ("voc", "coco"):
+        return _check_objects(args.data, args.layout)
     problems = find_problems(args.data, args.layout)
     for problem in problems:
         print(f"problem: {problem}")
@@ -68,6 +70,25 @@ def _check(args: argparse.Namespace) -> int:
     for name, images in open_all(args.data, args.layout).items():
         classes = f", {len(images.classes)} classes" if images.classes else ""
         print(f"{name or 'images'}: {len(images)} images{classes}")
+    print("no problems found")
+    return 0
+
+
+def _check_objects(data: Path, layout: str) -> int:
+    from mec_transfer.datasets import coco, objects, voc
+
+    names = {"voc": voc.split_names, "coco": coco.split_names}[layout](data)
+    if not names:
+        raise UserError(
+            f"{data}: has no split of layout {layout}; see mec-transfer detect --help for what it looks like"
+        )
+    found = {name: objects.open_objects(data, "voc" if layout == "voc" else "coco", name, None, True) for name in names}
+    for name, split in found.items():
+        for problem in split.skipped:
+            print(f"problem: {problem}")
+        print(f"{name}: {len(split.images)} images, {split.num_objects} objects, {len(split.classes)} classes")
+    if any(split.skipped for split in found.values()):
+        return 2
     print("no problems found")
     return 0
 

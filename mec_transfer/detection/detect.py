@@ -6,8 +6,8 @@ Detectron2 yaml that it names (network and schedule). Both are part of the job's
 
 from __future__ import annotations
 
-import hashlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, ObjectsDatas
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
@@ -50,9 +51,14 @@ class DetectionConfig(BenchmarkConfig):
     recipe: DetectionRecipe
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The stock yaml and the ones that it is based on."""
+        return tuple(_with_bases(stock_path(self.recipe.config)))
+
+    @property
     def sha256(self) -> str:
-        """Hash of what can move a number, the stock yaml's text included."""
-        return json_sha256([super().sha256, _text_sha256(stock_path(self.recipe.config))])
+        """Hash of what can move a number, the stock yamls' text included."""
+        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
 
 
 def stock_path(name: str) -> Path:
@@ -63,12 +69,12 @@ def stock_path(name: str) -> Path:
     raise ConfigError(f"recipe.config: {name} is neither in configs/detection nor a file")
 
 
-def _text_sha256(path: Path) -> str:
-    """Hash a stock yaml and the ones that it is based on."""
-    text = path.read_bytes()
-    data = parse_yaml(text.decode("utf-8"))
+def _with_bases(path: Path) -> Iterator[Path]:
+    yield path
+    data = parse_yaml(path.read_text(encoding="utf-8"))
     base = data.get("_BASE_") if isinstance(data, dict) else None
-    return hashlib.sha256(text + (_text_sha256(path.parent / base).encode() if base else b"")).hexdigest()
+    if base:
+        yield from _with_bases(path.parent / base)
 
 
 class Detect(Benchmark):

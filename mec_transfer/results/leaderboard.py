@@ -84,7 +84,8 @@ class Leaderboard:
 
 def build_leaderboard(records: Iterable[Record], references: Sequence[Reference] = ()) -> Leaderboard:
     """Arrange `records` in a leaderboard; the order in which they come makes no difference."""
-    records = _current(sorted(records, key=_record_key))
+    views = (view for record in records for view in _views(record))
+    records = _current(sorted(views, key=_record_key))
     column_of = _assign_columns(records)
     columns = sorted(set(column_of), key=_column_key)
     models = list({(record.model.name, record.model.sha256): record.model for record in records}.values())
@@ -113,6 +114,16 @@ def build_leaderboard(records: Iterable[Record], references: Sequence[Reference]
     )
 
 
+def _views(record: Record) -> list[Record]:
+    """Return the record once for each of its columns: its primary metric's, and those of what it measured besides."""
+    views = [record]
+    for metric, title in record.benchmark.also.items():
+        benchmark = record.benchmark.model_copy(update={"title": title})
+        if metric in record.metrics or record.status != "ok":
+            views.append(record.model_copy(update={"primary": metric, "benchmark": benchmark}))
+    return views
+
+
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which "1%" comes before "10%"."""
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
@@ -126,6 +137,7 @@ def _record_key(record: Record) -> tuple[object, ...]:
         record.benchmark.protocol,
         record.benchmark.config_sha256,
         fingerprint,
+        record.primary,
         record.seed,
         record.trial,
         record.status != "ok",
@@ -151,7 +163,8 @@ def _current(records: list[Record]) -> list[Record]:
 
 def _trial_of(record: Record) -> tuple[object, ...]:
     """A trial is told by its seed, so that a number counts once even when two --seed bases meet in one folder."""
-    return (record.model.name, record.benchmark.protocol, record.benchmark.config_sha256, record.seed)
+    benchmark = record.benchmark
+    return (record.model.name, benchmark.protocol, benchmark.config_sha256, record.primary, record.seed)
 
 
 def _assign_columns(records: list[Record]) -> list[Column]:
@@ -162,7 +175,8 @@ def _assign_columns(records: list[Record]) -> list[Column]:
         own = _column(record)
         if record.status == "ok":
             return own
-        same = sorted((c for c in measured if c.config_sha256 == own.config_sha256), key=_column_key)
+        alike = (c for c in measured if (c.config_sha256, c.metric) == (own.config_sha256, own.metric))
+        same = sorted(alike, key=_column_key)
         same = [c for c in same if c.protocol == own.protocol and c.fingerprint == own.fingerprint] or [
             c for c in same if c.protocol == own.protocol and not own.fingerprint
         ]
@@ -189,7 +203,7 @@ def _column(record: Record) -> Column:
 
 def _column_key(column: Column) -> tuple[object, ...]:
     place = (column.family, natural(column.kind), natural(column.protocol), column.config_sha256, column.fingerprint)
-    return (*place, not column.published_data)
+    return (*place, not column.published_data, column.metric)
 
 
 def _cell(records: list[Record]) -> Cell:

@@ -40,6 +40,8 @@ class BenchmarkInfo(StrictModel):
     """Which class of the family, so that `verify` needs no config file."""
     title: str = ""
     """The leaderboard's column head."""
+    also: dict[str, str] = Field(default_factory=dict)
+    """Further metrics that have a column of their own, and its head."""
 
 
 class DatasetInfo(StrictModel):

@@ -8,16 +8,16 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, PrivateAttr
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, ObjectsDatasetConfig
 from mec_transfer.common.config import load_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.dataset import describe_dataset
 from mec_transfer.suite.execute import JobIdentity
-from mec_transfer.suite.memory import Memory
+from mec_transfer.suite.memory import Memory, file_stamp
 from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
 State = Literal["done", "to run", "failed before"]
@@ -125,17 +125,27 @@ class _KnownConfig(BenchmarkConfig):
     """A config that its own class found valid before; the keys of that class are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    dataset: ObjectsDatasetConfig | DatasetConfig
+    _sha256: str = PrivateAttr()
+
+    @property
+    def sha256(self) -> str:
+        """The hash that its own class gave it."""
+        return self._sha256
 
 
 def _config(path: Path, overrides: list[str], memory: Memory) -> BenchmarkConfig:
     """Read and validate a benchmark's config; a known one comes from memory, and no family (nor torch) is imported."""
     name, stamp = f"benchmark {path} {overrides}", load_yaml(path)
     known = memory.recall(name, stamp)
-    if known is not None:
-        return _KnownConfig.model_validate_json(json.dumps(known))
-    config = load_benchmark(path, overrides).config
-    memory.keep(name, stamp, config.model_dump(mode="json"))
-    return config
+    if known is not None and all(file_stamp(Path(file[0])) == file for file in known["files"]):
+        config = _KnownConfig.model_validate_json(json.dumps(known["config"]))
+        config._sha256 = known["sha256"]
+        return config
+    fresh = load_benchmark(path, overrides).config
+    files = [file_stamp(file) for file in fresh.files]
+    memory.keep(name, stamp, {"config": fresh.model_dump(mode="json"), "sha256": fresh.sha256, "files": files})
+    return fresh
 
 
 def below_root(folder: str, data_root: Path | None, source: Path) -> Path:

@@ -19,13 +19,15 @@ from mec_transfer.datasets.demo.textures import PATTERNS, Texture, noise, paint
 from mec_transfer.datasets.demo.world import WorldSize, write_demo_world
 from mec_transfer.datasets.images import load_rgb
 from mec_transfer.datasets.layouts import find_problems, open_split, open_unlabelled
+from mec_transfer.datasets.objects import open_objects
 
 TINY = WorldSize(train_per_class=2, val_per_class=1, unlabelled=5, side=24)
+IMAGES = ("classification", "pretrain")
 
 
 @pytest.fixture(scope="module")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_demo_world(tmp_path_factory.mktemp("demo") / "world", seed=0, size=TINY)
+    return write_demo_world(tmp_path_factory.mktemp("demo") / "world", seed=0, parts=IMAGES, size=TINY)
 
 
 def pixels(path: Path) -> bytes:
@@ -67,11 +69,11 @@ GOLDEN_DECODED = "4fb3514b46a086f62b6998f4be03dc4c018e8ebd601d98abdca495eda345dc
 
 def test_a_picture_does_not_depend_on_how_many_there_are(tiny_world: Path, tmp_path: Path) -> None:
     smaller = WorldSize(train_per_class=1, val_per_class=1, unlabelled=2, side=24)
-    small = contents(write_demo_world(tmp_path / "small", 0, size=smaller))
+    small = contents(write_demo_world(tmp_path / "small", 0, IMAGES, size=smaller))
     large = contents(tiny_world)
     assert len(small) == 10 + 10 + 2 + 1
     assert all(large[name] == data for name, data in small.items() if name.endswith(".JPEG"))
-    other = contents(write_demo_world(tmp_path / "other", 1, size=smaller))
+    other = contents(write_demo_world(tmp_path / "other", 1, IMAGES, size=smaller))
     assert all(other[name] != data for name, data in small.items())
 
 
@@ -79,33 +81,34 @@ def test_finished_world_is_left_alone_and_lost_files_come_back(tmp_path: Path, m
     out = write_demo_world(tmp_path / "w", size=TINY)
     whole = contents(out)
     with monkeypatch.context() as patch:
-        patch.setattr(world, "_write_picture", lambda *_: pytest.fail("drew a finished world"))
+        patch.setattr(world, "_draw", lambda *_: pytest.fail("drew a finished world"))
         write_demo_world(out, size=TINY)
     (out / "pretrain/000001.JPEG").unlink()
     (out / "imagenet/val/ball/ball_val_00000.JPEG").write_bytes(b"")
+    (out / "coco/annotations/instances_val2017.json").unlink()
     write_demo_world(out, size=TINY)
     assert contents(out) == whole
 
 
 def test_interrupted_world_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_world: Path) -> None:
     out = tmp_path / "w"
-    real = world._write_picture
+    real = world.write_jpeg
 
-    def stop_in_the_middle(path: Path, *rest) -> None:  # type: ignore[no-untyped-def]
+    def stop_in_the_middle(path: Path, pixels: numpy.ndarray) -> None:
         if path.parent.name == "leaf":
             path.parent.mkdir(parents=True)
             path.write_bytes(b"half")
             raise KeyboardInterrupt
-        real(path, *rest)
+        real(path, pixels)
 
-    monkeypatch.setattr(world, "_write_picture", stop_in_the_middle)
+    monkeypatch.setattr(world, "write_jpeg", stop_in_the_middle)
     with pytest.raises(KeyboardInterrupt):
-        write_demo_world(out, size=TINY)
+        write_demo_world(out, parts=IMAGES, size=TINY)
     assert not (out / "world.json").exists()
     with pytest.raises(DataError, match="'seed' is 0, asked for is 5"):
         write_demo_world(out, seed=5, size=TINY)
-    monkeypatch.setattr(world, "_write_picture", real)
-    assert contents(write_demo_world(out, size=TINY)) == contents(tiny_world)
+    monkeypatch.setattr(world, "write_jpeg", real)
+    assert contents(write_demo_world(out, parts=IMAGES, size=TINY)) == contents(tiny_world)
 
 
 def test_parts_are_added(tmp_path: Path, tiny_world: Path) -> None:
@@ -117,6 +120,28 @@ def test_parts_are_added(tmp_path: Path, tiny_world: Path) -> None:
     assert {n: d for n, d in ours.items() if n != "world.json"} == {n: d for n, d in whole.items() if n != "world.json"}
     with pytest.raises(DataError, match="'nix' is not a part"):
         write_demo_world(out, size=TINY, parts=("nix",))
+
+
+def test_objects_are_the_same_in_both_layouts_and_their_masks_lie_in_their_boxes(tmp_path: Path) -> None:
+    out = write_demo_world(tmp_path / "w", parts=("detection",), size=TINY)
+    splits = (("train2017", "trainval", 80), ("val2017", "test", 24))
+    for coco_name, voc_name, number in splits:
+        coco = open_objects(out / "coco", "coco", coco_name)
+        voc = open_objects(out / "voc", "voc", f"2007_{voc_name}")
+        assert (
+            coco.classes == voc.classes == tuple(sorted(CATEGORIES)) and len(coco.images) == len(voc.images) == number
+        )
+        for ours, theirs in zip(coco.images, voc.images, strict=True):
+            assert pixels(ours.path) == pixels(theirs.path)
+            assert [(o.class_index, o.box) for o in ours.objects] == [(o.class_index, o.box) for o in theirs.objects]
+            for thing in ours.objects:
+                corners = numpy.reshape(thing.segmentation, (-1, 2))
+                x0, y0, x1, y1 = thing.box
+                assert corners.min() >= 0 and corners.max() <= 96
+                # What hides a part of a thing makes its box smaller than its outline, never larger.
+                assert corners[:, 0].min() <= x0 + 1 and corners[:, 0].max() >= x1 - 1
+                assert corners[:, 1].min() <= y0 + 1 and corners[:, 1].max() >= y1 - 1
+    assert sum(len(image.objects) for image in coco.images) >= 24
 
 
 def test_other_worlds_and_foreign_folders_are_refused(tmp_path: Path, tiny_world: Path) -> None:

@@ -14,7 +14,9 @@ from mec_transfer.suite.registry import benchmark_files, load_benchmark
 from tests.detection.conftest import SHORT
 
 CHANGES = "recipe.changes=" + json.dumps({k: v for k, v in SHORT.items() if k != "SOLVER.IMS_PER_BATCH"})
-FILES = sorted(path for path in benchmark_files() if path.parent.name == "detection")
+FILES = sorted(
+    path for path in benchmark_files() if path.parent.name == "detection" and not path.stem.startswith("demo_")
+)
 
 
 def detect(data: Path, out: Path, *options: str, config: str = "coco_fpn_1x") -> int:

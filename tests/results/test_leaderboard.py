@@ -256,3 +256,26 @@ def test_text_table_is_aligned() -> None:
 
 def test_natural_order() -> None:
     assert sorted(["10pct", "1pct", "knn"], key=natural) == ["1pct", "10pct", "knn"]
+
+
+def test_one_run_fills_a_column_for_each_metric_that_its_config_names() -> None:
+    boxes = record("mec", "x-c4", 40.0).benchmark.model_copy(update={"also": {"mask_AP": "X C4, masks"}})
+    both = {"primary": "AP", "benchmark": boxes}
+    found = [
+        record("mec", "x-c4", 0.0, metrics={"AP": 40.0, "mask_AP": 35.0}, **both),
+        record("random", "x-c4", None, **both),
+        record("boxes", "x-c4", 0.0, metrics={"AP": 12.0}, **both),  # data without masks
+    ]
+    board = build_leaderboard(found)
+    assert [(column.title, column.metric) for column in board.columns] == [("X C4", "AP"), ("X C4, masks", "mask_AP")]
+    values = {
+        (board.models[row].name, column): (cell.mean, bool(cell.failures))
+        for (row, column), cell in board.cells.items()
+    }
+    assert values == {
+        ("mec", 0): (40.0, False),
+        ("mec", 1): (35.0, False),
+        ("random", 0): (None, True),
+        ("random", 1): (None, True),
+        ("boxes", 0): (12.0, False),
+    }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
-from mec_transfer.suite.plan import below_root, plan_benchmarks, plan_jobs
+from mec_transfer.suite.plan import _config, below_root, plan_benchmarks, plan_jobs
 from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
 
@@ -178,3 +179,18 @@ def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ig
         changed = load_benchmark(path, [change]).config
         assert changed.sha256 != published.sha256
         assert changed.protocol.startswith(f"{published.protocol}+custom-")
+
+
+def test_a_remembered_config_is_the_config_until_a_file_that_it_names_changes(tmp_path: Path) -> None:
+    stock = tmp_path / "mine_d2.yaml"
+    stock.write_text("MODEL: {MASK_ON: false}\n")
+    path = CONFIGS / "detection" / "coco_fpn_1x.yaml"
+    overrides = [f"recipe.config={stock}"]
+    first = _config(path, overrides, Memory(tmp_path / "memory.json"))
+    known = _config(path, overrides, Memory(tmp_path / "memory.json"))
+    assert type(known) is not type(first) and known.sha256 == first.sha256
+    assert known.dataset == first.dataset and known.model_dump(mode="json") == first.model_dump(mode="json")
+    stock.write_text("MODEL: {MASK_ON: true }\n")
+    os.utime(stock, ns=(1, 1))
+    changed = _config(path, overrides, Memory(tmp_path / "memory.json"))
+    assert type(changed) is type(first) and changed.sha256 != first.sha256

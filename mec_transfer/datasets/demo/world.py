@@ -7,29 +7,27 @@ again. A picture depends on the seed and its own name alone, never on how many t
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from PIL import Image
-
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import track
+from mec_transfer.datasets.demo import objects
 from mec_transfer.datasets.demo.draw import random_scene
-from mec_transfer.datasets.demo.render import render
-from mec_transfer.datasets.demo.scene import CATEGORIES
+from mec_transfer.datasets.demo.picture import write_jpeg
+from mec_transfer.datasets.demo.render import Rendering, render
+from mec_transfer.datasets.demo.scene import CATEGORIES, Scene
 
 GENERATOR = 1
 """Raised whenever the same seed gives other pixels."""
-PARTS = ("classification", "pretrain")
+PARTS = ("classification", "pretrain", "detection")
 
 _MANIFEST = "world.json"
 _MARK = ".unfinished-world.json"
 _FORMAT = "mec-transfer demo world"
-_QUALITY = 92
 _TWO_THINGS = 0.25  # share of the unlabelled pictures
 
 
@@ -47,8 +45,8 @@ class WorldSize:
 def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, size: WorldSize | None = None) -> Path:
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
-    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `pretrain` is out/pretrain/*.JPEG. A part
-    that is missing or has lost files is drawn (again).
+    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `pretrain` is out/pretrain/*.JPEG, part
+    `detection` is out/coco (with masks) and out/voc. A part that is missing or has lost files is drawn (again).
 
     Raises:
         DataError: `out` holds something else, or the world of another seed, size or generator.
@@ -64,15 +62,23 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
     done = _read_manifest(out, identity)
     pictures = {part: _pictures(part, seed, size) for part in parts}
     todo = {
-        part: listed for part, listed in pictures.items() if done.get(part) != len(listed) or not _whole(out, listed)
+        part: listed
+        for part, listed in pictures.items()
+        if done.get(part) != len(listed) or not _whole(out, listed, objects.FILES if part == "detection" else ())
     }
     if not todo:
         return out
     write_json(out / _MARK, identity)
     try:
         for part, listed in todo.items():
-            for name, categories in track(listed, f"drawing {part}", len(listed), "images"):
-                _write_picture(out / name, f"{seed}/{name}", categories, size.side)
+            drawn = track(listed, f"drawing {part}", len(listed), "images")
+            if part == "detection":
+                objects.write_objects(
+                    out, [(name, _draw(f"{seed}/{name}", shown, objects.SIDE)) for name, shown in drawn]
+                )
+                continue
+            for name, categories in drawn:
+                write_jpeg(out / name, _draw(f"{seed}/{name}", categories, size.side)[1].image)
     except OSError as error:
         raise RunError(f"{error.filename or out}: cannot be written ({error.strerror or error})") from None
     counts = {part: len(listed) for part, listed in todo.items()}
@@ -120,6 +126,8 @@ def _pictures(part: str, seed: int, size: WorldSize) -> list[tuple[str, list[str
     if part == "pretrain":
         names = [f"pretrain/{index:06d}.JPEG" for index in range(size.unlabelled)]
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in names]
+    if part == "detection":
+        return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in objects.picture_names()]
     raise DataError(f"'{part}' is not a part of the demo world; there are: {', '.join(PARTS)}")
 
 
@@ -127,25 +135,15 @@ def _unlabelled_categories(chance: Random) -> list[str]:
     return chance.sample(list(CATEGORIES), 2 if chance.random() < _TWO_THINGS else 1)
 
 
-def _write_picture(path: Path, key: str, categories: list[str], side: int) -> None:
-    """Draw a picture and put it in place in one step, so that no reader ever sees half of it."""
-    drawn = render(random_scene(Random(key), categories, side), side, side)
-    encoded = io.BytesIO()
-    Image.fromarray(drawn.image).save(encoded, "JPEG", quality=_QUALITY, subsampling=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # No fsync for each of thousands of small files: the manifest comes last, and lost files are drawn again.
-    try:
-        temporary.write_bytes(encoded.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _draw(key: str, categories: list[str], side: int) -> tuple[Scene, Rendering]:
+    scene = random_scene(Random(key), categories, side)
+    return scene, render(scene, side, side)
 
 
-def _whole(out: Path, pictures: list[tuple[str, list[str]]]) -> bool:
-    """Whether every picture is there and not empty."""
+def _whole(out: Path, pictures: list[tuple[str, list[str]]], others: tuple[str, ...]) -> bool:
+    """Whether every picture and other file is there and not empty."""
     by_folder: dict[Path, set[str]] = {}
-    for name, _ in pictures:
+    for name in (*(name for name, _ in pictures), *others):
         path = out / name
         by_folder.setdefault(path.parent, set()).add(path.name)
     return all(names <= _filled(folder) for folder, names in by_folder.items())
