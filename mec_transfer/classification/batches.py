@@ -19,7 +19,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import ImageList, load_rgb
-from mec_transfer.datasets.loading import plain_errors
+from mec_transfer.datasets.loading import ignore_signals, plain_errors
 
 Key = tuple[int, int, int]
 Part = tuple[torch.Tensor, torch.Tensor]
@@ -99,6 +99,7 @@ class TrainingImages:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin,
+            worker_init_fn=ignore_signals,
         )
 
     def epoch(self, epoch: int) -> Iterator[list[tuple[int, Iterator[Part]]]]:

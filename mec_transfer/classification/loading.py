@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from mec_transfer.classification.transforms import ByteTransform
-from mec_transfer.common.errors import DataError, RunError
+from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images import ImageList, load_rgb
-from mec_transfer.datasets.loading import plain_errors
+from mec_transfer.datasets.loading import ignore_signals, plain_errors
 
 _READ_AHEAD_BYTES = 64 << 20
 
@@ -37,14 +37,10 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=(4 if beside else 1) if workers else None,
         pin_memory=beside,
+        worker_init_fn=ignore_signals,
     )
     loaded = plain_errors(loader)
-    try:
-        yield from loaded if beside or not workers else _by_turns(loaded)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise RunError(f"a loading process died ({str(error).splitlines()[0]}); try --workers 0") from None
+    yield from loaded if beside or not workers else _by_turns(loaded)
 
 
 class _Batches(torch.utils.data.Dataset[torch.Tensor]):
