@@ -43,6 +43,19 @@ class ObjectsDatasetConfig(DatasetConfig):
     """The split to measure on."""
 
 
+class VideosDatasetConfig(DatasetConfig):
+    """The data set of a tracking benchmark."""
+
+    layout: Literal["otb", "davis", "motchallenge", "mots", "posetrack18"]
+    split: str
+    """As `mec_transfer.datasets.videos` calls it, for instance `2017/val` of DAVIS."""
+    sequences: tuple[str, ...] = ()
+    """Only these of the split; none: all of them."""
+    detections: str = ""
+    """Where association finds what a detector saw: a path below the data set's folder (or an absolute one) with
+    `{sequence}` for the sequence's name, for instance `train/{sequence}/det/det.txt`."""
+
+
 class MetricsConfig(StrictModel):
     """What is measured."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mec_transfer.benchmark import DatasetConfig, ObjectsDatasetConfig
+from mec_transfer.benchmark import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.common.errors import DataError
 from mec_transfer.results.record import DatasetInfo
 
@@ -13,6 +13,8 @@ PUBLISHED_SIZES = {"imagenet": (1000, 1_281_167 + 50_000), "cifar10": (10, 50_00
 
 
 PUBLISHED_CLASSES = {"voc07": 20, "voc0712": 20, "coco2017": 80}
+PUBLISHED_SEQUENCES: dict[str, int] = {"otb2015": 100, "davis2016": 20, "davis2017": 30, "mot16": 7, "mots20": 4}
+"""Sequences of the split that a published protocol measures on."""
 
 
 def describe_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = False) -> DatasetInfo:
@@ -28,6 +30,8 @@ def describe_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = 
 
     if isinstance(dataset, ObjectsDatasetConfig):
         return _describe_objects(dataset, folder, skip_invalid)
+    if isinstance(dataset, VideosDatasetConfig):
+        return _describe_videos(dataset, folder)
     problems = layouts.find_problems(folder, dataset.layout)
     if problems:
         more = f" (and {len(problems) - 1} more: see mec-transfer data check)" if len(problems) > 1 else ""
@@ -69,6 +73,21 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
         classes=len(classes),
         note=f"{skipped} broken annotations left out" if skipped else "",
     )
+
+
+def _describe_videos(dataset: VideosDatasetConfig, folder: Path) -> DatasetInfo:
+    from mec_transfer.datasets import videos
+
+    found = videos.open_videos(folder, dataset.layout, dataset.split, dataset.sequences, dataset.detections)
+    wanted = PUBLISHED_SEQUENCES.get(dataset.name, len(found))
+    if len(found) != wanted:
+        raise NotThatDataset(
+            f"{folder}: has {len(found)} sequences, but the config says '{dataset.name}', which has {wanted}; "
+            "name the right folder, or give the data a name of its own (dataset.name)"
+        )
+    frames = sum(len(video.frames) for video in found)
+    note = f"{len(found)} sequences"
+    return DatasetInfo(name=dataset.name, fingerprint=videos.fingerprint(found), num_images=frames, note=note)
 
 
 class NotThatDataset(DataError):

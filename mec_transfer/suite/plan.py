@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, PrivateAttr
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, ObjectsDatasetConfig
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.common.config import load_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record
@@ -125,7 +125,7 @@ class _KnownConfig(BenchmarkConfig):
     """A config that its own class found valid before; the keys of that class are kept as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    dataset: ObjectsDatasetConfig | DatasetConfig
+    dataset: ObjectsDatasetConfig | VideosDatasetConfig | DatasetConfig
     _sha256: str = PrivateAttr()
 
     @property

@@ -6,7 +6,7 @@ is dilated instead, and the features are those of layer3 ("s3") or layer4 ("s4")
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy
 import torch
@@ -23,6 +23,19 @@ STRIDE = 8
 """Pixels of the image a feature cell stands for."""
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Features(Protocol):
+    """What the tasks need of an appearance model; tests put perfect features in its place."""
+
+    device: torch.device
+    channels: int
+
+    def prepare(self, frames: numpy.ndarray) -> torch.Tensor:
+        """Normalise RGB frames, (H, W, 3) or (N, H, W, 3) uint8: (N, 3, H, W) float32."""
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return (N, channels, ceil(H / 8), ceil(W / 8)) float32 features of normalised pixels."""
 
 
 class Appearance:

@@ -1,0 +1,104 @@
+"""Videos with something to follow in them: what the tracking tasks run on and are measured against.
+
+`open_videos` reads any of five layouts. Everything that is broken is collected, with file and line, before anything is
+computed. A layout is a module with `read_videos`, which returns subclasses of `Video` that hold the layout's truth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.common.files import sha256_file
+from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.sequences import Frames
+
+LAYOUTS = {
+    "otb": "mec_transfer.datasets.otb",
+    "davis": "mec_transfer.datasets.davis",
+    "motchallenge": "mec_transfer.datasets.motchallenge",
+    "mots": "mec_transfer.datasets.mots",
+    "posetrack18": "mec_transfer.datasets.posetrack",
+}
+"""Layout -> the module that has `read_videos(root, split, sequences, detections)`."""
+SHOWN = 5
+"""Of many problems, how many an error names."""
+_SAMPLED_FILES = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Video:
+    """A sequence of frames; what is true of them stands in a layout's subclass."""
+
+    frames: Frames
+    files: tuple[Path, ...]
+    """Annotations and detections: every byte of them is part of the fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """The sequence's."""
+        return self.frames.name
+
+
+def open_videos(
+    root: Path, layout: str, split: str, sequences: Sequence[str] = (), detections: str = ""
+) -> tuple[Video, ...]:
+    """Read a split's videos and their annotations, in the order of `sequences` or of the split.
+
+    Args:
+        root: the data set's own folder.
+        layout: a key of `LAYOUTS`; each module says what its folders hold and what its splits are called.
+        split: which part of the data set.
+        sequences: only these; none: all of the split.
+        detections: a path below `root` (or an absolute one) with `{sequence}` in it, where a layout takes detections.
+
+    Raises:
+        DataError: the split or a sequence is not there, or annotations are broken; file and line are named.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    module = importlib.import_module(LAYOUTS[layout])
+    videos: list[Video]
+    videos, problems = module.read_videos(root, split, tuple(sequences), detections)
+    if problems:
+        listed = "; ".join(problems[:SHOWN])
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise DataError(f"{listed}{more}")
+    if not videos:
+        raise DataError(f"{root}: split '{split}' has no sequence")
+    return tuple(videos)
+
+
+def choose_sequences(names: Sequence[str], sequences: Sequence[str], where: Path) -> list[str]:
+    """Return `sequences`, or all of `names` where there are none. Raises DataError for one that is not there."""
+    missing = [name for name in sequences if name not in names]
+    if missing:
+        listed = ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        raise DataError(f"{where}: has no sequence '{missing[0]}'; it has {listed or 'none'}")
+    return list(sequences or names)
+
+
+def fingerprint(videos: Sequence[Video]) -> str:
+    """Return a sha256 of videos: names, sizes, names of the frames, all annotations' bytes, and those of 64 frames.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    digest = hashlib.sha256(b"mec-transfer videos fingerprint 1\n")
+    paths: list[Path] = []
+    try:
+        for video in videos:
+            frames = video.frames
+            line = [video.name, frames.width, frames.height, [path.name for path in frames.paths]]
+            digest.update(json.dumps([*line, [sha256_file(path) for path in video.files]]).encode())
+            paths += frames.paths
+        for index in sample_indices(len(paths), _SAMPLED_FILES):
+            digest.update(sha256_file(paths[index]).encode())
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
