@@ -3,6 +3,7 @@
 examples:
   mec-transfer data demo --out worlds/demo
   mec-transfer data check /data/imagenet
+  mec-transfer data check /data/MOT16 --config mot_unitrack
   mec-transfer data fingerprint /data/imagenet
   mec-transfer data subset --fetch --out /data/imagenet/imagenet_subsets
   mec-transfer data subset /data/cifar10 --labels 10% --out cifar10_10percent.txt
@@ -13,8 +14,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mec_transfer.common.errors import UserError
+
+if TYPE_CHECKING:
+    from mec_transfer.benchmark import DatasetConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (check, fingerprint):
         action.add_argument("data", type=Path, metavar="DIR", help="the data set's own folder")
         action.add_argument(
-            "--layout", default="imagefolder", help="imagefolder (train/ and val/, the default) or unlabelled"
+            "--layout",
+            default="imagefolder",
+            help="imagefolder (train/ and val/, the default), unlabelled, voc or coco",
+        )
+        action.add_argument(
+            "--config", metavar="FILE|NAME", help="the data set of this benchmark, in place of a layout"
         )
     subset = actions.add_parser(
         "subset", help="fetch SimCLR's published label lists, or draw a list", allow_abbrev=False
@@ -60,6 +70,8 @@ def _demo(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.layouts import find_problems, open_all
 
+    if args.config:
+        return _check_for(args.config, args.data)
     if args.layout in ("voc", "coco"):
         return _check_objects(args.data, args.layout)
     problems = find_problems(args.data, args.layout)
@@ -93,9 +105,45 @@ def _check_objects(data: Path, layout: str) -> int:
     return 0
 
 
+def _check_for(config: str, data: Path) -> int:
+    """Check the data set that a benchmark's config names."""
+    from mec_transfer.benchmark import VideosDatasetConfig
+    from mec_transfer.datasets.videos import read_videos
+
+    dataset = _dataset_of(config)
+    if isinstance(dataset, VideosDatasetConfig):
+        wanted = (dataset.layout, dataset.split, dataset.sequences, dataset.detections)
+        videos, problems = read_videos(data, *wanted)
+        for problem in problems:
+            print(f"problem: {problem}")
+        if problems:
+            return 2
+        for video in videos:
+            print(f"{video.name}: {len(video.frames)} frames of {video.frames.width}x{video.frames.height}")
+    print(_describe(config, data))
+    print("no problems found")
+    return 0
+
+
+def _dataset_of(config: str) -> DatasetConfig:
+    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+
+    return load_benchmark(find_benchmark(config, Path())).config.dataset
+
+
+def _describe(config: str, data: Path) -> str:
+    from mec_transfer.suite.dataset import describe_dataset
+
+    info = describe_dataset(_dataset_of(config), data)
+    return f"{info.fingerprint}  {info.num_images} images" + (f"  {info.note}" if info.note else "")
+
+
 def _fingerprint(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.fingerprint import summarise
 
+    if args.config:
+        print(_describe(args.config, args.data))
+        return 0
     summary = summarise(args.data, args.layout)
     classes = f"  {summary.classes} classes" if summary.classes else ""
     print(f"{summary.fingerprint}  {summary.num_images} images{classes}")

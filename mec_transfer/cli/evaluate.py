@@ -1,4 +1,4 @@
-"""What knn, linear and semisup share: their options, one job run in --out, a short table."""
+"""What knn, linear, semisup, detect and track share: their options, one job run in --out, a short table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
 
-COMMAND_OF = {"knn": "knn", "linear": "linear", "linear_fast": "linear", "semisup": "semisup", "detectron2": "detect"}
+COMMAND_OF = {
+    "knn": "knn",
+    "linear": "linear",
+    "linear_fast": "linear",
+    "semisup": "semisup",
+    "detectron2": "detect",
+    **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack"), "track"),
+}
 """The command of each kind of benchmark."""
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "linear": "linear probe on the frozen backbone",
     "semisup": "finetune on 1 %, 10 % or a list of labels",
     "detect": "finetune a detector (VOC, COCO or your own data) through Detectron2",
+    "track": "object tracking with frozen features: five tasks (OTB, DAVIS, MOTChallenge, MOTS, PoseTrack)",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
     "verify": "recompute every metric from the saved predictions",

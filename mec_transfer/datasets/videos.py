@@ -45,10 +45,10 @@ class Video:
         return self.frames.name
 
 
-def open_videos(
+def read_videos(
     root: Path, layout: str, split: str, sequences: Sequence[str] = (), detections: str = ""
-) -> tuple[Video, ...]:
-    """Read a split's videos and their annotations, in the order of `sequences` or of the split.
+) -> tuple[list[Video], list[str]]:
+    """Read what is sound of a split, in the order of `sequences` or of the split; and a line for each other thing.
 
     Args:
         root: the data set's own folder.
@@ -58,13 +58,24 @@ def open_videos(
         detections: a path below `root` (or an absolute one) with `{sequence}` in it, where a layout takes detections.
 
     Raises:
-        DataError: the split or a sequence is not there, or annotations are broken; file and line are named.
+        DataError: the folder, the split or a sequence is not there.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
-    module = importlib.import_module(LAYOUTS[layout])
-    videos: list[Video]
-    videos, problems = module.read_videos(root, split, tuple(sequences), detections)
+    found: tuple[list[Video], list[str]]
+    found = importlib.import_module(LAYOUTS[layout]).read_videos(root, split, tuple(sequences), detections)
+    return found
+
+
+def open_videos(
+    root: Path, layout: str, split: str, sequences: Sequence[str] = (), detections: str = ""
+) -> tuple[Video, ...]:
+    """Return `read_videos`' videos where nothing is broken.
+
+    Raises:
+        DataError: the split or a sequence is not there, or annotations are broken; file and line are named.
+    """
+    videos, problems = read_videos(root, layout, split, sequences, detections)
     if problems:
         listed = "; ".join(problems[:SHOWN])
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""

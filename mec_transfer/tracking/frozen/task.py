@@ -27,6 +27,7 @@ from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos import Video, open_videos
 from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.frozen.appearance import Appearance, Features, Precision, Stage
+from mec_transfer.tracking.frozen.feature_cache import CachedFeatures
 from mec_transfer.tracking.frozen.overlay import Marks, write_animation
 
 RESULTS = "results"
@@ -72,6 +73,8 @@ class FrozenTask(Benchmark, Generic[V]):
     Config: ClassVar[type[BenchmarkConfig]] = FrozenConfig
     METRICS: ClassVar[tuple[str, ...]]
     """What `measure` gives, and the primary metric is one of."""
+    WHOLE_FRAMES: ClassVar[bool] = True
+    """Whether features are of whole frames, which other tasks may ask for too, not of crops that follow a target."""
     config: FrozenConfig
 
     @abc.abstractmethod
@@ -129,7 +132,10 @@ class FrozenTask(Benchmark, Generic[V]):
         appearance = Appearance(
             job.backbone, stage=recipe.stage, device=pick_device(job.device), precision=recipe.precision
         )
-        self._follow_all(videos, appearance, folder)
+        features: Features = appearance
+        if self.WHOLE_FRAMES and job.cache and appearance.device.type == "cpu":
+            features = CachedFeatures(appearance, job.cache / "maps")
+        self._follow_all(videos, features, folder)
         distributed.barrier()
         measured: Measured | None = None
         if is_main_process():
