@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mec_transfer.cli.main import main
-from mec_transfer.datasets.demo import world
+from mec_transfer.datasets.demo import videos, world
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_mistakes_are_one_line(arguments: list[str], expected: str, capsys: pyte
 def test_demo_writes_the_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = world.WorldSize(train_per_class=1, val_per_class=1, unlabelled=1, side=16)
     monkeypatch.setattr(world, "WorldSize", lambda: tiny)
+    monkeypatch.setattr(videos, "SEQUENCES", {"otb": {"TwinStars": "twins"}})
     assert main(["data", "demo", "--out", str(tmp_path / "w"), "--seed", "3"]) == 0
     assert main(["data", "check", str(tmp_path / "w/imagenet")]) == 0
 

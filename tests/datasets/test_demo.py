@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mec_transfer.common.errors import DataError, RunError
-from mec_transfer.datasets.demo import world
+from mec_transfer.datasets.demo import videos, world
 from mec_transfer.datasets.demo.draw import random_scene
 from mec_transfer.datasets.demo.render import render
 from mec_transfer.datasets.demo.scene import CATEGORIES
@@ -78,14 +78,17 @@ def test_a_picture_does_not_depend_on_how_many_there_are(tiny_world: Path, tmp_p
 
 
 def test_finished_world_is_left_alone_and_lost_files_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(videos, "SEQUENCES", {"otb": {"TwinStars": "twins"}})
     out = write_demo_world(tmp_path / "w", size=TINY)
     whole = contents(out)
     with monkeypatch.context() as patch:
         patch.setattr(world, "_draw", lambda *_: pytest.fail("drew a finished world"))
+        patch.setattr(videos, "write_videos", lambda *_: pytest.fail("drew a finished world"))
         write_demo_world(out, size=TINY)
     (out / "pretrain/000001.JPEG").unlink()
     (out / "imagenet/val/ball/ball_val_00000.JPEG").write_bytes(b"")
     (out / "coco/annotations/instances_val2017.json").unlink()
+    (out / "otb/TwinStars/groundtruth_rect.txt").unlink()
     write_demo_world(out, size=TINY)
     assert contents(out) == whole
 

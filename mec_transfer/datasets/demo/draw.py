@@ -24,7 +24,7 @@ def random_scene(chance: Random, categories: list[str], side: int) -> Scene:
     background = _colours(chance, contrast=(0.05, 0.3), saturation=0.6)
     things = [_clutter(chance, side, background) for _ in range(chance.randrange(2, 7))]
     places = _places(chance, len(categories), side)
-    things += [_thing(chance, name, place, background) for name, place in zip(categories, places)]
+    things += [random_thing(chance, name, place, background) for name, place in zip(categories, places)]
     return Scene(
         background=_texture(chance, chance.choice(list(PATTERNS)), chance.uniform(0.7, 2.2), background),
         background_rotation=chance.uniform(0, 2 * math.pi),
@@ -50,7 +50,10 @@ def _places(chance: Random, count: int, side: int) -> list[tuple[float, float, f
     ]
 
 
-def _thing(chance: Random, name: str, place: tuple[float, float, float], background: tuple[Colour, Colour]) -> Thing:
+def random_thing(
+    chance: Random, name: str, place: tuple[float, float, float], background: tuple[Colour, Colour]
+) -> Thing:
+    """Draw a thing of category `name` at `place` (x, y, radius), its colours far from those of `background`."""
     category = CATEGORIES[name]
     colours = _colours(chance, contrast=(0.25, 0.7), saturation=0.9, away_from=background)
     return Thing(

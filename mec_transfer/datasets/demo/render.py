@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy
 
@@ -40,12 +41,33 @@ def render(scene: Scene, width: int, height: int) -> Rendering:
     return Rendering(numpy.ascontiguousarray(image.transpose(1, 2, 0)), owner[1::2, 1::2].copy())
 
 
+def silhouette(things: Iterable[Thing], window: tuple[int, int, int, int]) -> numpy.ndarray:
+    """Return which pixels of a window (x0, y0, x1, y1; it may lie outside the picture) `things` alone would cover.
+
+    Every pixel that `render` gives to one of them is in it: (y1 - y0, x1 - x0) bool.
+    """
+    left, top, right, bottom = window
+    covered = numpy.zeros((bottom - top, right - left), dtype=bool)
+    for thing in things:
+        corners = thing.polygon()
+        low = numpy.maximum(numpy.floor(corners.min(axis=0)).astype(int) - 1, [left, top])
+        high = numpy.minimum(numpy.ceil(corners.max(axis=0)).astype(int) + 1, [right, bottom])
+        if (low >= high).any():
+            continue
+        (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+        y, x = _pixel_centres(y0 * _OVERSAMPLE, y1 * _OVERSAMPLE, x0 * _OVERSAMPLE, x1 * _OVERSAMPLE)
+        cover, _ = _coverage(thing, *_own_coordinates(thing, x[:, 1::2], y[1::2]), softness=1 / _OVERSAMPLE)
+        covered[y0 - top : y1 - top, x0 - left : x1 - left] |= cover > F(0.5)
+    return covered
+
+
 def _background(scene: Scene, rows: int, columns: int) -> numpy.ndarray:
     """The textured, unevenly lit background: (3, rows, columns) float32."""
     y, x = _pixel_centres(0, rows, 0, columns)
     scale = scene.background_scale
     c, s = F(math.cos(scene.background_rotation) / scale), F(math.sin(scene.background_rotation) / scale)
-    canvas = paint(scene.background, x * c + y * s, y * c - x * s)
+    u, v = x - F(scene.background_shift[0]), y - F(scene.background_shift[1])
+    canvas = paint(scene.background, u * c + v * s, v * c - u * s)
     light = scene.light
     across = light.direction[0] * (x * F(_OVERSAMPLE / columns) - F(0.5))
     down = light.direction[1] * (y * F(_OVERSAMPLE / rows) - F(0.5))

@@ -94,3 +94,5 @@ class Scene:
     """Pixels in the background texture's unit."""
     things: tuple[Thing, ...]
     light: Light
+    background_shift: tuple[float, float] = (0.0, 0.0)
+    """Where the background texture's origin lies, in pixels: a camera that moves moves it."""

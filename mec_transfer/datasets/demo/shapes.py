@@ -119,6 +119,11 @@ def _bar() -> Corners:
     return [(2.0, 0.3), (-2.0, 0.3), (-2.0, -0.3), (2.0, -0.3)]
 
 
+def _limb() -> Corners:
+    end = [(3 + math.cos(math.radians(d)), math.sin(math.radians(d))) for d in range(-90, 91, 6)]
+    return [*end, *[(-x, -y) for x, y in end]]
+
+
 _OUTLINES = {
     "ball": lambda: _regular(96),
     "box": _box,
@@ -133,4 +138,5 @@ _OUTLINES = {
     "pebble": _pebble,
     "bar": _bar,
     "triangle": lambda: _regular(3),
+    "limb": _limb,
 }

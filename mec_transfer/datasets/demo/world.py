@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import track
-from mec_transfer.datasets.demo import objects
+from mec_transfer.datasets.demo import objects, videos
 from mec_transfer.datasets.demo.draw import random_scene
 from mec_transfer.datasets.demo.picture import write_jpeg
 from mec_transfer.datasets.demo.render import Rendering, render
@@ -23,7 +24,7 @@ from mec_transfer.datasets.demo.scene import CATEGORIES, Scene
 
 GENERATOR = 1
 """Raised whenever the same seed gives other pixels."""
-PARTS = ("classification", "pretrain", "detection")
+PARTS = ("classification", "pretrain", "detection", "tracking")
 
 _MANIFEST = "world.json"
 _MARK = ".unfinished-world.json"
@@ -46,7 +47,8 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
     Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `pretrain` is out/pretrain/*.JPEG, part
-    `detection` is out/coco (with masks) and out/voc. A part that is missing or has lost files is drawn (again).
+    `detection` is out/coco (with masks) and out/voc, part `tracking` is out/{otb,davis,motchallenge,mots,posetrack18}.
+    A part that is missing or has lost files is drawn (again).
 
     Raises:
         DataError: `out` holds something else, or the world of another seed, size or generator.
@@ -64,13 +66,16 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
     todo = {
         part: listed
         for part, listed in pictures.items()
-        if done.get(part) != len(listed) or not _whole(out, listed, objects.FILES if part == "detection" else ())
+        if done.get(part) != len(listed) or not _whole(out, listed, _other_files(part))
     }
     if not todo:
         return out
     write_json(out / _MARK, identity)
     try:
         for part, listed in todo.items():
+            if part == "tracking":
+                videos.write_videos(out, seed)
+                continue
             drawn = track(listed, f"drawing {part}", len(listed), "images")
             if part == "detection":
                 objects.write_objects(
@@ -128,7 +133,16 @@ def _pictures(part: str, seed: int, size: WorldSize) -> list[tuple[str, list[str
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in names]
     if part == "detection":
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in objects.picture_names()]
+    if part == "tracking":
+        return [(name, []) for name in videos.file_names()[0]]
     raise DataError(f"'{part}' is not a part of the demo world; there are: {', '.join(PARTS)}")
+
+
+def _other_files(part: str) -> Sequence[str]:
+    """What a part consists of besides its pictures."""
+    if part == "tracking":
+        return videos.file_names()[1]
+    return objects.FILES if part == "detection" else ()
 
 
 def _unlabelled_categories(chance: Random) -> list[str]:
@@ -140,7 +154,7 @@ def _draw(key: str, categories: list[str], side: int) -> tuple[Scene, Rendering]
     return scene, render(scene, side, side)
 
 
-def _whole(out: Path, pictures: list[tuple[str, list[str]]], others: tuple[str, ...]) -> bool:
+def _whole(out: Path, pictures: list[tuple[str, list[str]]], others: Sequence[str]) -> bool:
     """Whether every picture and other file is there and not empty."""
     by_folder: dict[Path, set[str]] = {}
     for name in (*(name for name, _ in pictures), *others):
