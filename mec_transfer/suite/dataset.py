@@ -86,8 +86,7 @@ def _describe_videos(dataset: VideosDatasetConfig, folder: Path) -> DatasetInfo:
             "name the right folder, or give the data a name of its own (dataset.name)"
         )
     frames = sum(len(video.frames) for video in found)
-    note = f"{len(found)} sequences"
-    return DatasetInfo(name=dataset.name, fingerprint=videos.fingerprint(found), num_images=frames, note=note)
+    return DatasetInfo(name=dataset.name, fingerprint=videos.fingerprint(found), num_images=frames)
 
 
 class NotThatDataset(DataError):

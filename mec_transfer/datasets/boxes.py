@@ -1,0 +1,28 @@
+"""Boxes in the frames of a video."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy
+
+from mec_transfer.datasets.sequences import Frames
+
+
+def far_outside(boxes: numpy.ndarray, frames: Frames) -> numpy.ndarray:
+    """Return which boxes, (N, 4) of x0, y0, x1, y1, are farther out of the image than they are large.
+
+    Boxes of people who leave are extrapolated: in MOT16-10 one that counts ends two pixels before the image begins.
+    Farther out, the numbers are of another image or in another order.
+    """
+    (x0, y0, x1, y1), width, height = boxes.T, boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    out: numpy.ndarray = numpy.maximum(x0 - frames.width, -x1) > width
+    return out | (numpy.maximum(y0 - frames.height, -y1) > height)
+
+
+def split_by_frame(numbers: numpy.ndarray, frames: Sequence[int]) -> list[numpy.ndarray]:
+    """Return the indices of the rows, `numbers` their frame numbers, of each of the consecutive `frames`, in order."""
+    order = numpy.argsort(numbers, kind="stable")
+    edges = numpy.searchsorted(numbers[order], [*frames, frames[-1] + 1])
+    return [order[start:end] for start, end in itertools.pairwise(edges)]

@@ -1,0 +1,50 @@
+"""What a detector saw in a frame of a video: boxes, masks or poses, with scores. Association joins them to tracks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from mec_transfer.common.errors import DataError
+
+JOINTS = (
+    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
+    *("head_bottom", "nose", "head_top"),
+)
+"""The K = 15 joints of a pose in their order here: PoseTrack's, as its evaluation numbers them from 0."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detections:
+    """The detections of one frame."""
+
+    boxes: numpy.ndarray
+    """(N, 4) float64: x0, y0, x1, y1 in pixels from the image's corner, half-open; of masks and poses, around them."""
+    scores: numpy.ndarray
+    """(N,) float64."""
+    masks: tuple[dict[str, Any], ...] | None = None
+    """N compressed RLEs as pycocotools takes them (`size`: [height, width], `counts`: bytes), of the frame's size."""
+    poses: numpy.ndarray | None = None
+    """(N, K, 3) float64: x, y, score of each of `JOINTS`; all three are NaN where a joint is absent."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def detections_path(root: Path, template: str, sequence: str) -> Path:
+    """Return the file with a sequence's detections: `template` below `root`, or absolute, `{sequence}` its name.
+
+    Raises:
+        DataError: no template, or no such file.
+    """
+    example = "for instance --detections 'detections/{sequence}.txt'"
+    if not template:
+        raise DataError(f"{root}: association needs a detector's output, and none is named: {example}")
+    path = root / template.replace("{sequence}", sequence)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; say where the detections of '{sequence}' are, {example}")
+    return path

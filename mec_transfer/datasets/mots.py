@@ -1,0 +1,119 @@
+"""The MOTS20 layout: SPLIT/SEQUENCE/img1/000001.jpg, seqinfo.ini, gt/gt.txt with masks.
+
+A split is a folder below the root (`train`). A line of gt.txt is `frame id class height width rle`: frames count from
+1, class 2 is a pedestrian, class 10 a region in which nothing counts, and the RLE is COCO's compressed. No two masks of
+a frame share a pixel, and none is empty. Detections are named by a path with `{sequence}` in it, and `detection_files`
+says what they hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.detection_files import read_mask_detections
+from mec_transfer.datasets.detections import Detections
+from mec_transfer.datasets.mot_sequences import open_mot_sequences
+from mec_transfer.datasets.rle import first_overlap, mask_runs
+from mec_transfer.datasets.sequences import Frames
+from mec_transfer.datasets.videos import Video
+
+_IGNORED = 10
+_CLASSES = (1, 2, _IGNORED)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MotsVideo(Video):
+    """A sequence with pedestrians in masks."""
+
+    frame_rate: float
+    detections: tuple[Detections, ...]
+    """One a frame, with `masks`."""
+    ground_truth: Path
+    """gt/gt.txt."""
+    seqinfo: Path
+    """seqinfo.ini, which the evaluation reads as well."""
+
+
+def read_videos(
+    root: Path, split: str, sequences: tuple[str, ...], detections: str
+) -> tuple[list[MotsVideo], list[str]]:
+    """Read a split's sequences; return the sound ones, and a line for each thing that is wrong. See `open_videos`."""
+    videos: list[MotsVideo] = []
+    problems: list[str] = []
+    for sequence in open_mot_sequences(root, split, sequences, detections, problems):
+        before = len(problems)
+        try:
+            _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
+            found = read_mask_detections(sequence.detections, sequence.frames, problems)
+        except DataError as error:
+            problems.append(str(error))
+        if len(problems) > before:
+            continue
+        videos.append(
+            MotsVideo(
+                frames=sequence.frames,
+                files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
+                frame_rate=sequence.frame_rate,
+                detections=found,
+                ground_truth=sequence.ground_truth,
+                seqinfo=sequence.seqinfo,
+            )
+        )
+    return videos, problems
+
+
+def _check_ground_truth(path: Path, frames: Frames, problems: list[str]) -> None:
+    by_frame: dict[int, list[tuple[int, int, numpy.ndarray]]] = {}
+    seen: set[tuple[int, int]] = set()
+    for line, text in enumerate(read_text(path).splitlines(), start=1):
+        fields = text.split()
+        if not fields:
+            continue
+        try:
+            number, identity, kind, runs = _parse(fields, frames)
+            if kind != _IGNORED and (number, identity) in seen:
+                raise ValueError(f"identity {identity} is in frame {number} twice")
+        except ValueError as error:
+            problems.append(f"{path}:{line}: {error}")
+            continue
+        seen.add((number, identity))
+        by_frame.setdefault(number, []).append((line, kind, runs))
+    for number, masks in by_frame.items():
+        # Ignored regions are united before they are used, so they alone may overlap one another.
+        ignored = [runs for _, kind, runs in masks if kind == _IGNORED]
+        others = [(line, runs) for line, kind, runs in masks if kind != _IGNORED]
+        pools = [others] + [[*others, (0, region)] for region in ignored]
+        clash = next((pair for pool in pools if (pair := _clash(pool))), None)
+        if clash:
+            problems.append(f"{path}:{clash}: frame {number}: the mask shares pixels with another one's")
+
+
+def _clash(pool: list[tuple[int, numpy.ndarray]]) -> int | None:
+    pair = first_overlap([runs for _, runs in pool])
+    return max(pool[pair[0]][0], pool[pair[1]][0]) if pair else None
+
+
+def _parse(fields: list[str], frames: Frames) -> tuple[int, int, int, numpy.ndarray]:
+    """Return frame number, identity, class and runs. Raises ValueError."""
+    try:
+        number, identity, kind, height, width = (int(field) for field in fields[:5])
+        (counts,) = fields[5:]
+    except ValueError:
+        raise ValueError("not a line of `frame id class height width rle`") from None
+    if not 1 <= number <= len(frames):
+        raise ValueError(f"there is no frame {number} in '{frames.name}' (1 to {len(frames)})")
+    if kind not in _CLASSES or identity < 0:
+        raise ValueError(
+            f"unknown class {kind} or identity {identity}; classes are 1 (car), 2 (pedestrian), 10 (ignored)"
+        )
+    if (height, width) != (frames.height, frames.width):
+        raise ValueError(f"a mask of {width}x{height} pixels, but the frames have {frames.width}x{frames.height}")
+    runs = mask_runs(counts, height, width)
+    if not len(runs) and kind != _IGNORED:
+        raise ValueError("empty mask")
+    return number, identity, kind, runs

@@ -1,0 +1,164 @@
+"""Poses of a sequence in PoseTrack18's JSON: ground truth, a detector's output and tracking results alike.
+
+`images` lists the frames in the order of time, each with `file_name` and `id`, and perhaps `ignore_regions_x` and
+`ignore_regions_y`, polygons in which no joint counts. `categories` has one entry, whose `keypoints` name the joints:
+the 15 of `JOINTS` in any order, and perhaps others (PoseTrack18 has two ears that it does not use). `annotations` has a
+person each: `image_id`, `keypoints` (x, y, visibility of each joint; three zeros: absent), and `track_id`, `bbox_head`
+([x, y, width, height]), `scores` (one a joint) and `score` where they are needed or known; scores are 1 where not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import Json
+from mec_transfer.datasets.detections import JOINTS
+
+_HEAD = 0.6
+"""PoseTrack's head size is this much of the diagonal of the head's box."""
+_WIDEN = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoseFrame:
+    """The persons in a frame."""
+
+    image: dict[str, Any]
+    """Its entry in `images`."""
+    identities: numpy.ndarray
+    """(N,) int64; -1 where they were not asked for."""
+    poses: numpy.ndarray
+    """(N, 15, 3) float64: x, y, score of each of `JOINTS`; all three NaN where a joint is absent."""
+    scores: numpy.ndarray
+    """(N,) float64: of a person; where there is none, the mean of its joints'."""
+    heads: numpy.ndarray
+    """(N,) float64: head size in pixels; NaN where they were not asked for."""
+    regions: tuple[numpy.ndarray, ...]
+    """Ignored polygons, (P, 2) float64 of (x, y)."""
+
+
+def read_pose_file(path: Path, problems: list[str], *, identified: bool, heads: bool) -> tuple[PoseFrame, ...]:
+    """Read a file, a `PoseFrame` for each of its images; `problems` gets a line for each thing that is wrong.
+
+    Args:
+        path: the file.
+        problems: what is sound is returned all the same.
+        identified: whether every person must have a `track_id`, once in a frame; else none is read.
+        heads: whether every person must have a `bbox_head`; else none is read.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    document = Json(path)
+    images, columns = document.items("images"), _columns(document)
+    persons: dict[Any, list[_Person]] = {}
+    for index, image in enumerate(images):
+        if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
+            raise DataError(document.complain("images", index, "needs an id (a number) and a file_name"))
+        if image["id"] in persons:
+            raise DataError(document.complain("images", index, f"id {image['id']} is there twice"))
+        persons[image["id"]] = []
+    for index, item in enumerate(document.items("annotations")):
+        try:
+            if item.get("image_id") not in persons:
+                raise ValueError(f"there is no image {item.get('image_id')}")
+            person = _Person(item, columns, identified=identified, head=heads)
+            there = persons[item["image_id"]]
+            if person.identity >= 0 and any(person.identity == other.identity for other in there):
+                raise ValueError(f"track_id {person.identity} is in image {item['image_id']} twice")
+            there.append(person)
+        except (ValueError, TypeError) as error:
+            problems.append(document.complain("annotations", index, str(error)))
+    frames = []
+    for index, image in enumerate(images):
+        try:
+            regions = _regions(image)
+        except ValueError as error:
+            problems.append(document.complain("images", index, str(error)))
+            regions = ()
+        frames.append(_frame(image, persons[image["id"]], regions))
+    return tuple(frames)
+
+
+def pose_box(pose: numpy.ndarray) -> tuple[float, float, float, float]:
+    """Return x0, y0, x1, y1 around a pose's joints, (K, 3), at least one of them there.
+
+    As UniTrack has it (utils/box.py): whole pixels, cut off towards 0, and 10 pixels wide where all joints are in line.
+    """
+    points = numpy.trunc(pose[~numpy.isnan(pose[:, 0]), :2])
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return float(x0), float(y0), float(x1 + _WIDEN * (x0 == x1)), float(y1 + _WIDEN * (y0 == y1))
+
+
+def _columns(document: Json) -> list[int]:
+    """Return where in `keypoints` each of `JOINTS` is, and the number of joints last. Raises DataError."""
+    categories = document.items("categories")
+    names = categories[0].get("keypoints") if len(categories) == 1 else None
+    if not isinstance(names, list) or not set(JOINTS) <= {str(name) for name in names}:
+        what = f"'categories' needs one entry, whose 'keypoints' hold {', '.join(JOINTS)}"
+        raise DataError(f"{document.path}:1: {what}")
+    return [*(names.index(name) for name in JOINTS), len(names)]
+
+
+class _Person:
+    def __init__(self, item: dict[str, Any], columns: list[int], *, identified: bool, head: bool) -> None:
+        """Raises ValueError."""
+        *places, count = columns
+        triples = _numbers(item.get("keypoints"), 3 * count, "keypoints").reshape(count, 3)[places]
+        scores = item.get("scores")
+        known = _numbers(scores, count, "scores")[places] if scores else numpy.ones(len(places))
+        self.pose = numpy.concatenate([triples[:, :2], known[:, None]], axis=1)
+        self.pose[(triples == 0).all(axis=1)] = numpy.nan
+        there = ~numpy.isnan(self.pose[:, 0])
+        score = item.get("score", self.pose[there, 2].mean() if there.any() else 0.0)
+        self.score = float(_numbers([score], 1, "score")[0])
+        self.identity = item.get("track_id", -1) if identified else -1
+        if not isinstance(self.identity, int) or (identified and self.identity < 0):
+            raise ValueError(f"track_id is {item.get('track_id')}, a whole number from 0 is needed")
+        self.head = numpy.nan
+        if head:
+            self.head = _HEAD * float(numpy.hypot(*_numbers(item.get("bbox_head"), 4, "bbox_head")[2:]))
+            if not self.head:
+                raise ValueError("bbox_head is empty")
+
+
+def _numbers(values: Any, count: int, name: str) -> numpy.ndarray:
+    """Raises ValueError."""
+    try:
+        numbers = numpy.array(values, dtype=numpy.float64)
+    except (TypeError, ValueError):
+        numbers = numpy.empty(0)
+    if numbers.shape != (count,) or not numpy.isfinite(numbers).all():
+        raise ValueError(f"{name} needs {count} finite number{'s' if count > 1 else ''}")
+    return numbers
+
+
+def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
+    """Raises ValueError."""
+    all_x, all_y = image.get("ignore_regions_x") or [], image.get("ignore_regions_y") or []
+    wrong = ValueError("ignore_regions_x and ignore_regions_y need as many polygons, each with 3 points or more")
+    if not isinstance(all_x, list) or not isinstance(all_y, list) or len(all_x) != len(all_y):
+        raise wrong
+    regions = []
+    for xs, ys in zip(all_x, all_y):
+        if not isinstance(xs, list) or len(xs) < 3:
+            raise wrong
+        x, y = (_numbers(values, len(xs), "an ignore region") for values in (xs, ys))
+        regions.append(numpy.stack([x, y], axis=1))
+    return tuple(regions)
+
+
+def _frame(image: dict[str, Any], persons: list[_Person], regions: tuple[numpy.ndarray, ...]) -> PoseFrame:
+    return PoseFrame(
+        image=image,
+        identities=numpy.array([person.identity for person in persons], dtype=numpy.int64),
+        poses=numpy.array([person.pose for person in persons], dtype=numpy.float64).reshape(-1, len(JOINTS), 3),
+        scores=numpy.array([person.score for person in persons], dtype=numpy.float64),
+        heads=numpy.array([person.head for person in persons], dtype=numpy.float64),
+        regions=regions,
+    )

@@ -1,0 +1,76 @@
+"""Poses of a sequence in PoseTrack17's JSON, which detectors of that time, and UniTrack's instructions, write.
+
+`annolist` lists the frames in the order of time, each with its `image`, [{"name": ...}], and `annorect`, a person each:
+`annopoints` is [{"point": [...]}], a point has `id` (the place in `JOINTS`), `x`, `y` and perhaps `score`, and a person
+perhaps `score`; every value is a list of one. Scores are 1 where not given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from mec_transfer.datasets.annotations import Json
+from mec_transfer.datasets.detections import JOINTS
+from mec_transfer.datasets.pose_files import PoseFrame
+
+
+def read_annolist(document: Json, problems: list[str]) -> tuple[PoseFrame, ...]:
+    """Return a detector's output, a `PoseFrame` for each frame; `problems` gets a line for each broken one.
+
+    Raises:
+        DataError: there is no `annolist`.
+    """
+    frames = []
+    for index, entry in enumerate(document.items("annolist")):
+        try:
+            frames.append(_frame(entry, index))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            reason = str(error) if isinstance(error, ValueError) else "needs an image with a name, and annorect"
+            problems.append(document.complain("annolist", index, reason))
+    return tuple(frames)
+
+
+def _frame(entry: dict[str, Any], index: int) -> PoseFrame:
+    """Raises ValueError, or another error where something is missing."""
+    image = entry["image"][0]
+    persons = [_person(rectangle) for rectangle in entry["annorect"]]
+    count = len(persons)
+    return PoseFrame(
+        image={"file_name": str(image["name"]), "id": index},
+        identities=numpy.full(count, -1, dtype=numpy.int64),
+        poses=numpy.array([pose for pose, _ in persons], dtype=numpy.float64).reshape(count, len(JOINTS), 3),
+        scores=numpy.array([score for _, score in persons], dtype=numpy.float64),
+        heads=numpy.full(count, numpy.nan),
+        regions=(),
+    )
+
+
+def _person(rectangle: dict[str, Any]) -> tuple[numpy.ndarray, float]:
+    """Return a pose and its score. Raises ValueError, or another error where something is missing."""
+    pose = numpy.full((len(JOINTS), 3), numpy.nan)
+    groups = rectangle.get("annopoints") or [{}]
+    for point in groups[0].get("point", []):
+        joint = _value(point, "id")
+        if joint not in range(len(JOINTS)):
+            raise ValueError(f"a point has id {joint:g}; there are 0 to {len(JOINTS) - 1}")
+        score = _value(point, "score") if "score" in point else 1.0
+        pose[int(joint)] = _value(point, "x"), _value(point, "y"), score
+    there = ~numpy.isnan(pose[:, 0])
+    if "score" in rectangle:
+        return pose, _value(rectangle, "score")
+    return pose, float(pose[there, 2].mean()) if there.any() else 0.0
+
+
+def _value(item: dict[str, Any], key: str) -> float:
+    """Raises ValueError."""
+    found: Any = item.get(key)
+    try:
+        (value,) = found if isinstance(found, list) else [found]
+        number = float(value)
+    except (TypeError, ValueError):
+        number = numpy.nan
+    if not numpy.isfinite(number):
+        raise ValueError(f"{key} is {found}, a finite number in a list is needed")
+    return number
