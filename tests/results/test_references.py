@@ -34,7 +34,7 @@ def test_every_number_has_a_citation_and_a_protocol() -> None:
         ("imagenet-semisup-10pct-vicreg", "VICReg", "", {"top1": 69.5, "top5": 89.5}, True),
         ("voc07-c4-simsiam", "SimSiam, optimal", "", {"AP50": 77.3, "AP": 48.5, "AP75": 52.5}, True),
         ("voc0712-c4-barlow", "Barlow Twins", "", {"AP": 56.8, "AP50": 82.6, "AP75": 63.4}, True),
-        ("otb2015-dcf-unitrack", "supervised", "", {"AUC": 61.8}, True),
+        ("otb2015-sot-dcf-unitrack", "supervised", "", {"AUC": 61.8}, True),
     ],
 )
 def test_numbers_as_printed(
