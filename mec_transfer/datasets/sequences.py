@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -39,13 +41,23 @@ class Frames:
             DataError: it cannot be decoded or is not of the first frame's size.
         """
         path = self.paths[index]
-        pixels = numpy.asarray(load_rgb(path))
+        pixels = numpy.array(load_rgb(path))
         if pixels.shape[:2] != (self.height, self.width):
             raise DataError(
                 f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but the first frame of '{self.name}' has "
                 f"{self.width}x{self.height}"
             )
         return pixels
+
+    def read_all(self) -> Iterator[numpy.ndarray]:
+        """Yield every frame as `read` does; the next one is decoded while the caller works on this one."""
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.read, 0)
+            for following in range(1, len(self) + 1):
+                pixels = ahead.result()
+                if following < len(self):
+                    ahead = reader.submit(self.read, following)
+                yield pixels
 
 
 def open_frames(folder: Path, name: str) -> Frames:

@@ -57,3 +57,15 @@ def test_empty_broken_and_differing_frames_are_named(tmp_path: Path) -> None:
     (folder / "2.png").write_bytes(b"x")
     with pytest.raises(DataError, match=r"1\.png: not a readable image"):
         open_frames(folder, "a")
+
+
+def test_reading_ahead_gives_every_frame_and_the_error_in_its_place(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", "1.png", "2.png", "3.png")
+    frames = open_frames(folder, "a")
+    assert [int(pixels[0, 0, 0]) for pixels in frames.read_all()] == [1, 2, 3]
+    assert [pixels.flags.writeable for pixels in frames.read_all()] == [True] * 3
+    write(folder, "3.png", size=(8, 5))
+    ahead = frames.read_all()
+    assert next(ahead)[0, 0, 0] == 1 and next(ahead)[0, 0, 0] == 2
+    with pytest.raises(DataError, match=r"3\.png: 8x5 pixels"):
+        next(ahead)

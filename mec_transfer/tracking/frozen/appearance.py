@@ -73,7 +73,7 @@ class Appearance:
         """Return the features of normalised `pixels`, on the device."""
         pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
         if self.precision == "fp32":
-            with torch.backends.cudnn.flags(allow_tf32=False):
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                 features: torch.Tensor = self._network(pixels)
             return features
         with torch.autocast(self.device.type, _HALVES[self.precision]):

@@ -209,8 +209,7 @@ class FrozenTask(Benchmark, Generic[V]):
 
 def read_frames(video: Video, features: Features) -> Iterator[tuple[numpy.ndarray, Any]]:
     """Yield every frame, (H, W, 3) uint8 RGB, with its feature map, (channels, rows, columns) float32."""
-    for index in range(len(video.frames)):
-        pixels = video.frames.read(index)
+    for pixels in video.frames.read_all():
         yield pixels, features(features.prepare(pixels))[0]
 
 
