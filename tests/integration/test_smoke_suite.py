@@ -15,7 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
-BENCHMARKS = ("demo_knn", "demo_linear_fast", "demo_semisup_10pct_barlow", "demo_mask_rcnn")
+TRAINED = ("demo_knn", "demo_linear_fast", "demo_semisup_10pct_barlow", "demo_mask_rcnn")
+TRACKED = ("demo_sot_xcorr", "demo_vos", "demo_mot", "demo_mots", "demo_posetrack")
+BENCHMARKS = (*TRAINED, *TRACKED)
 
 pytestmark = pytest.mark.integration
 
