@@ -19,7 +19,6 @@ from torch import nn
 from mec_transfer.backbone import syncbn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import detectron2_name
-from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -90,8 +89,8 @@ def build_network(config: CfgNode, backbone: Backbone, device: torch.device) -> 
         for name, tensor in backbone.state_dict.items():
             for place in places(network, name):
                 state[place].copy_(tensor.reshape(state[place].shape))
-    if distributed.world_size() > 1 and device.type == "cpu" and config.MODEL.RESNETS.NORM == "SyncBN":
-        syncbn.convert(network, device)  # torch's own has no CPU kernels
+    if device.type == "cpu":
+        syncbn.convert(network, device, nn.SyncBatchNorm)  # torch's own has no CPU kernels for several processes
     return network
 
 

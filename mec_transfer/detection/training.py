@@ -130,7 +130,9 @@ def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, 
         plan.first = stepper.iteration
         with held_signals() as stop:
             _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), folder, last, stop)
-    return _precise_bn(network, config, items, seed, workers)
+    notes = _precise_bn(network, config, items, seed, workers)
+    distributed.copy_from_first(network.buffers())  # its own images weigh in each process's statistics
+    return notes
 
 
 def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: int, stop: Any) -> None:
