@@ -192,6 +192,7 @@ class Detect(Benchmark):
                 f"{recipe.images_per_batch} images a batch in place of {published}: rate times {scale:g}, "
                 f"{config.SOLVER.MAX_ITER} iterations"
             )
+        training.check_schedule(config)
         return config, notes
 
     def _draw(self, job: Job, split: ObjectSplit, predictions: list[dict[str, Any]]) -> None:

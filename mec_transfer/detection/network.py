@@ -6,6 +6,7 @@ registers it, as MoCo's detection/train_net.py does.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ from mec_transfer.backbone.layouts import detectron2_name
 from mec_transfer.common.errors import ConfigError
 
 STAGES = ("res2", "res3", "res4", "res5")
+
+_DECIDED_ELSEWHERE = (
+    *("DATASETS", "MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.RESNETS.DEPTH", "MODEL.RESNETS.STRIDE_IN_1X1"),
+    *("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT", "MODEL.ROI_HEADS.NUM_CLASSES", "OUTPUT_DIR", "SEED"),
+    *("DATALOADER.NUM_WORKERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "VIS_PERIOD"),
+)
+"""By the checkpoint, the data, the options of the command: a value here would change nothing."""
+_NOT_OFFERED = (
+    *("SOLVER.AMP.ENABLED", "TEST.AUG.ENABLED", "MODEL.LOAD_PROPOSALS", "MODEL.KEYPOINT_ON"),
+    *("DATALOADER.REPEAT_THRESHOLD", "SOLVER.REFERENCE_WORLD_SIZE"),
+)
+"""Of no protocol here; Detectron2's default is off."""
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -42,15 +55,27 @@ def read_config(path: Path, changes: dict[str, Any] | None = None) -> CfgNode:
     """Read a stock Detectron2 yaml, its `_BASE_` included, over Detectron2's defaults; `changes` are dotted keys.
 
     Raises:
-        ConfigError: the file or a key is not Detectron2's.
+        ConfigError: the file or a key is not Detectron2's, or a key would have no effect.
     """
+    for key in changes or {}:
+        if any(key == name or key.startswith(f"{name}.") for name in _DECIDED_ELSEWHERE):
+            raise ConfigError(
+                f"recipe.changes: {key} has no effect, the checkpoint, data or options decide; leave it out"
+            )
     config = get_cfg()
     try:
         config.merge_from_file(str(path))
         config.merge_from_list([item for pair in (changes or {}).items() for item in pair])
     except (KeyError, ValueError, AssertionError, OSError) as error:
         raise ConfigError(f"{path}: not a config that Detectron2 reads ({error})") from None
+    for key in _NOT_OFFERED:
+        if _value(config, key):
+            raise ConfigError(f"{path}: {key} is set, which this training does not do; leave it out")
     return config
+
+
+def _value(config: CfgNode, key: str) -> Any:
+    return functools.reduce(getattr, key.split("."), config)
 
 
 def fit_backbone(config: CfgNode, backbone: Backbone) -> None:

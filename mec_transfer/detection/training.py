@@ -17,7 +17,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.interrupt import Interrupted, held_signals
 from mec_transfer.common.progress import Meter, say, warn
@@ -43,6 +43,16 @@ def scale_schedule(config: CfgNode, images_per_batch: int) -> float:
     config.SOLVER.STEPS = tuple(round(step / scale) for step in config.SOLVER.STEPS)
     config.SOLVER.WARMUP_ITERS = round(config.SOLVER.WARMUP_ITERS / scale)
     return scale
+
+
+def check_schedule(config: CfgNode) -> None:
+    """Raise ConfigError for a schedule that does not come to its end."""
+    last, steps, warmup = config.SOLVER.MAX_ITER, tuple(config.SOLVER.STEPS), config.SOLVER.WARMUP_ITERS
+    if last < 1 or warmup > last or any(step >= last for step in steps):
+        raise ConfigError(
+            f"SOLVER.STEPS {list(steps)} must lie before SOLVER.MAX_ITER {last}, and SOLVER.WARMUP_ITERS {warmup} not "
+            "after it; set them together in recipe.changes"
+        )
 
 
 @dataclasses.dataclass
