@@ -64,11 +64,6 @@ class ObjectSplit:
         """Objects of all images together."""
         return sum(len(image.objects) for image in self.images)
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether every object has a segmentation."""
-        return all(thing.segmentation is not None for image in self.images for thing in image.objects)
-
 
 def open_objects(
     root: Path, layout: Layout, split: str, classes: tuple[str, ...] | None = None, skip_invalid: bool = False
@@ -112,6 +107,16 @@ def join_splits(splits: list[ObjectSplit]) -> ObjectSplit:
         images=tuple(image for split in splits for image in split.images),
         skipped=tuple(line for split in splits for line in split.skipped),
     )
+
+
+def require_masks(split: ObjectSplit) -> None:
+    """Raise DataError, with the first object that has no segmentation, where there is one."""
+    for image in split.images:
+        if any(thing.segmentation is None for thing in image.objects):
+            raise DataError(
+                f"split '{split.name}': objects of {image.path.name} have no segmentation, and masks are to be learnt; "
+                "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
+            )
 
 
 def box_problem(box: tuple[float, float, float, float], width: int, height: int) -> str | None:

@@ -21,7 +21,7 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects
+from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
 from mec_transfer.results.record import Record, Selection
@@ -87,8 +87,10 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            self._open(job)
-            self._detectron2(job, 1)
+            train, _ = self._open(job)
+            config, _ = self._detectron2(job, len(train.classes))
+            if config.MODEL.MASK_ON:
+                require_masks(train)
         except UserError as error:
             problems.append(Problem(message=str(error)))
         allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
@@ -166,9 +168,8 @@ class Detect(Benchmark):
 
     def _open(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
         data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
-        parts = [open_objects(job.data, data.layout, name, skip_invalid=skip) for name in data.train]
-        test = open_objects(job.data, data.layout, data.test, skip_invalid=skip)
-        train = join_splits(parts)
+        parts = [open_objects(job.data, data.layout, n, data.classes or None, skip) for n in (*data.train, data.test)]
+        train, test = join_splits(parts[:-1]), parts[-1]
         if train.classes != test.classes:
             raise DataError(
                 f"{job.data}: the classes of {train.name} ({', '.join(train.classes)}) and of {test.name} "

@@ -21,7 +21,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import ignore_signals, plain_errors
-from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.datasets.objects import ObjectSplit, require_masks
 
 Item = dict[str, Any]
 """One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""
@@ -62,8 +62,8 @@ def training_records(split: ObjectSplit, masks: bool) -> list[Item]:
     kept = [item for item in records(split, masks) if any(not thing["iscrowd"] for thing in item["annotations"])]
     if not kept:
         raise DataError(f"split '{split.name}': no image has an object")
-    if masks and not split.has_masks:
-        raise DataError(f"split '{split.name}': has objects without a segmentation; a mask head cannot learn from it")
+    if masks:
+        require_masks(split)
     return kept
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.coco import to_coco_json
-from mec_transfer.datasets.objects import ObjectSplit, fingerprint, join_splits, open_objects
+from mec_transfer.datasets.objects import ObjectSplit, fingerprint, join_splits, open_objects, require_masks
 from mec_transfer.datasets.voc import CLASSES
 
 
@@ -35,7 +35,9 @@ def test_voc_boxes_are_half_open_and_classes_found(tmp_path):
     whole, hard = split.images[0].objects
     assert (whole.box, whole.class_index, whole.difficult) == ((0, 0, 30, 20), 1, False)
     assert (hard.box, hard.class_index, hard.difficult) == ((0, 0, 10, 20), 0, True)
-    assert split.images[1].objects == () and split.num_objects == 2 and not split.has_masks
+    assert split.images[1].objects == () and split.num_objects == 2
+    with pytest.raises(DataError, match="objects of a.jpg have no segmentation, .*MODEL.MASK_ON: false"):
+        require_masks(split)
 
 
 def test_splits_of_a_devkit_go_by_year_and_the_twenty_classes_keep_their_order(tmp_path):
@@ -102,7 +104,8 @@ def write_coco(root: Path, data, split="train2017") -> Path:
 
 def test_coco_categories_are_numbered_by_id(tmp_path):
     split = open_objects(write_coco(tmp_path, coco_data()), "coco", "train2017")
-    assert split.classes == ("ball", "kite") and split.has_masks
+    assert split.classes == ("ball", "kite")
+    require_masks(split)
     kite, crowd = split.images[0].objects
     assert (kite.class_index, kite.box, kite.area, kite.crowd) == (1, (2, 3, 6, 8), 11, False)
     assert crowd.crowd and crowd.box == (0, 0, 30, 20)  # rounding at the border is forgiven, and cut off

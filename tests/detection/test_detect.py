@@ -59,6 +59,8 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
     broken.write_text(broken.read_text().replace("<name>red", "<name>green", 1))
     one_class = tuple(("--set", f"recipe.{key}") for key in ("config=coco_fpn_1x_d2.yaml", "metric=voc07"))
     options = [word for pair in one_class for word in pair]
+    assert detect(data, tmp_path / "out", *options, "--classes", "blue, red", config="voc07_c4") == 2
+    assert re.search(r"000.xml:3: unknown class 'green'; there are blue, red", capsys.readouterr().err)
     Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then reaches out of the image
     assert detect(data, tmp_path / "out", *options, config="voc07_c4") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -171,5 +171,5 @@ def test_records_keep_the_boxes_and_drop_images_without_objects(boxes):
     split = open_objects(boxes / "voc", "voc", "test")
     item = records(split, masks=False)[0]
     assert item["image_id"] == 1 and item["annotations"][0]["bbox"] == list(split.images[0].objects[0].box)
-    with pytest.raises(Exception, match="without a segmentation"):
+    with pytest.raises(Exception, match="have no segmentation"):
         training_records(split, masks=True)
