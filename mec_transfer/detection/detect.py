@@ -87,10 +87,11 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            train, _ = self._open(job)
+            train, test = self._open(job)
             config, _ = self._detectron2(job, len(train.classes))
             if config.MODEL.MASK_ON:
                 require_masks(train)
+                require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
         allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
@@ -110,6 +111,8 @@ class Detect(Benchmark):
         began = time.monotonic()
         train_split, test_split = self._open(job)
         config, notes = self._detectron2(job, len(train_split.classes))
+        skipped = [line for split in (train_split, test_split) for line in split.skipped]
+        notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:
             warn(note)
         from mec_transfer.common.files import save_torch
@@ -132,8 +135,6 @@ class Detect(Benchmark):
             metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
             training.discard_training(job.workdir)
-        skipped = [line for split in (train_split, test_split) for line in split.skipped]
-        notes += [f"{len(skipped)} broken annotations were left out, the first: {skipped[0]}"] if skipped else []
         return make_record(
             self.config,
             job,

@@ -17,7 +17,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import ConfigError, RunError, UserError
+from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.interrupt import Interrupted, held_signals
 from mec_transfer.common.progress import Meter, say, warn
@@ -46,7 +46,12 @@ def scale_schedule(config: CfgNode, images_per_batch: int) -> float:
 
 
 def check_schedule(config: CfgNode) -> None:
-    """Raise ConfigError for a schedule that does not come to its end."""
+    """Raise ConfigError for a schedule that does not come to its end, or a batch that the processes cannot share."""
+    if config.SOLVER.IMS_PER_BATCH % distributed.world_size():
+        raise ConfigError(
+            f"a batch of {config.SOLVER.IMS_PER_BATCH} images does not divide over {distributed.world_size()} processes; "
+            "set recipe.images_per_batch"
+        )
     last, steps, warmup = config.SOLVER.MAX_ITER, tuple(config.SOLVER.STEPS), config.SOLVER.WARMUP_ITERS
     if last < 1 or warmup > last or any(step >= last for step in steps):
         raise ConfigError(
@@ -121,14 +126,11 @@ def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, 
     `folder` is the job's: what training left there is continued.
 
     Raises:
-        UserError: the batch does not divide over the processes.
         DataError: an image cannot be read.
         RunError: the loss is no longer finite, or the disk is full.
         Interrupted: a signal came, and the state is saved.
     """
     batch, last = config.SOLVER.IMS_PER_BATCH, config.SOLVER.MAX_ITER
-    if batch % distributed.world_size():
-        raise UserError(f"a batch of {batch} images does not divide over {distributed.world_size()} processes")
     network.train()
     stepper = Stepper(network, config, seed)
     if (found := _newest(folder)) is not None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
@@ -131,6 +131,14 @@ def test_the_schedule_scales_linearly():
     assert training.scale_schedule(config, 4) == 0.25
     assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_ITER, config.SOLVER.WARMUP_ITERS) == (0.005, 96000, 400)
     assert tuple(config.SOLVER.STEPS) == (72000, 88000) and config.SOLVER.IMS_PER_BATCH == 4
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
+    config = read_config(CONFIGS / "detection" / "voc0712_c4_d2.yaml")
+    training.check_schedule(config)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="a batch of 16 images does not divide over 3 processes"):
+        training.check_schedule(config)
 
 
 def test_a_plan_goes_on_where_it_stopped_and_groups_by_orientation():
