@@ -185,6 +185,7 @@ class Detect(Benchmark):
 
         recipe, notes = self.config.recipe, []
         config = network.read_config(stock_path(recipe.config), recipe.changes)
+        network.check_settings(config, recipe.changes)
         network.fit_backbone(config, job.backbone)
         config.MODEL.ROI_HEADS.NUM_CLASSES = classes
         if recipe.images_per_batch not in (None, config.SOLVER.IMS_PER_BATCH):

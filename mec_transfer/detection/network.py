@@ -7,6 +7,7 @@ registers it, as MoCo's detection/train_net.py does.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +56,25 @@ def read_config(path: Path, changes: dict[str, Any] | None = None) -> CfgNode:
     """Read a stock Detectron2 yaml, its `_BASE_` included, over Detectron2's defaults; `changes` are dotted keys.
 
     Raises:
-        ConfigError: the file or a key is not Detectron2's, or a key would have no effect.
+        ConfigError: the file or a key is not Detectron2's.
     """
-    for key in changes or {}:
-        if any(key == name or key.startswith(f"{name}.") for name in _DECIDED_ELSEWHERE):
-            raise ConfigError(
-                f"recipe.changes: {key} has no effect, the checkpoint, data or options decide; leave it out"
-            )
     config = get_cfg()
     try:
         config.merge_from_file(str(path))
         config.merge_from_list([item for pair in (changes or {}).items() for item in pair])
     except (KeyError, ValueError, AssertionError, OSError) as error:
         raise ConfigError(f"{path}: not a config that Detectron2 reads ({error})") from None
-    for key in _NOT_OFFERED:
-        if _value(config, key):
-            raise ConfigError(f"{path}: {key} is set, which this training does not do; leave it out")
     return config
 
 
-def _value(config: CfgNode, key: str) -> Any:
-    return functools.reduce(getattr, key.split("."), config)
+def check_settings(config: CfgNode, changes: Iterable[str]) -> None:
+    """Raise ConfigError where a setting would have no effect: one of `changes`, or what is not offered here."""
+    for key in changes:
+        if any(key == name or key.startswith(f"{name}.") for name in _DECIDED_ELSEWHERE):
+            raise ConfigError(f"recipe.changes: {key} has no effect: checkpoint, data or options decide; leave it out")
+    for key in _NOT_OFFERED:
+        if functools.reduce(getattr, key.split("."), config):
+            raise ConfigError(f"recipe: {key} is set, which this training does not do; leave it out")
 
 
 def fit_backbone(config: CfgNode, backbone: Backbone) -> None:

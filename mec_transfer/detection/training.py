@@ -47,10 +47,10 @@ def scale_schedule(config: CfgNode, images_per_batch: int) -> float:
 
 def check_schedule(config: CfgNode) -> None:
     """Raise ConfigError for a schedule that does not come to its end, or a batch that the processes cannot share."""
-    if config.SOLVER.IMS_PER_BATCH % distributed.world_size():
+    batch, processes = config.SOLVER.IMS_PER_BATCH, distributed.world_size()
+    if batch % processes:
         raise ConfigError(
-            f"a batch of {config.SOLVER.IMS_PER_BATCH} images does not divide over {distributed.world_size()} processes; "
-            "set recipe.images_per_batch"
+            f"a batch of {batch} images does not divide over {processes} processes; set recipe.images_per_batch"
         )
     last, steps, warmup = config.SOLVER.MAX_ITER, tuple(config.SOLVER.STEPS), config.SOLVER.WARMUP_ITERS
     if last < 1 or warmup > last or any(step >= last for step in steps):
