@@ -28,7 +28,8 @@ from mec_transfer.results.record import Record, Selection
 
 Setting = bool | int | float | str | list[int] | list[float] | list[str]
 FINAL = "model_final.pth"
-"""The trained detector, as plain Detectron2 loads it."""
+SETTINGS = "detectron2.yaml"
+"""The trained detector and its config, as plain Detectron2 loads them."""
 
 
 class DetectionRecipe(StrictModel):
@@ -115,7 +116,7 @@ class Detect(Benchmark):
         notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:
             warn(note)
-        from mec_transfer.common.files import save_torch
+        from mec_transfer.common.files import save_torch, write_text
         from mec_transfer.detection import guard, inference, loading, network, training
 
         device = pick_device(job.device)
@@ -131,6 +132,7 @@ class Detect(Benchmark):
         metrics: dict[str, float] = {}
         if is_main_process():
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
+            write_text(job.workdir / SETTINGS, config.dump())
             save_predictions(job.workdir, test_split, predictions)
             metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)

@@ -9,12 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mec_transfer.cli.main import main
 from mec_transfer.common.paths import CONFIGS
+from mec_transfer.detection import engine
 from mec_transfer.suite.registry import benchmark_files, load_benchmark
 from tests.detection.conftest import SHORT
+
+engine.load()
+
+from detectron2.config import get_cfg  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
+
+from mec_transfer.detection.network import read_config  # noqa: E402
 
 CHANGES = "recipe.changes=" + json.dumps({k: v for k, v in SHORT.items() if k != "SOLVER.IMS_PER_BATCH"})
 FILES = sorted(
@@ -44,6 +53,9 @@ def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
     pictures = sorted((tmp_path / "out" / "pictures").glob("*.png"))
     assert len(pictures) in (0, 2, 4)
     assert (tmp_path / "out" / "model_final.pth").is_file() and not list((tmp_path / "out").glob("training_*"))
+    plain = get_cfg()
+    plain.merge_from_file(str(tmp_path / "out" / "detectron2.yaml"))
+    build_model(plain).load_state_dict(torch.load(tmp_path / "out" / "model_final.pth")["model"])
     before = (tmp_path / "out" / "record.json").read_bytes()
     assert detect(boxes / "coco", tmp_path / "out") == 0  # finished: nothing is repeated
     assert (tmp_path / "out" / "record.json").read_bytes() == before
@@ -69,11 +81,6 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_published_config_is_what_its_stock_yaml_says(path):
-    from mec_transfer.detection import engine
-
-    engine.load()
-    from mec_transfer.detection.network import read_config
-
     benchmark = load_benchmark(path).config
     config = read_config(CONFIGS / "detection" / benchmark.recipe.config)
     assert config.MODEL.RESNETS.STRIDE_IN_1X1 is False and config.MODEL.BACKBONE.FREEZE_AT == 0
