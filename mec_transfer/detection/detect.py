@@ -126,6 +126,7 @@ class Detect(Benchmark):
         say(f"the detector's backbone is the checkpoint's: every tensor, and its features to {difference:.1g}")
         masks = bool(config.MODEL.MASK_ON)
         items = loading.training_records(train_split, masks)
+        config.INPUT.MASK_FORMAT = loading.mask_format(items)
         notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
         trained = time.monotonic()
         predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)

@@ -15,6 +15,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
+from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mec_transfer.common import distributed
@@ -44,13 +45,26 @@ def records(split: ObjectSplit, masks: bool) -> list[Item]:
                     "bbox_mode": BoxMode.XYXY_ABS,
                     "category_id": thing.class_index,
                     "iscrowd": int(thing.crowd),
-                    **({"segmentation": thing.segmentation} if masks else {}),
+                    **({"segmentation": _compressed(thing.segmentation)} if masks else {}),
                 }
                 for thing in image.objects
             ],
         }
         for number, image in enumerate(split.images, start=1)
     ]
+
+
+def _compressed(segmentation: Any) -> Any:
+    """Polygons stay; an RLE of plain counts becomes the one that Detectron2 decodes."""
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, *segmentation["size"])
+    return segmentation
+
+
+def mask_format(items: list[Item]) -> str:
+    """Return Detectron2's INPUT.MASK_FORMAT for the objects of `items`: bitmask where one to be learnt has an RLE."""
+    things = (thing for item in items for thing in item["annotations"] if not thing["iscrowd"])
+    return "bitmask" if any(isinstance(thing.get("segmentation"), dict) for thing in things) else "polygon"
 
 
 def training_records(split: ObjectSplit, masks: bool) -> list[Item]:

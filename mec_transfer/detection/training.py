@@ -154,8 +154,8 @@ def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: in
         for batch in batches:
             losses = stepper.step(batch)
             meter.advance(loss=losses["total"], lr=stepper.optimizer.param_groups[0]["lr"])
-            number = max(distributed.gather_objects(stop.number))
-            due = distributed.gather_objects(time.monotonic() - saved >= SAVE_SECONDS)[0]  # one clock for all
+            seen = distributed.gather_objects((stop.number, time.monotonic() - saved >= SAVE_SECONDS))
+            number, due = max(number for number, _ in seen), seen[0][1]  # one clock for all
             if due or stepper.iteration == last or number:
                 _save(folder, stepper)
                 saved = time.monotonic()

@@ -120,6 +120,8 @@ def test_coco_categories_are_numbered_by_id(tmp_path):
         ({"bbox": [2, 3, 0, 5]}, "annotation 1: empty box"),
         ({"bbox": [20, 3, 15, 5]}, "annotation 1: box .* reaches out"),
         ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1: a polygon of 2 points"),
+        ({"segmentation": {"counts": "x", "size": [30, 20]}}, r"annotation 1: an RLE .* the image's size, \[20, 30\]"),
+        ({"segmentation": {"counts": [5, 6], "size": [20, 30]}}, "annotation 1: an RLE's counts .* 600 pixels"),
         ({"category_id": 5}, "annotation 1: unknown class number 5"),
         ({"image_id": 8}, "annotation 1: there is no image 8"),
     ],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import ConfigError, RunError
@@ -30,6 +33,7 @@ from mec_transfer.detection.loading import (  # noqa: E402
     BatchPlan,
     MappedImages,
     load_batches,
+    mask_format,
     records,
     seed_step,
     training_records,
@@ -181,3 +185,30 @@ def test_records_keep_the_boxes_and_drop_images_without_objects(boxes):
     assert item["image_id"] == 1 and item["annotations"][0]["bbox"] == list(split.images[0].objects[0].box)
     with pytest.raises(Exception, match="have no segmentation"):
         training_records(split, masks=True)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_masks_given_as_rle_are_learnt_as_they_are(boxes, plain):
+    _, config, items = make(boxes)
+    split = open_objects(boxes / "coco", "coco", "train")
+    assert mask_format(items) == "polygon"
+    rles = []
+    for image in split.images:
+        objects = []
+        for thing in image.objects:
+            rle = coco_mask.frPyObjects(thing.segmentation, image.height, image.width)[0]
+            if plain:
+                filled = coco_mask.decode(rle).flatten(order="F")
+                starts = numpy.flatnonzero(numpy.diff(filled, prepend=0, append=2))
+                rle = {"size": rle["size"], "counts": numpy.diff(starts, prepend=0).tolist()}
+            objects.append(dataclasses.replace(thing, segmentation=rle))
+        rles.append(dataclasses.replace(image, objects=tuple(objects)))
+    again = training_records(dataclasses.replace(split, images=tuple(rles)), masks=True)
+    config.INPUT.MASK_FORMAT = mask_format(again)
+    assert config.INPUT.MASK_FORMAT == "bitmask"
+    plan = BatchPlan(again, 2, 0, 1, grouped=True)
+    (batch,) = load_batches(MappedImages(again, config, 0), plan, workers=0)
+    for item in batch:
+        found = item["instances"].gt_masks.tensor.sum((1, 2))
+        boxes_area = item["instances"].gt_boxes.area()
+        assert len(found) == 2 and torch.allclose(found.float(), boxes_area, rtol=0.15)
