@@ -83,17 +83,22 @@ class Stepper:
         """Train on a batch; return the losses by name, with their sum as `total`.
 
         Raises:
-            RunError: the loss is not finite; the weights are those before the step.
+            RunError: the loss is not finite, or memory is short; the weights are those before the step.
         """
         seed_step(self.seed, self.iteration)
         try:
             with EventStorage(self.iteration):
                 losses = self.called(batch)
+            total = sum(losses.values())
+            self.optimizer.zero_grad()
+            total.backward()
         except FloatingPointError as error:  # Detectron2 looks at the proposals before there is a loss
             raise RunError(f"iteration {self.iteration + 1}: {error} {_LOWER}") from None
-        total = sum(losses.values())
-        self.optimizer.zero_grad()
-        total.backward()
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"iteration {self.iteration + 1}: {len(batch)} images do not fit into the GPU's memory. "
+                "Take more GPUs, or --set recipe.images_per_batch=N for fewer, with rate and length scaled linearly"
+            ) from None
         values = torch.stack([*losses.values(), total]).detach().cpu().tolist()
         if not math.isfinite(values[-1]):
             named = ", ".join(f"{name} {value:.3g}" for name, value in zip(losses, values))

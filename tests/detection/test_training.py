@@ -130,6 +130,18 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(boxes):
     assert stepper.iteration == 0
 
 
+def test_a_batch_too_large_for_the_gpu_is_one_line_with_the_way_out(boxes):
+    network, config, _ = make(boxes)
+    stepper = training.Stepper(network, config, seed=0)
+
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    stepper.called = full
+    with pytest.raises(RunError, match=r"iteration 1: 16 images do not fit .* --set recipe.images_per_batch=N"):
+        stepper.step([{}] * 16)
+
+
 def test_the_schedule_scales_linearly():
     config = read_config(CONFIGS / "detection" / "voc0712_c4_d2.yaml")
     assert training.scale_schedule(config, 4) == 0.25
