@@ -209,8 +209,7 @@ def measure(args: argparse.Namespace, device: torch.device, folder: Path) -> Non
     )
     stock.batches = iter(stock_loader)
     loaded = load_batches(MappedImages(items, config, 0), plan, args.workers)
-    pair = take_turns(stepper, loaded, {"Detectron2's": stock.step}, args.steps, clock)
-    found |= {f"{k}, loaded": v for k, v in pair.items()}
+    found |= {f"{k}, loaded": v for k, v in take_turns(stepper, loaded, others, args.steps, clock).items()}
     print_table(found, args.batch)
 
 
@@ -225,13 +224,11 @@ def print_table(found: dict[str, Times], batch: int) -> None:
         stock = median[f"Detectron2's, {kind}"]
         ratios = f"{wall / stock[0]:.3f} | {processor / stock[1]:.3f}" if name.startswith("ours") else " | "
         print(f"| {name} | {1000 * wall:.1f} | {batch / wall:.1f} | {ratios} |")
-    network = median.pop("network, ready")
-    shares = ", ".join(
-        f"{name.partition(', ')[2]} {100 * (1 - network[0] / wall):.1f} %"
-        for name, (wall, _) in median.items()
-        if name.startswith("ours")
-    )
-    print(f"\nof our iteration neither forward nor backward pass: {shares}")
+    shares = [
+        f"{kind} {100 * (1 - median[f'network, {kind}'][0] / median[f'ours, {kind}'][0]):.1f} %"
+        for kind in ("ready", "loaded")
+    ]
+    print(f"\nof our iteration neither forward nor backward pass: {', '.join(shares)}")
 
 
 # Tells when the first iteration begins and when it is done, counted from argv's first, and ends there.

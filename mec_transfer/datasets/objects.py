@@ -89,7 +89,8 @@ def open_objects(
     found, problems = read(root, split, classes)
     if problems and not skip_invalid:
         listed = "; ".join(problems[:SHOWN])
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        rest = f"{len(problems) - SHOWN} more, which mec-transfer data check {root} --layout {layout} lists"
+        more = f"; and {rest}" if len(problems) > SHOWN else ""
         raise DataError(f"{listed}{more}. Mend them, or leave them out with --skip-invalid")
     if not found.images:
         raise DataError(f"{root}: split '{split}' has no usable image")

@@ -67,6 +67,14 @@ def test_a_broken_voc_annotation_is_named_or_skipped(tmp_path, objects, message)
     assert len(split.skipped) == 1 and split.images[-1].image_id == "b"
 
 
+def test_of_many_broken_annotations_the_first_are_named_and_where_all_are_listed(tmp_path):
+    root = write_voc(tmp_path, {f"{i}": voc_object(box=(9, 5, 8, 10)) for i in range(9)})
+    with pytest.raises(
+        DataError, match=r"0.xml:3: .*4.xml:3: .*; and 4 more, which mec-transfer data check .* --layout voc"
+    ):
+        open_objects(root, "voc", "trainval")
+
+
 def test_missing_image_unknown_class_wrong_size_and_double_entry(tmp_path):
     root = write_voc(tmp_path, {name: voc_object() for name in "abc"})
     (root / "JPEGImages" / "a.jpg").unlink()
