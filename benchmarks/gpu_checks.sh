@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The checks that need a GPU, in one call of under 10 minutes, a table last. Run from a checkout that is set up:
+# The checks that need a GPU, in one call of about 10 minutes, a table last. Run from a checkout that is set up:
 #
 #   bash benchmarks/gpu_checks.sh [FOLDER FOR WHAT IT WRITES]
 #
@@ -59,6 +59,14 @@ small=(mec_r50_small_gpu --data "$demo/pretrain" --device cuda --workers 8 --set
 check pretrain-chunks 180 "$python" -m pretrain "${small[@]}" --out "$out/pretrain-chunks"
 check pretrain-torchrun 180 "$python" -m torch.distributed.run --standalone --nproc-per-node 1 -m pretrain "${small[@]}" --out "$out/pretrain-torchrun"
 check features 200 "$python" benchmarks/features.py --arch resnet50 --crop 224 --images 4096 --repeats 3 --device cuda
+# Detection: the guard on a GPU, the demo's job, and the C4 network at the published size: images/s, the share that is not the
+# network, and Detectron2's own trainer beside it.
+check detect-demo 240 "${transfer[@]}" detect random:resnet50 --config demo_mask_rcnn --data "$demo/coco" --out "$out/detect" "${common[@]}"
+check verify-detect 60 "${transfer[@]}" verify "$out/detect"
+short='recipe.changes={SOLVER.MAX_ITER: 20, SOLVER.STEPS: [15], SOLVER.WARMUP_ITERS: 5, SOLVER.IMS_PER_BATCH: 8, TEST.PRECISE_BN.NUM_ITER: 5, MODEL.RPN.POST_NMS_TOPK_TEST: 100}'
+check detect-c4 240 "${transfer[@]}" detect random:resnet50 --config voc07_c4 --data "$demo/voc/VOC2007" --out "$out/c4" --set "$short" "${common[@]}"
+check detection-step 300 "$python" benchmarks/detection_step.py --arch resnet50 --config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 15 \
+  --workers 14 --device cuda --startup
 
 echo
 cat "$table"
@@ -66,5 +74,5 @@ echo
 for precision in fp32 bf16; do
   [ -f "$out/pretrain-$precision/log.jsonl" ] && echo "pretraining, $precision, last step: $(tail -n 1 "$out/pretrain-$precision/log.jsonl")"
 done
-sed -n '/^| /p' "$out/objective.log" "$out/views.log" "$out/step.log" "$out/features.log"
+sed -n '/^| /p' "$out/objective.log" "$out/views.log" "$out/step.log" "$out/features.log" "$out/detection-step.log"
 exit $failed

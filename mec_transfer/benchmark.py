@@ -41,6 +41,8 @@ class ObjectsDatasetConfig(DatasetConfig):
     """Splits to train on, as `mec_transfer.datasets.objects` calls them, for instance `2007_trainval`."""
     test: str
     """The split to measure on."""
+    classes: tuple[str, ...] = ()
+    """Of data of one's own: an annotation of another class is then a mistake. Empty: those that are found."""
 
 
 class VideosDatasetConfig(DatasetConfig):

@@ -9,6 +9,7 @@ other parameter's: who trains adds them up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,29 +21,30 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mec_transfer.common import distributed
 
 
-def convert(module: nn.Module, device: torch.device) -> nn.Module:
-    """Return `module` with every batch norm in it taking its statistics over all processes.
+def convert(module: nn.Module, device: torch.device, kind: type[_BatchNorm] = _BatchNorm) -> nn.Module:
+    """Return `module` with every batch norm in it, of class `kind`, taking its statistics over all processes.
 
     Parameters and buffers are the same objects under the same names; on one process `module` is returned as it is.
     """
     if distributed.world_size() == 1:
         return module
-    if device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        return converted
-    return _convert(module)
+    make = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else _CpuSyncBatchNorm.of
+    return _convert(module, kind, make)
 
 
-def _convert(module: nn.Module) -> nn.Module:
-    if isinstance(module, _BatchNorm):
-        return _CpuSyncBatchNorm.of(module)
+def _convert(module: nn.Module, kind: type[_BatchNorm], make: Callable[[Any], nn.Module]) -> nn.Module:
+    if isinstance(module, kind):
+        return make(module)
     for name, child in module.named_children():
-        setattr(module, name, _convert(child))
+        setattr(module, name, _convert(child, kind, make))
     return module
 
 
-class _CpuSyncBatchNorm(_BatchNorm):
-    """For any backend that reduces CPU tensors; processes may have different numbers of images, none without."""
+class _CpuSyncBatchNorm(nn.BatchNorm2d):
+    """For any backend that reduces CPU tensors; processes may have different numbers of images, none without.
+
+    Of any number of dimensions, but a BatchNorm2d by its class: PreciseBN knows a batch norm by that.
+    """
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> _CpuSyncBatchNorm:

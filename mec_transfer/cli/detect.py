@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_arguments(parser)
     parser.add_argument("--train", metavar="SPLIT", help="of your own data (default: trainval or train)")
     parser.add_argument("--test", metavar="SPLIT", help="of your own data (default: test or val)")
+    parser.add_argument(
+        "--classes", metavar="A,B,...", help="of your own data: any other is a mistake (default: all found)"
+    )
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
 
 
@@ -47,7 +50,7 @@ def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tup
     from mec_transfer.suite.registry import load_benchmark
 
     dataset = benchmark.config.dataset
-    own = args.train or args.test or not _has_splits(args.data, dataset)
+    own = args.train or args.test or args.classes or not _has_splits(args.data, dataset)
     if not own:
         try:
             return benchmark, describe_dataset(dataset, args.data, args.skip_invalid)
@@ -60,6 +63,7 @@ def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tup
         "layout": layout,
         "train": train,
         "test": test,
+        "classes": [name.strip() for name in args.classes.split(",")] if args.classes else [],
     }
     named = [override.partition("=")[0] for override in args.overrides]
     overrides = [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]

@@ -161,10 +161,16 @@ def format_record(record: Record) -> str:
         note = f"; {record.dataset.note}" if record.dataset.note else ""
         rows.append(("data", f"{record.dataset.name} ({record.dataset.fingerprint[:8]}{note})"))
     primary = {record.primary: record.metrics[record.primary]} if record.primary in record.metrics else {}
-    others = {name: value for name, value in record.metrics.items() if name != record.primary}
+    others = {name: value for name, value in record.metrics.items() if name != record.primary and "/" not in name}
     rows += [
         (name, f"{value:.2f}{'  (primary)' if name in primary else ''}") for name, value in (primary | others).items()
     ]
+    by_class: dict[str, list[str]] = {}
+    for name, value in record.metrics.items():
+        metric, _, label = name.partition("/")
+        if label:
+            by_class.setdefault(metric, []).append(f"{label} {value:.2f}")
+    rows += [(f"{metric} by class", ", ".join(values)) for metric, values in by_class.items()]
     if record.selection:
         rows.append(("chosen", f"{record.selection.chosen}, by: {record.selection.by}"))
     rows += [("warning", text) for text in record.warnings]

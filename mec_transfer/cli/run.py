@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_compute(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
-        raise UserError("a suite runs in one process; start it without torchrun (knn, linear and semisup share GPUs)")
+        raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
     source = find_config(args.suite, "suites")
     suite = load_suite(source, args.models)
     run_options = RunOptions(

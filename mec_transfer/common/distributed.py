@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -67,3 +67,12 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
+
+
+def copy_from_first(tensors: Iterable[torch.Tensor]) -> None:
+    """Overwrite every process's `tensors` with those of the first process."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)

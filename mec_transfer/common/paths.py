@@ -9,6 +9,11 @@ from mec_transfer.common.errors import ConfigError, did_you_mean
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
+def is_stock(file: Path) -> bool:
+    """Whether it is an engine's own config, which lies beside the benchmark that names it."""
+    return file.stem.endswith("_d2")
+
+
 def find_config(name: str | Path, folder: str) -> Path:
     """Return the config that `name` means: a file's path, or the bare name of one in configs/`folder`.
 
@@ -18,7 +23,7 @@ def find_config(name: str | Path, folder: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = {file.stem: file for file in (CONFIGS / folder).glob("*.yaml")}
+    known = {file.stem: file for file in (CONFIGS / folder).glob("*.yaml") if not is_stock(file)}
     if path.name == str(name) and path.stem in known and path.suffix in ("", ".yaml"):
         return known[path.stem]
     raise ConfigError(

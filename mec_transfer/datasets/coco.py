@@ -159,7 +159,7 @@ def _object(
         box = (max(x, 0.0), max(y, 0.0), min(box[2], image["width"]), min(box[3], image["height"]))
     segmentation = item.get("segmentation")
     if segmentation is not None:
-        _check_segmentation(segmentation)
+        _check_segmentation(segmentation, [image["height"], image["width"]])
     return ObjectAnnotation(
         class_index=classes.index(name),
         box=box,
@@ -174,10 +174,17 @@ def _within(slack: tuple[float, ...], box: tuple[float, ...], image: dict[str, A
     return inside and box[0] < image["width"] and box[1] < image["height"] and box[2] > 0 and box[3] > 0
 
 
-def _check_segmentation(segmentation: Any) -> None:
+def _check_segmentation(segmentation: Any, size: list[int]) -> None:
     if isinstance(segmentation, dict):
-        if not {"counts", "size"} <= segmentation.keys():
-            raise ValueError("an RLE segmentation needs counts and size")
+        counts = segmentation.get("counts")
+        if segmentation.get("size") != size or not isinstance(counts, (list, str)):
+            raise ValueError(f"an RLE segmentation needs counts and the image's size, {size} (height, width)")
+        if isinstance(counts, list) and not (
+            all(isinstance(n, int) for n in counts) and sum(counts) == size[0] * size[1]
+        ):
+            raise ValueError(
+                f"an RLE's counts must be whole numbers that add up to the image's {size[0] * size[1]} pixels"
+            )
         return
     if not isinstance(segmentation, list) or not segmentation:
         raise ValueError("a segmentation is a list of polygons, or an RLE")

@@ -64,11 +64,6 @@ class ObjectSplit:
         """Objects of all images together."""
         return sum(len(image.objects) for image in self.images)
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether every object has a segmentation."""
-        return all(thing.segmentation is not None for image in self.images for thing in image.objects)
-
 
 def open_objects(
     root: Path, layout: Layout, split: str, classes: tuple[str, ...] | None = None, skip_invalid: bool = False
@@ -94,7 +89,8 @@ def open_objects(
     found, problems = read(root, split, classes)
     if problems and not skip_invalid:
         listed = "; ".join(problems[:SHOWN])
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        rest = f"{len(problems) - SHOWN} more, which mec-transfer data check {root} --layout {layout} lists"
+        more = f"; and {rest}" if len(problems) > SHOWN else ""
         raise DataError(f"{listed}{more}. Mend them, or leave them out with --skip-invalid")
     if not found.images:
         raise DataError(f"{root}: split '{split}' has no usable image")
@@ -112,6 +108,16 @@ def join_splits(splits: list[ObjectSplit]) -> ObjectSplit:
         images=tuple(image for split in splits for image in split.images),
         skipped=tuple(line for split in splits for line in split.skipped),
     )
+
+
+def require_masks(split: ObjectSplit) -> None:
+    """Raise DataError, with the first object that has no segmentation, where there is one."""
+    for image in split.images:
+        if any(thing.segmentation is None for thing in image.objects):
+            raise DataError(
+                f"split '{split.name}': objects of {image.path.name} have no segmentation, and masks are to be learnt; "
+                "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
+            )
 
 
 def box_problem(box: tuple[float, float, float, float], width: int, height: int) -> str | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.convert import convert
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import RunError
@@ -29,6 +28,7 @@ def prove_backbone() -> str:
     from detectron2.layers import ShapeSpec
     from detectron2.modeling.backbone import build_resnet_backbone
 
+    from mec_transfer.detection.guard import checkpoint_features
     from mec_transfer.detection.network import STAGES, fit_backbone, read_config
 
     backbone = resolve_backbone("random:resnet50:0")
@@ -42,21 +42,11 @@ def prove_backbone() -> str:
     pixels = torch.randint(0, 256, (1, 3, 96, 128), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     x = normalise(pixels, backbone.preprocessing)
     with torch.no_grad():
-        found, expected = network(x), _torchvision_stages(backbone, x)
-    for stage, features in zip(STAGES, expected, strict=True):
-        if not torch.equal(found[stage], features):
-            raise RunError(f"{stage} differs from torchvision's by {(found[stage] - features).abs().max():.3g}")
+        found, expected = network(x), checkpoint_features(backbone, x)
+    for stage in STAGES:
+        if not torch.equal(found[stage], expected[stage]):
+            raise RunError(f"{stage} differs from torchvision's by {(found[stage] - expected[stage]).abs().max():.3g}")
     return "res2 to res5 of a converted random ResNet-50 equal torchvision's bitwise"
-
-
-def _torchvision_stages(backbone: Backbone, x: torch.Tensor) -> list[torch.Tensor]:
-    network = backbone.module().eval()
-    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))  # type: ignore[operator]
-    features = []
-    for number in range(1, 5):
-        x = getattr(network, f"layer{number}")(x)
-        features.append(x)
-    return features
 
 
 def prove_forward(name: str) -> str:

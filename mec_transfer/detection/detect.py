@@ -21,14 +21,15 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects
+from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
 from mec_transfer.results.record import Record, Selection
 
 Setting = bool | int | float | str | list[int] | list[float] | list[str]
 FINAL = "model_final.pth"
-"""The trained detector, as plain Detectron2 loads it."""
+SETTINGS = "detectron2.yaml"
+"""The trained detector and its config, as plain Detectron2 loads them."""
 
 
 class DetectionRecipe(StrictModel):
@@ -87,8 +88,11 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            self._open(job)
-            self._detectron2(job, 1)
+            train, test = self._open(job)
+            config, _ = self._detectron2(job, len(train.classes))
+            if config.MODEL.MASK_ON:
+                require_masks(train)
+                require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
         allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
@@ -108,9 +112,11 @@ class Detect(Benchmark):
         began = time.monotonic()
         train_split, test_split = self._open(job)
         config, notes = self._detectron2(job, len(train_split.classes))
+        skipped = [line for split in (train_split, test_split) for line in split.skipped]
+        notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:
             warn(note)
-        from mec_transfer.common.files import save_torch
+        from mec_transfer.common.files import save_torch, write_text
         from mec_transfer.detection import guard, inference, loading, network, training
 
         device = pick_device(job.device)
@@ -120,18 +126,18 @@ class Detect(Benchmark):
         say(f"the detector's backbone is the checkpoint's: every tensor, and its features to {difference:.1g}")
         masks = bool(config.MODEL.MASK_ON)
         items = loading.training_records(train_split, masks)
+        config.INPUT.MASK_FORMAT = loading.mask_format(items)
         notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
         trained = time.monotonic()
         predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
         metrics: dict[str, float] = {}
         if is_main_process():
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
+            write_text(job.workdir / SETTINGS, config.dump())
             save_predictions(job.workdir, test_split, predictions)
             metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
             training.discard_training(job.workdir)
-        skipped = [line for split in (train_split, test_split) for line in split.skipped]
-        notes += [f"{len(skipped)} broken annotations were left out, the first: {skipped[0]}"] if skipped else []
         return make_record(
             self.config,
             job,
@@ -166,9 +172,8 @@ class Detect(Benchmark):
 
     def _open(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
         data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
-        parts = [open_objects(job.data, data.layout, name, skip_invalid=skip) for name in data.train]
-        test = open_objects(job.data, data.layout, data.test, skip_invalid=skip)
-        train = join_splits(parts)
+        parts = [open_objects(job.data, data.layout, n, data.classes or None, skip) for n in (*data.train, data.test)]
+        train, test = join_splits(parts[:-1]), parts[-1]
         if train.classes != test.classes:
             raise DataError(
                 f"{job.data}: the classes of {train.name} ({', '.join(train.classes)}) and of {test.name} "
@@ -183,6 +188,7 @@ class Detect(Benchmark):
 
         recipe, notes = self.config.recipe, []
         config = network.read_config(stock_path(recipe.config), recipe.changes)
+        network.check_settings(config, recipe.changes)
         network.fit_backbone(config, job.backbone)
         config.MODEL.ROI_HEADS.NUM_CLASSES = classes
         if recipe.images_per_batch not in (None, config.SOLVER.IMS_PER_BATCH):
@@ -192,6 +198,7 @@ class Detect(Benchmark):
                 f"{recipe.images_per_batch} images a batch in place of {published}: rate times {scale:g}, "
                 f"{config.SOLVER.MAX_ITER} iterations"
             )
+        training.check_schedule(config)
         return config, notes
 
     def _draw(self, job: Job, split: ObjectSplit, predictions: list[dict[str, Any]]) -> None:

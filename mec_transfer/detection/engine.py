@@ -34,6 +34,7 @@ TESTED = {
 
 _NOISE: tuple[tuple[type[Warning], str, str], ...] = (
     (UserWarning, "torch.meshgrid: in an upcoming release", ""),
+    (UserWarning, "The given NumPy array is not writable", r"detectron2\."),
     (FutureWarning, "", r"detectron2\."),
     (DeprecationWarning, "__array__ implementation doesn't accept a copy keyword", r"pycocotools\."),
 )

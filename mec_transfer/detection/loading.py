@@ -15,13 +15,14 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
+from pycocotools import mask as coco_mask
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import ignore_signals, plain_errors
-from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.datasets.objects import ObjectSplit, require_masks
 
 Item = dict[str, Any]
 """One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""
@@ -44,13 +45,26 @@ def records(split: ObjectSplit, masks: bool) -> list[Item]:
                     "bbox_mode": BoxMode.XYXY_ABS,
                     "category_id": thing.class_index,
                     "iscrowd": int(thing.crowd),
-                    **({"segmentation": thing.segmentation} if masks else {}),
+                    **({"segmentation": _compressed(thing.segmentation)} if masks else {}),
                 }
                 for thing in image.objects
             ],
         }
         for number, image in enumerate(split.images, start=1)
     ]
+
+
+def _compressed(segmentation: Any) -> Any:
+    """Polygons stay; an RLE of plain counts becomes the one that Detectron2 decodes."""
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, *segmentation["size"])
+    return segmentation
+
+
+def mask_format(items: list[Item]) -> str:
+    """Return Detectron2's INPUT.MASK_FORMAT for the objects of `items`: bitmask where one to be learnt has an RLE."""
+    things = (thing for item in items for thing in item["annotations"] if not thing["iscrowd"])
+    return "bitmask" if any(isinstance(thing.get("segmentation"), dict) for thing in things) else "polygon"
 
 
 def training_records(split: ObjectSplit, masks: bool) -> list[Item]:
@@ -62,8 +76,8 @@ def training_records(split: ObjectSplit, masks: bool) -> list[Item]:
     kept = [item for item in records(split, masks) if any(not thing["iscrowd"] for thing in item["annotations"])]
     if not kept:
         raise DataError(f"split '{split.name}': no image has an object")
-    if masks and not split.has_masks:
-        raise DataError(f"split '{split.name}': has objects without a segmentation; a mask head cannot learn from it")
+    if masks:
+        require_masks(split)
     return kept
 
 

@@ -6,6 +6,8 @@ registers it, as MoCo's detection/train_net.py does.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,22 @@ from torch import nn
 from mec_transfer.backbone import syncbn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import detectron2_name
-from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError
 
 STAGES = ("res2", "res3", "res4", "res5")
+
+_DECIDED_ELSEWHERE = (
+    *("DATASETS", "MODEL.WEIGHTS", "MODEL.DEVICE", "MODEL.RESNETS.DEPTH", "MODEL.RESNETS.STRIDE_IN_1X1"),
+    *("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.FORMAT", "MODEL.ROI_HEADS.NUM_CLASSES", "OUTPUT_DIR", "SEED"),
+    *("DATALOADER.NUM_WORKERS", "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "VIS_PERIOD"),
+    *("DATALOADER.SAMPLER_TRAIN", "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "INPUT.MASK_FORMAT"),
+)
+"""By the checkpoint, the data, the options of the command: a value here would change nothing."""
+_NOT_OFFERED = (
+    *("SOLVER.AMP.ENABLED", "TEST.AUG.ENABLED", "MODEL.LOAD_PROPOSALS", "MODEL.KEYPOINT_ON"),
+    *("DATALOADER.REPEAT_THRESHOLD", "SOLVER.REFERENCE_WORLD_SIZE", "CUDNN_BENCHMARK"),
+)
+"""Of no protocol here; Detectron2's default is off."""
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -52,6 +66,16 @@ def read_config(path: Path, changes: dict[str, Any] | None = None) -> CfgNode:
     except (KeyError, ValueError, AssertionError, OSError) as error:
         raise ConfigError(f"{path}: not a config that Detectron2 reads ({error})") from None
     return config
+
+
+def check_settings(config: CfgNode, changes: Iterable[str]) -> None:
+    """Raise ConfigError where a setting would have no effect: one of `changes`, or what is not offered here."""
+    for key in changes:
+        if any(key == name or key.startswith(f"{name}.") for name in _DECIDED_ELSEWHERE):
+            raise ConfigError(f"recipe.changes: {key} has no effect: checkpoint, data or options decide; leave it out")
+    for key in _NOT_OFFERED:
+        if functools.reduce(getattr, key.split("."), config):
+            raise ConfigError(f"recipe: {key} is set, which this training does not do; leave it out")
 
 
 def fit_backbone(config: CfgNode, backbone: Backbone) -> None:
@@ -90,8 +114,8 @@ def build_network(config: CfgNode, backbone: Backbone, device: torch.device) -> 
         for name, tensor in backbone.state_dict.items():
             for place in places(network, name):
                 state[place].copy_(tensor.reshape(state[place].shape))
-    if distributed.world_size() > 1 and device.type == "cpu" and config.MODEL.RESNETS.NORM == "SyncBN":
-        syncbn.convert(network, device)  # torch's own has no CPU kernels
+    if device.type == "cpu":
+        syncbn.convert(network, device, nn.SyncBatchNorm)  # torch's own has no CPU kernels for several processes
     return network
 
 

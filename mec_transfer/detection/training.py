@@ -17,7 +17,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.interrupt import Interrupted, held_signals
 from mec_transfer.common.progress import Meter, say, warn
@@ -45,6 +45,21 @@ def scale_schedule(config: CfgNode, images_per_batch: int) -> float:
     return scale
 
 
+def check_schedule(config: CfgNode) -> None:
+    """Raise ConfigError for a schedule that does not come to its end, or a batch that the processes cannot share."""
+    batch, processes = config.SOLVER.IMS_PER_BATCH, distributed.world_size()
+    if batch % processes:
+        raise ConfigError(
+            f"a batch of {batch} images does not divide over {processes} processes; set recipe.images_per_batch"
+        )
+    last, steps, warmup = config.SOLVER.MAX_ITER, tuple(config.SOLVER.STEPS), config.SOLVER.WARMUP_ITERS
+    if last < 1 or warmup > last or any(step >= last for step in steps):
+        raise ConfigError(
+            f"SOLVER.STEPS {list(steps)} must lie before SOLVER.MAX_ITER {last}, and SOLVER.WARMUP_ITERS {warmup} not "
+            "after it; set them together in recipe.changes"
+        )
+
+
 @dataclasses.dataclass
 class Stepper:
     """Network, optimizer and schedule: one iteration at a time, as Detectron2's SimpleTrainer does it."""
@@ -68,17 +83,22 @@ class Stepper:
         """Train on a batch; return the losses by name, with their sum as `total`.
 
         Raises:
-            RunError: the loss is not finite; the weights are those before the step.
+            RunError: the loss is not finite, or memory is short; the weights are those before the step.
         """
         seed_step(self.seed, self.iteration)
         try:
             with EventStorage(self.iteration):
                 losses = self.called(batch)
+            total = sum(losses.values())
+            self.optimizer.zero_grad()
+            total.backward()
         except FloatingPointError as error:  # Detectron2 looks at the proposals before there is a loss
             raise RunError(f"iteration {self.iteration + 1}: {error} {_LOWER}") from None
-        total = sum(losses.values())
-        self.optimizer.zero_grad()
-        total.backward()
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"iteration {self.iteration + 1}: {len(batch)} images do not fit into the GPU's memory. "
+                "Take more GPUs, or --set recipe.images_per_batch=N for fewer, with rate and length scaled linearly"
+            ) from None
         values = torch.stack([*losses.values(), total]).detach().cpu().tolist()
         if not math.isfinite(values[-1]):
             named = ", ".join(f"{name} {value:.3g}" for name, value in zip(losses, values))
@@ -111,14 +131,11 @@ def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, 
     `folder` is the job's: what training left there is continued.
 
     Raises:
-        UserError: the batch does not divide over the processes.
         DataError: an image cannot be read.
         RunError: the loss is no longer finite, or the disk is full.
         Interrupted: a signal came, and the state is saved.
     """
     batch, last = config.SOLVER.IMS_PER_BATCH, config.SOLVER.MAX_ITER
-    if batch % distributed.world_size():
-        raise UserError(f"a batch of {batch} images does not divide over {distributed.world_size()} processes")
     network.train()
     stepper = Stepper(network, config, seed)
     if (found := _newest(folder)) is not None:
@@ -130,7 +147,9 @@ def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, 
         plan.first = stepper.iteration
         with held_signals() as stop:
             _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), folder, last, stop)
-    return _precise_bn(network, config, items, seed, workers)
+    notes = _precise_bn(network, config, items, seed, workers)
+    distributed.copy_from_first(network.buffers())  # its own images weigh in each process's statistics
+    return notes
 
 
 def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: int, stop: Any) -> None:
@@ -140,8 +159,8 @@ def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: in
         for batch in batches:
             losses = stepper.step(batch)
             meter.advance(loss=losses["total"], lr=stepper.optimizer.param_groups[0]["lr"])
-            number = max(distributed.gather_objects(stop.number))
-            due = distributed.gather_objects(time.monotonic() - saved >= SAVE_SECONDS)[0]  # one clock for all
+            seen = distributed.gather_objects((stop.number, time.monotonic() - saved >= SAVE_SECONDS))
+            number, due = max(number for number, _ in seen), seen[0][1]  # one clock for all
             if due or stepper.iteration == last or number:
                 _save(folder, stepper)
                 saved = time.monotonic()

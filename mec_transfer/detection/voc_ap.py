@@ -18,7 +18,7 @@ THRESHOLDS = tuple(range(50, 100, 5))
 
 
 def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleven_points: bool) -> dict[str, float]:
-    """Return AP, AP50 and AP75 in percent, and `AP50/CLASS` of each class that has objects.
+    """Return AP, AP50 and AP75 in percent, and `AP/CLASS` and `AP50/CLASS` of each class that has objects.
 
     Args:
         split: the truth.
@@ -33,7 +33,8 @@ def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleve
             per_class[name] = [average_precision(truth, mine, t / 100, eleven_points) for t in THRESHOLDS]
     table = 100 * numpy.array(list(per_class.values()))
     metrics = {"AP": table.mean(), "AP50": table[:, 0].mean(), "AP75": table[:, THRESHOLDS.index(75)].mean()}
-    metrics |= {f"AP50/{name}": 100 * values[0] for name, values in per_class.items()}
+    metrics |= {f"AP/{name}": row.mean() for name, row in zip(per_class, table, strict=True)}
+    metrics |= {f"AP50/{name}": row[0] for name, row in zip(per_class, table, strict=True)}
     return {name: float(value) for name, value in metrics.items()}
 
 

@@ -57,12 +57,13 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
     from mec_transfer.datasets import objects
 
     names = (*dataset.train, dataset.test)
-    splits = {name: objects.open_objects(folder, dataset.layout, name, skip_invalid=skip_invalid) for name in names}
-    classes = splits[dataset.test].classes
-    wanted = PUBLISHED_CLASSES.get(dataset.name, len(classes))
-    if len(classes) != wanted:
+    classes = dataset.classes or None
+    splits = {name: objects.open_objects(folder, dataset.layout, name, classes, skip_invalid) for name in names}
+    count = len(splits[dataset.test].classes)
+    wanted = PUBLISHED_CLASSES.get(dataset.name, count)
+    if count != wanted:
         raise NotThatDataset(
-            f"{folder}: has {len(classes)} classes, but the config says '{dataset.name}', which has {wanted}; "
+            f"{folder}: has {count} classes, but the config says '{dataset.name}', which has {wanted}; "
             "name the right folder, or give the data a name of its own (dataset.name)"
         )
     skipped = sum(len(split.skipped) for split in splits.values())
@@ -70,7 +71,7 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
         name=dataset.name,
         fingerprint=objects.fingerprint(splits),
         num_images=sum(len(split.images) for split in splits.values()),
-        classes=len(classes),
+        classes=count,
         note=f"{skipped} broken annotations left out" if skipped else "",
     )
 

@@ -9,7 +9,7 @@ from mec_transfer.benchmark import Benchmark
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
 from mec_transfer.common.errors import ConfigError, UserError, did_you_mean
 from mec_transfer.common.files import read_json
-from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.paths import CONFIGS, is_stock
 from mec_transfer.results.store import JOB_NAME
 
 BENCHMARKS = {
@@ -56,12 +56,7 @@ def find_benchmark(name: str, beside: Path) -> Path:
 def benchmark_files() -> list[Path]:
     """Every benchmark config that ships with the project, sorted by family and name."""
     families = sorted({key.partition("/")[0] for key in BENCHMARKS})
-    return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml")) if not _is_stock(file)]
-
-
-def _is_stock(file: Path) -> bool:
-    """Whether it is an engine's own config, which lies beside the benchmark that names it."""
-    return file.stem.endswith("_d2")
+    return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml")) if not is_stock(file)]
 
 
 def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:

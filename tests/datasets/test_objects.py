@@ -8,7 +8,7 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.coco import to_coco_json
-from mec_transfer.datasets.objects import ObjectSplit, fingerprint, join_splits, open_objects
+from mec_transfer.datasets.objects import ObjectSplit, fingerprint, join_splits, open_objects, require_masks
 from mec_transfer.datasets.voc import CLASSES
 
 
@@ -35,7 +35,9 @@ def test_voc_boxes_are_half_open_and_classes_found(tmp_path):
     whole, hard = split.images[0].objects
     assert (whole.box, whole.class_index, whole.difficult) == ((0, 0, 30, 20), 1, False)
     assert (hard.box, hard.class_index, hard.difficult) == ((0, 0, 10, 20), 0, True)
-    assert split.images[1].objects == () and split.num_objects == 2 and not split.has_masks
+    assert split.images[1].objects == () and split.num_objects == 2
+    with pytest.raises(DataError, match="objects of a.jpg have no segmentation, .*MODEL.MASK_ON: false"):
+        require_masks(split)
 
 
 def test_splits_of_a_devkit_go_by_year_and_the_twenty_classes_keep_their_order(tmp_path):
@@ -63,6 +65,14 @@ def test_a_broken_voc_annotation_is_named_or_skipped(tmp_path, objects, message)
         open_objects(root, "voc", "trainval")
     split = open_objects(root, "voc", "trainval", skip_invalid=True)
     assert len(split.skipped) == 1 and split.images[-1].image_id == "b"
+
+
+def test_of_many_broken_annotations_the_first_are_named_and_where_all_are_listed(tmp_path):
+    root = write_voc(tmp_path, {f"{i}": voc_object(box=(9, 5, 8, 10)) for i in range(9)})
+    with pytest.raises(
+        DataError, match=r"0.xml:3: .*4.xml:3: .*; and 4 more, which mec-transfer data check .* --layout voc"
+    ):
+        open_objects(root, "voc", "trainval")
 
 
 def test_missing_image_unknown_class_wrong_size_and_double_entry(tmp_path):
@@ -102,7 +112,8 @@ def write_coco(root: Path, data, split="train2017") -> Path:
 
 def test_coco_categories_are_numbered_by_id(tmp_path):
     split = open_objects(write_coco(tmp_path, coco_data()), "coco", "train2017")
-    assert split.classes == ("ball", "kite") and split.has_masks
+    assert split.classes == ("ball", "kite")
+    require_masks(split)
     kite, crowd = split.images[0].objects
     assert (kite.class_index, kite.box, kite.area, kite.crowd) == (1, (2, 3, 6, 8), 11, False)
     assert crowd.crowd and crowd.box == (0, 0, 30, 20)  # rounding at the border is forgiven, and cut off
@@ -117,6 +128,8 @@ def test_coco_categories_are_numbered_by_id(tmp_path):
         ({"bbox": [2, 3, 0, 5]}, "annotation 1: empty box"),
         ({"bbox": [20, 3, 15, 5]}, "annotation 1: box .* reaches out"),
         ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1: a polygon of 2 points"),
+        ({"segmentation": {"counts": "x", "size": [30, 20]}}, r"annotation 1: an RLE .* the image's size, \[20, 30\]"),
+        ({"segmentation": {"counts": [5, 6], "size": [20, 30]}}, "annotation 1: an RLE's counts .* 600 pixels"),
         ({"category_id": 5}, "annotation 1: unknown class number 5"),
         ({"image_id": 8}, "annotation 1: there is no image 8"),
     ],

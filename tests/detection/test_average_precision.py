@@ -93,6 +93,7 @@ def test_voc_is_detectron2s_evaluator(seed, eleven, tmp_path):
     assert ours["AP75"] == pytest.approx(theirs[:, 5].mean(), abs=1e-9)
     assert ours["AP"] == pytest.approx(theirs.mean(), abs=1e-9)
     assert [ours["AP50/cat"], ours["AP50/dog"]] == pytest.approx(theirs[:, 0].tolist(), abs=1e-9)
+    assert [ours["AP/cat"], ours["AP/dog"]] == pytest.approx(theirs.mean(axis=1).tolist(), abs=1e-9)
     assert 5 < ours["AP50"] < 95
 
 

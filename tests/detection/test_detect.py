@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mec_transfer.cli.main import main
 from mec_transfer.common.paths import CONFIGS
+from mec_transfer.detection import engine
 from mec_transfer.suite.registry import benchmark_files, load_benchmark
 from tests.detection.conftest import SHORT
+
+engine.load()
+
+from detectron2.config import get_cfg  # noqa: E402
+from detectron2.modeling import build_model  # noqa: E402
+
+from mec_transfer.detection.network import read_config  # noqa: E402
 
 CHANGES = "recipe.changes=" + json.dumps({k: v for k, v in SHORT.items() if k != "SOLVER.IMS_PER_BATCH"})
 FILES = sorted(
@@ -41,6 +53,9 @@ def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
     pictures = sorted((tmp_path / "out" / "pictures").glob("*.png"))
     assert len(pictures) in (0, 2, 4)
     assert (tmp_path / "out" / "model_final.pth").is_file() and not list((tmp_path / "out").glob("training_*"))
+    plain = get_cfg()
+    plain.merge_from_file(str(tmp_path / "out" / "detectron2.yaml"))
+    build_model(plain).load_state_dict(torch.load(tmp_path / "out" / "model_final.pth")["model"])
     before = (tmp_path / "out" / "record.json").read_bytes()
     assert detect(boxes / "coco", tmp_path / "out") == 0  # finished: nothing is repeated
     assert (tmp_path / "out" / "record.json").read_bytes() == before
@@ -56,6 +71,8 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
     broken.write_text(broken.read_text().replace("<name>red", "<name>green", 1))
     one_class = tuple(("--set", f"recipe.{key}") for key in ("config=coco_fpn_1x_d2.yaml", "metric=voc07"))
     options = [word for pair in one_class for word in pair]
+    assert detect(data, tmp_path / "out", *options, "--classes", "blue, red", config="voc07_c4") == 2
+    assert re.search(r"000.xml:3: unknown class 'green'; there are blue, red", capsys.readouterr().err)
     Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then reaches out of the image
     assert detect(data, tmp_path / "out", *options, config="voc07_c4") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
@@ -64,11 +81,6 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_published_config_is_what_its_stock_yaml_says(path):
-    from mec_transfer.detection import engine
-
-    engine.load()
-    from mec_transfer.detection.network import read_config
-
     benchmark = load_benchmark(path).config
     config = read_config(CONFIGS / "detection" / benchmark.recipe.config)
     assert config.MODEL.RESNETS.STRIDE_IN_1X1 is False and config.MODEL.BACKBONE.FREEZE_AT == 0
@@ -79,8 +91,57 @@ def test_a_published_config_is_what_its_stock_yaml_says(path):
     assert (benchmark.dataset.layout == "coco") == config.MODEL.MASK_ON
     rates = {"voc0712_c4_barlow": 0.1, "coco_c4_1x_barlow": 0.03}
     assert rates.get(benchmark.id, 0.02) == config.SOLVER.BASE_LR
-    lengths = {"voc07_c4": 12500, "voc0712_c4": 24000, "voc0712_c4_barlow": 24000, "coco_c4_2x": 180000}
-    assert lengths.get(benchmark.id, 90000) == config.SOLVER.MAX_ITER
+    lengths = {"voc07": 12500, "voc0712": 24000, "coco2017": 180000 if benchmark.id == "coco_c4_2x" else 90000}
+    assert lengths[benchmark.dataset.name] == config.SOLVER.MAX_ITER
+    warmup = {"voc07_c4": 100, "voc0712_c4": 100}
+    assert warmup.get(benchmark.id, 1000) == config.SOLVER.WARMUP_ITERS
+    native = {"voc07_c4", "voc0712_c4_vissl", "voc0712_c4_barlow", "coco_fpn_1x"}
+    assert ("SyncBN" if benchmark.id in native else "naiveSyncBN") == config.MODEL.RESNETS.NORM
+    assert benchmark.trials == (5 if benchmark.dataset.layout == "voc" else 1) and benchmark.published
+
+
+def test_every_source_has_a_protocol_id_of_its_own():
+    protocols = [load_benchmark(path).config.protocol for path in FILES]
+    assert len(set(protocols)) == len(protocols) == 8
+
+
+def test_the_stock_yamls_load_in_plain_detectron2_and_name_its_data_sets():
+    """In a process that never imports this project, but for the head of MoCo's that the C4 files name."""
+    program = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import ROI_HEADS_REGISTRY, build_model
+for path in sys.argv[1:]:
+    config = get_cfg()
+    config.merge_from_file(path)
+    assert set(config.DATASETS.TRAIN + config.DATASETS.TEST) <= set(DatasetCatalog.list()), path
+    assert config.MODEL.ROI_HEADS.NAME in ROI_HEADS_REGISTRY or config.MODEL.ROI_HEADS.NAME == "Res5ROIHeadsExtraNorm"
+config.MODEL.DEVICE = "cpu"
+build_model(config)
+assert not any(name.startswith("mec_transfer") for name in sys.modules)
+"""
+    stock = sorted((CONFIGS / "detection").glob("*_d2.yaml"), key=lambda path: "fpn" in path.stem)
+    done = subprocess.run([sys.executable, "-c", program, *stock], capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("SOLVER.MAX_ITER: 100", r"SOLVER.STEPS \[18000, 22000\] must lie before SOLVER.MAX_ITER 100"),
+        ("SOLVER.AMP.ENABLED: true", "SOLVER.AMP.ENABLED is set, which this training does not do"),
+        ("INPUT.FORMAT: BGR", "INPUT.FORMAT has no effect"),
+        ("SOLVER.MAXITER: 100", "not a config that Detectron2 reads"),
+        ("SOLVER.BASE_LR: high", "not a config that Detectron2 reads"),
+    ],
+)
+def test_a_change_that_would_do_nothing_or_break_later_is_refused_at_once(boxes, tmp_path, capsys, changes, message):
+    command = ["detect", "random:resnet50", "--config", "voc0712_c4", "--data", str(boxes / "voc"), "--device", "cpu"]
+    assert main([*command, "--out", str(tmp_path / "out"), "--set", f"recipe.changes={{{changes}}}"]) == 2
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+    assert not (tmp_path / "out" / "record.json").exists()
 
 
 def test_the_stock_yaml_is_part_of_the_hash(tmp_path):

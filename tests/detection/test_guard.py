@@ -7,6 +7,7 @@ import pickle
 import numpy
 import pytest
 import torch
+from torch.backends import cudnn
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.convert import convert
@@ -47,6 +48,15 @@ def test_a_right_network_passes_and_stays_as_it_was(backbone, name):
     assert check_network(network, backbone, "RGB") < 1e-5
     assert network.training
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_convolutions_keep_all_bits_while_looking_and_the_gpus_choice_after(backbone):
+    network = build_network(config_of(backbone, "coco_fpn_1x_d2.yaml"), backbone, CPU)
+    flags = []
+    resnet = network.backbone.bottom_up
+    resnet.stem.register_forward_hook(lambda *_: flags.append((cudnn.enabled, cudnn.allow_tf32)))
+    check_network(network, backbone, "RGB")
+    assert flags == [(True, False)] and cudnn.allow_tf32
 
 
 def test_a_small_resnet_passes_under_fpn_and_is_refused_under_c4():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 
 from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
@@ -30,6 +33,7 @@ from mec_transfer.detection.loading import (  # noqa: E402
     BatchPlan,
     MappedImages,
     load_batches,
+    mask_format,
     records,
     seed_step,
     training_records,
@@ -126,11 +130,31 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(boxes):
     assert stepper.iteration == 0
 
 
+def test_a_batch_too_large_for_the_gpu_is_one_line_with_the_way_out(boxes):
+    network, config, _ = make(boxes)
+    stepper = training.Stepper(network, config, seed=0)
+
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    stepper.called = full
+    with pytest.raises(RunError, match=r"iteration 1: 16 images do not fit .* --set recipe.images_per_batch=N"):
+        stepper.step([{}] * 16)
+
+
 def test_the_schedule_scales_linearly():
     config = read_config(CONFIGS / "detection" / "voc0712_c4_d2.yaml")
     assert training.scale_schedule(config, 4) == 0.25
     assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_ITER, config.SOLVER.WARMUP_ITERS) == (0.005, 96000, 400)
     assert tuple(config.SOLVER.STEPS) == (72000, 88000) and config.SOLVER.IMS_PER_BATCH == 4
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch):
+    config = read_config(CONFIGS / "detection" / "voc0712_c4_d2.yaml")
+    training.check_schedule(config)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="a batch of 16 images does not divide over 3 processes"):
+        training.check_schedule(config)
 
 
 def test_a_plan_goes_on_where_it_stopped_and_groups_by_orientation():
@@ -171,5 +195,32 @@ def test_records_keep_the_boxes_and_drop_images_without_objects(boxes):
     split = open_objects(boxes / "voc", "voc", "test")
     item = records(split, masks=False)[0]
     assert item["image_id"] == 1 and item["annotations"][0]["bbox"] == list(split.images[0].objects[0].box)
-    with pytest.raises(Exception, match="without a segmentation"):
+    with pytest.raises(Exception, match="have no segmentation"):
         training_records(split, masks=True)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_masks_given_as_rle_are_learnt_as_they_are(boxes, plain):
+    _, config, items = make(boxes)
+    split = open_objects(boxes / "coco", "coco", "train")
+    assert mask_format(items) == "polygon"
+    rles = []
+    for image in split.images:
+        objects = []
+        for thing in image.objects:
+            rle = coco_mask.frPyObjects(thing.segmentation, image.height, image.width)[0]
+            if plain:
+                filled = coco_mask.decode(rle).flatten(order="F")
+                starts = numpy.flatnonzero(numpy.diff(filled, prepend=0, append=2))
+                rle = {"size": rle["size"], "counts": numpy.diff(starts, prepend=0).tolist()}
+            objects.append(dataclasses.replace(thing, segmentation=rle))
+        rles.append(dataclasses.replace(image, objects=tuple(objects)))
+    again = training_records(dataclasses.replace(split, images=tuple(rles)), masks=True)
+    config.INPUT.MASK_FORMAT = mask_format(again)
+    assert config.INPUT.MASK_FORMAT == "bitmask"
+    plan = BatchPlan(again, 2, 0, 1, grouped=True)
+    (batch,) = load_batches(MappedImages(again, config, 0), plan, workers=0)
+    for item in batch:
+        found = item["instances"].gt_masks.tensor.sum((1, 2))
+        boxes_area = item["instances"].gt_boxes.area()
+        assert len(found) == 2 and torch.allclose(found.float(), boxes_area, rtol=0.15)
