@@ -67,6 +67,13 @@ short='recipe.changes={SOLVER.MAX_ITER: 20, SOLVER.STEPS: [15], SOLVER.WARMUP_IT
 check detect-c4 240 "${transfer[@]}" detect random:resnet50 --config voc07_c4 --data "$demo/voc/VOC2007" --out "$out/c4" --set "$short" "${common[@]}"
 check detection-step 300 "$python" benchmarks/detection_step.py --arch resnet50 --config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 15 \
   --workers 14 --device cuda --startup
+# Tracking: each task on the demo's videos, and once more in half precision, which may cost a little accuracy.
+for task in sot_dcf:otb vos:davis mot:motchallenge mots:mots posetrack:posetrack18; do
+  for precision in fp32 bf16; do
+    check "track-${task%:*}-$precision" 60 "${transfer[@]}" track random:resnet50 --config "demo_${task%:*}" --data "$demo/${task#*:}" \
+      --out "$out/track-${task%:*}-$precision" --device cuda --set recipe.precision=$precision
+  done
+done
 
 echo
 cat "$table"
