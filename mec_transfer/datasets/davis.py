@@ -1,0 +1,166 @@
+"""The DAVIS layout: JPEGImages/480p/SEQUENCE/*.jpg, Annotations/480p/SEQUENCE/*.png, one mask a frame.
+
+Splits are called by the year and the list: `2017/val` is ImageSets/2017/val.txt, and every object of a sequence is
+followed. `2016/val` is ImageSets/2016/val.txt or the first release's ImageSets/480p/val.txt, and the objects are one.
+`all` is every sequence there is, without a list. Without folders 480p, sequences lie in JPEGImages and Annotations.
+A mask's pixels number the objects as the first mask has them, from 1; 255 is void, and what is void or not in the
+first mask counts as background, as in DAVIS' own evaluation. Masks in black and white (0 and 255) have one object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.index_masks import VOID, read_index_mask
+from mec_transfer.datasets.scan import list_folder
+from mec_transfer.datasets.sequences import Frames, open_frames
+from mec_transfer.datasets.videos import Video, choose_sequences
+
+_RESOLUTION = "480p"
+_YEARS = ("2016", "2017")
+_MEASURABLE = 3  # frames: the first and the last are not measured
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DavisVideo(Video):
+    """A video with a mask for every frame, `files` being the masks."""
+
+    objects: int
+    """How many there are in the first mask; numbered from 1."""
+    merged: bool
+    """Whether everything that is not background is object 1: DAVIS-2016, and masks in black and white."""
+
+    def mask(self, index: int) -> numpy.ndarray:
+        """Return the mask of frame `index`, (H, W) uint8: object numbers, 0 for the background.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        pixels, palette = read_index_mask(self.files[index])
+        if self.merged:
+            return ((pixels > 0) & ~((pixels == VOID) & palette)).astype(numpy.uint8)
+        return numpy.where(pixels <= self.objects, pixels, 0).astype(numpy.uint8)
+
+
+def read_videos(
+    root: Path, split: str, sequences: tuple[str, ...], detections: str
+) -> tuple[list[DavisVideo], list[str]]:
+    """Read a split; return what is sound of it, and a line for each thing that is not. See `open_videos`."""
+    if detections:
+        raise DataError(f"{root}: the layout davis takes no detections; leave dataset.detections empty")
+    year, _, name = split.partition("/")
+    problems: list[str] = []
+    if split == "all":
+        listed = _folder(root, "JPEGImages")
+        names = list_folder(listed)[0]
+    elif year in _YEARS and name:
+        listed, names = _read_list(root, year, name, problems)
+    else:
+        raise DataError(f"{root}: has no split '{split}'; splits are called 2017/val, 2016/val, 2017/train ... or all")
+    videos = []
+    for sequence in choose_sequences(names, sequences, listed):
+        try:
+            found = _read_video(root, sequence, year == "2016", problems)
+        except DataError as error:
+            problems.append(str(error))
+        else:
+            videos += [found] if found else []
+    return videos, problems
+
+
+def _folder(root: Path, kind: str) -> Path:
+    folder = root / kind / _RESOLUTION
+    return folder if folder.is_dir() else root / kind
+
+
+def _read_list(root: Path, year: str, name: str, problems: list[str]) -> tuple[Path, list[str]]:
+    """Return the list's file and the sequences in it; the first release lists frames, not sequences."""
+    candidates = [root / "ImageSets" / year / f"{name}.txt"]
+    candidates += [root / "ImageSets" / _RESOLUTION / f"{name}.txt"] if year == "2016" else []
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise DataError(
+            f"{root}: has no {' or '.join(str(path.relative_to(root)) for path in candidates)}; a DAVIS folder holds "
+            "ImageSets, JPEGImages and Annotations"
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    names: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        entry = line.split()[0] if line.strip() else ""
+        frames = entry.lower().endswith((".jpg", ".png"))
+        sequence = Path(entry).parent.name if frames else entry
+        if "/" in sequence or "\\" in sequence or sequence in (".", ".."):
+            problems.append(f"{path}:{number}: '{sequence}' is not the name of a sequence")
+        elif sequence in names and not frames:
+            problems.append(f"{path}:{number}: '{sequence}' is listed twice, first in line {names[sequence]}")
+        elif sequence:
+            names.setdefault(sequence, number)
+    if not names and not problems:
+        problems.append(f"{path}:1: lists no sequence")
+    return path, list(names)
+
+
+def _read_video(root: Path, sequence: str, merged: bool, problems: list[str]) -> DavisVideo | None:
+    """Return a video, or None after adding what is wrong with it to `problems`. Raises DataError likewise."""
+    frames = open_frames(_folder(root, "JPEGImages") / sequence, sequence)
+    folder = _folder(root, "Annotations") / sequence
+    said = len(problems)
+    if len(frames) < _MEASURABLE:
+        problems.append(
+            f"{frames.paths[0].parent}: {len(frames)} frames; the first and the last are not measured, so it takes at "
+            f"least {_MEASURABLE}"
+        )
+    masks = _mask_files(folder, frames, problems)
+    found = [_check_mask(path, frames, problems) for path in masks]
+    if len(problems) > said or found[0] is None:
+        return None
+    numbers, palette = found[0]
+    black_and_white = not palette and numbers == [VOID]
+    numbers = numbers if black_and_white else [number for number in numbers if number != VOID]
+    if not numbers:
+        problems.append(f"{masks[0]}: no object in the first mask; there is nothing to follow")
+        return None
+    if black_and_white or merged:
+        return DavisVideo(frames=frames, files=tuple(masks), objects=1, merged=True)
+    if numbers != list(range(1, len(numbers) + 1)):
+        listed = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+        problems.append(f"{masks[0]}: objects must be numbered 1, 2, ... without a gap; it has {listed}")
+        return None
+    return DavisVideo(frames=frames, files=tuple(masks), objects=len(numbers), merged=False)
+
+
+def _mask_files(folder: Path, frames: Frames, problems: list[str]) -> list[Path]:
+    """Return the masks of all frames; none, after saying so, where the files do not fit the frames."""
+    there = [name for name in list_folder(folder)[1] if name.lower().endswith(".png")]
+    wanted = [f"{path.stem}.png" for path in frames.paths]
+    missing = [name for name in wanted if name not in set(there)]
+    beside = [name for name in there if name not in set(wanted)]
+    if missing:
+        why = "the first frame has a mask, all need one to be measured" if there == wanted[:1] else "as many as frames"
+        problems.append(f"{folder / missing[0]}: no such mask; {len(there)} there, {len(wanted)} needed ({why})")
+    elif beside:
+        problems.append(f"{folder / beside[0]}: a mask without a frame; {len(there)} masks, {len(wanted)} frames")
+    return [] if missing or beside else [folder / name for name in wanted]
+
+
+def _check_mask(path: Path, frames: Frames, problems: list[str]) -> tuple[list[int], bool] | None:
+    """Return the numbers in a mask, 0 left out, and whether it is a palette image."""
+    try:
+        pixels, palette = read_index_mask(path)
+    except DataError as error:
+        problems.append(str(error))
+        return None
+    height, width = pixels.shape
+    if (width, height) != (frames.width, frames.height):
+        problems.append(f"{path}: {width}x{height} pixels, but the frames have {frames.width}x{frames.height}")
+        return None
+    counts: Sequence[int] = numpy.bincount(pixels.ravel(), minlength=256).tolist()
+    return [number for number in range(1, 256) if counts[number]], palette

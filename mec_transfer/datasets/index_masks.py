@@ -1,0 +1,53 @@
+"""Masks as DAVIS keeps them: a PNG whose pixels are object numbers, 0 being the background, shown in VOC's colours."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+from mec_transfer.common.errors import DataError
+
+VOID = 255
+"""In a palette image: belongs to nothing."""
+_MODES = {"P": "P", "L": "L", "1": "L"}
+_COLOURS = 256
+
+
+def read_index_mask(path: Path) -> tuple[numpy.ndarray, bool]:
+    """Return the pixels of a mask, (H, W) uint8, and whether they are palette indices (else grey values).
+
+    Raises:
+        DataError: not a readable image, or one in colours, which says nothing about numbers.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if mode not in _MODES:
+                raise DataError(
+                    f"{path}: has mode {mode}; a mask is a palette or 8-bit greyscale PNG that numbers the objects"
+                )
+            pixels = numpy.array(image.convert(_MODES[mode]) if mode == "1" else image)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a readable image ({error}); replace or remove it") from None
+    return pixels, mode == "P"
+
+
+def encode_index_mask(numbers: numpy.ndarray) -> bytes:
+    """Return object numbers, (H, W) uint8, as the bytes of a palette PNG."""
+    image = Image.fromarray(numpy.ascontiguousarray(numbers, dtype=numpy.uint8))
+    image.putpalette(_palette().tobytes())
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _palette() -> numpy.ndarray:
+    """Return VOC's colours, (256, 3) uint8: bit 3 j + c of a number is bit 7 - j of colour channel c."""
+    number = numpy.arange(_COLOURS)
+    channels = [sum(((number >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
+    return numpy.stack(channels, axis=1).astype(numpy.uint8)
