@@ -145,18 +145,24 @@ class _Run:
             except NonFiniteLossError as error:
                 raise self._explain(error, epoch, views) from None
             torch.maximum(self.peak_norm, report.spectral_norm, out=self.peak_norm)
-            loss, done = report.loss.item(), self.trainer.done
+            done = self.trainer.done
+            rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
             if self._is_logged(done):
-                rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
                 self._log(epoch, report, self.peak_norm.item(), rate)
                 self.peak_norm.zero_()
                 began, first = time.monotonic(), done
-            meter.advance(loss=loss, coding_length=float(report.coding_length))
+            self._show(meter, report, rate)
             if done == schedules.last:
                 return
             if self.config.save_every_steps and done % self.config.save_every_steps == 0:
                 self._save()
             self._obey_signal()
+
+    def _show(self, meter: Meter, report: MecLoss, images_per_second: float) -> None:
+        step, schedules = self.trainer.done - 1, self.trainer.schedules
+        figures = {"loss": float(report.loss), "coding_length": float(report.coding_length)}
+        figures |= {"lr": schedules.lr(step), "lamda_inv": schedules.lamda_inv(step), "images/s": images_per_second}
+        meter.advance(**figures)
 
     def _obey_signal(self) -> None:
         """Save and stop where a signal has come, to any of the processes: they stop after the same step."""
@@ -244,4 +250,4 @@ class _Run:
         every, per_epoch = self.config.keep_every_epochs, self.trainer.schedules.steps_per_epoch
         epoch, within = divmod(self.trainer.done, per_epoch)
         if self.writes and every and not within and epoch % every == 0:
-            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.format(epoch=epoch))
+            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.replace("*", f"{epoch:04d}"))

@@ -144,9 +144,11 @@ def test_resume_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkey
     assert run(inputs, tmp_path) == 0
     (resumed, lines), (undisturbed, expected) = read(tmp_path), read(finished)
     assert same(resumed, undisturbed)
-    for line in (*lines, *expected):
-        del line["images_per_second"]
-    assert lines == expected
+    assert untimed(lines) == untimed(expected)
+
+
+def untimed(lines):
+    return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]
 
 
 def states(out):
@@ -170,7 +172,7 @@ def test_going_on_after_every_step_is_bitwise_an_undisturbed_run(inputs, finishe
     monkeypatch.setattr(Trainer, "step", step)
     assert run(inputs, tmp_path, *every_two) == 0
     assert same(states(tmp_path), states(finished))
-    assert [line["step"] for line in read(tmp_path)[1]] == [line["step"] for line in read(finished)[1]]
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -178,17 +180,18 @@ def test_a_signal_saves_and_stops(inputs, finished, tmp_path, monkeypatch, capsy
     step, before = Trainer.step, signal.getsignal(number)
 
     def signalled(self, *views):
-        if self.done == 1:
+        if self.done == 4:  # the line of step 6 has the largest norm of steps 5 and 6
             os.kill(os.getpid(), number)
         return step(self, *views)
 
     monkeypatch.setattr(Trainer, "step", signalled)
     assert run(inputs, tmp_path) == 128 + number
-    assert "saved at step 2" in capsys.readouterr().err and read(tmp_path)[0]["step"] == 2
+    assert "saved at step 5" in capsys.readouterr().err and read(tmp_path)[0]["step"] == 5
     assert signal.getsignal(number) == before
     monkeypatch.setattr(Trainer, "step", step)
     assert run(inputs, tmp_path) == 0
     assert same(states(tmp_path), states(finished))
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a flipped bit"])
@@ -328,6 +331,24 @@ def test_milestones_are_kept_beside_the_last(inputs, finished, tmp_path):
     first, second = (torch.load(tmp_path / f"checkpoint_epoch000{i}.pth", weights_only=True) for i in (1, 2))
     assert (first["epoch"], first["step"]) == (1, 3) and second["epoch"] == 2
     assert same(second["state_dict"], read(finished)[0]["state_dict"])
+
+
+def test_a_milestone_serves_where_the_last_two_are_damaged(inputs, finished, tmp_path, capsys):
+    shutil.copy(finished / "checkpoint_previous.pth", tmp_path / "checkpoint_epoch0001.pth")
+    (tmp_path / "checkpoint_epoch0000.pth").write_bytes(b"older, and damaged too")
+    for name in ("checkpoint_last.pth", "checkpoint_previous.pth"):
+        (tmp_path / name).write_bytes(b"PK cut short")
+    assert run(inputs, tmp_path) == 0
+    assert "going on from checkpoint_epoch0001.pth instead, step 3" in capsys.readouterr().err
+    assert same(states(tmp_path), states(finished))
+
+
+def test_progress_shows_the_figures_of_the_step(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mec_transfer.common.progress._LOG_INTERVAL_SECONDS", 0)
+    assert run(inputs, tmp_path, "--set", "max_steps=2") == 0
+    line = capsys.readouterr().err.splitlines()[1]
+    assert line.startswith("pretraining [2/2 steps]  loss ")
+    assert all(f"  {name} " in line for name in ("coding_length", "lr", "lamda_inv", "images/s")) and "left" in line
 
 
 def test_loading_processes_change_nothing(inputs, finished, tmp_path):
