@@ -25,7 +25,7 @@ from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.fast_views import Uncoloured
 from pretrain.identity import CHECKPOINT, LOG, MILESTONE, RunIdentity, mark_finished
 from pretrain.log import StepLog
-from pretrain.objective import MecLoss
+from pretrain.objective import MecLoss, NoLogarithmError
 from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
@@ -144,6 +144,8 @@ class _Run:
                 report = self.trainer.step(*views)
             except NonFiniteLossError as error:
                 raise self._explain(error, epoch, views) from None
+            except NoLogarithmError as error:
+                raise RunError(f"step {self.trainer.done + 1} (epoch {epoch}): {error}") from None
             torch.maximum(self.peak_norm, report.spectral_norm, out=self.peak_norm)
             done = self.trainer.done
             rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
@@ -160,9 +162,13 @@ class _Run:
 
     def _show(self, meter: Meter, report: MecLoss, images_per_second: float) -> None:
         step, schedules = self.trainer.done - 1, self.trainer.schedules
-        figures = {"loss": float(report.loss), "coding_length": float(report.coding_length)}
-        figures |= {"lr": schedules.lr(step), "lamda_inv": schedules.lamda_inv(step), "images/s": images_per_second}
-        meter.advance(**figures)
+        meter.advance(
+            loss=float(report.loss),
+            coding_length=float(report.coding_length),
+            lr=schedules.lr(step),
+            lamda_inv=schedules.lamda_inv(step),
+            images_per_second=images_per_second,
+        )
 
     def _obey_signal(self) -> None:
         """Save and stop where a signal has come, to any of the processes: they stop after the same step."""

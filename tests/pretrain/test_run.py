@@ -281,6 +281,13 @@ def test_a_diverged_loss_names_the_step_and_keeps_the_checkpoint(inputs, tmp_pat
     assert left["state_dict"]["encoder.conv1.weight"].isfinite().all()  # huge, but not touched by the loss
 
 
+def test_a_determinant_that_is_not_positive_names_the_step(inputs, tmp_path, capsys):
+    assert run(inputs, tmp_path, "--set", "order=exact", "--set", "eps=1e-3") == 1
+    message = capsys.readouterr().err
+    assert "failed: step 1 (epoch 0): det(I + C) is not positive at lamda_inv" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut short"])
 def test_a_damaged_checkpoint_is_refused(inputs, tmp_path, capsys, content):
     (tmp_path / "checkpoint_last.pth").write_bytes(content)
@@ -301,6 +308,7 @@ def test_a_foreign_checkpoint_is_refused(inputs, tmp_path, capsys):
         (["--set", "bach_size=8"], "Did you mean 'batch_size'?"),
         (["--set", "views.sise=8"], "Did you mean 'size'?"),
         (["--set", "eps=zero"], "'eps' = 'zero'"),
+        (["--set", "order=0"], "'order' = 0: must be an integer from 1 on, or 'exact'"),
         (["--set", "warmup_epochs=3"], "warmup_epochs = 3 is more than epochs = 2"),
         (["--set", "views.crop_scale=[0.5, 0.2]"], "crop_scale must be"),
         (["--set", "std=[0.2, 0.0, 0.2]"], "std must be"),
@@ -348,7 +356,10 @@ def test_progress_shows_the_figures_of_the_step(inputs, tmp_path, capsys, monkey
     assert run(inputs, tmp_path, "--set", "max_steps=2") == 0
     line = capsys.readouterr().err.splitlines()[1]
     assert line.startswith("pretraining [2/2 steps]  loss ")
-    assert all(f"  {name} " in line for name in ("coding_length", "lr", "lamda_inv", "images/s")) and "left" in line
+    assert (
+        all(f"  {name} " in line for name in ("coding_length", "lr", "lamda_inv", "images_per_second"))
+        and "left" in line
+    )
 
 
 def test_loading_processes_change_nothing(inputs, finished, tmp_path):
