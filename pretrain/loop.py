@@ -107,12 +107,17 @@ class _Run:
 
     def _resume(self) -> None:
         newest = newest_checkpoint(self.out, self.identity)
+        seen = (self.identity, newest[1]["step"] if newest else 0)
+        if any(other != seen for other in distributed.gather_objects(seen)):
+            raise UserError(
+                f"{self.out}: the processes do not find the same images and the same checkpoint; "
+                "--out must be one folder for all machines, and --data hold the same files on each"
+            )
         if newest is None:
             return
         path, checkpoint = newest
         self.trainer.restore(checkpoint)
         self.peak_norm.fill_(checkpoint.get("peak_norm", 0.0))
-        distributed.barrier()
         if path.name != CHECKPOINT and self.writes:
             replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
         say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")

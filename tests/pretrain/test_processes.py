@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,15 +45,17 @@ def inputs(tmp_path_factory):
 
 
 def start(inputs, out, world, *more):
+    """Start `world` processes; `out` is a folder for all, or a list of one each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", out]
+    command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images"]
     processes = []
     for rank in range(world):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in place.items()}}
-        words = [str(word) for word in (*command, "--device", "cpu", "--workers", "0", *more)]
+        where = ("--out", out[rank] if isinstance(out, list) else out)
+        words = [str(word) for word in (*command, *where, "--device", "cpu", "--workers", "0", *more)]
         processes.append(
             subprocess.Popen(
                 words, env=environment, cwd=Path.cwd(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -112,3 +115,12 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on(inputs, tmp_path):
     codes, said = wait(start(inputs, tmp_path, 1, "--set", "epochs=200", "--set", "max_steps=1"))
     assert codes == [2]  # another config: said, not continued
     assert "is of another run" in said[0][1]
+
+
+def test_folders_that_differ_between_machines_are_refused(inputs, one, tmp_path):
+    outs = [tmp_path / "first", tmp_path / "second"]
+    outs[0].mkdir()
+    shutil.copy(one / "checkpoint_previous.pth", outs[0] / "checkpoint_last.pth")
+    codes, said = wait(start(inputs, outs, 2))
+    assert codes == [2, 2], said
+    assert all("the processes do not find the same images and the same checkpoint" in errors for _, errors in said)

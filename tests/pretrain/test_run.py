@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy
@@ -173,6 +174,24 @@ def test_going_on_after_every_step_is_bitwise_an_undisturbed_run(inputs, finishe
     assert run(inputs, tmp_path, *every_two) == 0
     assert same(states(tmp_path), states(finished))
     assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
+
+
+def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(inputs, finished, tmp_path):
+    command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", tmp_path]
+    more = ("--device", "cpu", "--workers", "1", "--set", "save_every_steps=1")
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen(
+        [str(word) for word in (*command, *more)], env=environment, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoint_last.pth").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "done.json").exists()
+    assert run(inputs, tmp_path, "--set", "save_every_steps=1") == 0
+    assert same(states(tmp_path), states(finished))
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
