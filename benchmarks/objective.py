@@ -32,9 +32,9 @@ FULL = [(m, d) for m in (256, 512, 1024, 2048, 4096, 8192) for d in (512, 1024, 
 LAMDA_INV = 64.0
 
 
-def published(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def published(p: torch.Tensor, z: torch.Tensor, lamda_inv: float = LAMDA_INV) -> torch.Tensor:
     """As published: always M x M, every power formed, the trace of their sum."""
-    c = normalize(p) @ normalize(z).T / LAMDA_INV
+    c = normalize(p) @ normalize(z).T / lamda_inv
     square = c @ c
     cube = square @ c
     fourth = cube @ c
