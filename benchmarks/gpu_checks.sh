@@ -52,9 +52,11 @@ for precision in fp32 bf16; do
     --workers 14 --set batch_size=128 --set epochs=2 --set warmup_epochs=1 --set log_every=5 --set precision=$precision --set channels_last=true
 done
 check inspect 60 "${transfer[@]}" inspect "$out/pretrain-bf16/checkpoint_last.pth"
-check objective 60 "$python" benchmarks/objective.py --device cuda
+check objective 120 "$python" benchmarks/objective.py --full --repeats 3 --device cuda
 check views 90 "$python" benchmarks/views.py --device cuda --batch 64
-check step 240 "$python" benchmarks/pretrain_step.py --arch resnet50 --size 224 --batch 256 --steps 10 --workers 14 --device cuda
+step=("$python" benchmarks/pretrain_step.py --arch resnet50 --size 224 --batch 256 --workers 14 --device cuda)
+check step 240 "${step[@]}" --steps 10
+! command -v gcc >/dev/null || check step-compiled 240 "${step[@]}" --steps 5 --compile
 small=(mec_r50_small_gpu --data "$demo/pretrain" --device cuda --workers 8 --set epochs=1 --set warmup_epochs=1 --set batch_size=512 --set log_every=1)
 check pretrain-chunks 180 "$python" -m pretrain "${small[@]}" --out "$out/pretrain-chunks"
 check pretrain-torchrun 180 "$python" -m torch.distributed.run --standalone --nproc-per-node 1 -m pretrain "${small[@]}" --out "$out/pretrain-torchrun"
@@ -81,5 +83,5 @@ echo
 for precision in fp32 bf16; do
   [ -f "$out/pretrain-$precision/log.jsonl" ] && echo "pretraining, $precision, last step: $(tail -n 1 "$out/pretrain-$precision/log.jsonl")"
 done
-sed -n '/^| /p' "$out/objective.log" "$out/views.log" "$out/step.log" "$out/features.log" "$out/detection-step.log"
+sed -n '/^| /p' "$out/objective.log" "$out"/{views,step,step-compiled,features,detection-step}.log 2>/dev/null
 exit $failed

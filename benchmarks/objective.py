@@ -2,10 +2,13 @@
 
     python benchmarks/objective.py                    a few sizes on the CPU, about three minutes
     python benchmarks/objective.py --full --device cuda
+    python benchmarks/objective.py --sizes 8192x2048 --repeats 1 --one-thread    on a CPU that others use too
 
-Gradient to the online side only, as in training. The four take turns, so that a noisy machine slows them alike. The
-last column is the lower limit: the matrix products that the method cannot do without, and nothing else. Memory is the
-peak of one forward and backward pass above its inputs (on a CPU: of all tensors that are alive, by storage).
+Gradient to the online side only, as in training. They take turns, so that a noisy machine slows them alike. `products`
+is the lower limit: the matrix products that the method cannot do without, and nothing else. Memory is the peak of one
+forward and backward pass above its inputs (on a CPU: of all tensors that are alive, by storage); that pass warms up,
+and is the one that counts with `--repeats 0`. `--one-thread` takes processor time on one thread, which leaves out the
+waiting for a core.
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ FULL = [(m, d) for m in (256, 512, 1024, 2048, 4096, 8192) for d in (512, 1024, 
 LAMDA_INV = 64.0
 
 
-def published(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+def published(p: torch.Tensor, z: torch.Tensor, lamda_inv: float = LAMDA_INV) -> torch.Tensor:
     """As published: always M x M, every power formed, the trace of their sum."""
-    c = normalize(p) @ normalize(z).T / LAMDA_INV
+    c = normalize(p) @ normalize(z).T / lamda_inv
     square = c @ c
     cube = square @ c
     fourth = cube @ c
@@ -118,22 +121,24 @@ def peak_mib(objective: Objective, p: torch.Tensor, z: torch.Tensor) -> float:
     return alive.peak / 2**20
 
 
-def measure(m: int, d: int, repeats: int, device: str) -> str:
+def measure(m: int, d: int, repeats: int, device: str, clock: Callable[[], float]) -> str:
     generator = torch.Generator(device).manual_seed(0)
     p, z = (torch.randn(m, d, generator=generator, device=device) for _ in range(2))
     z.requires_grad_()
     seconds: dict[str, list[float]] = {name: [] for name in OBJECTIVES}
+    peak: dict[str, float] = {}
     for repeat in range(repeats + 1):
         for name, objective in OBJECTIVES.items():
-            began = time.perf_counter()
-            run(objective, p, z)
-            if repeat:  # the first warms up
-                seconds[name].append(time.perf_counter() - began)
-    took = {name: statistics.median(times) for name, times in seconds.items()}
-    peak = {name: peak_mib(objective, p, z) for name, objective in OBJECTIVES.items() if name != "products"}
+            began = clock()
+            if repeat:
+                run(objective, p, z)
+            else:
+                peak[name] = peak_mib(objective, p, z)
+            seconds[name].append(clock() - began)
+    took = {name: statistics.median(times[1:] or times) for name, times in seconds.items()}
     cells = [f"{m} x {d}", *(f"{1000 * took[name]:.1f}" for name in OBJECTIVES)]
     cells += [f"{took['published'] / took['ours']:.2f}x", f"{took['ours'] / took['products']:.2f}x"]
-    cells += [f"{peak[name]:.0f}" for name in peak]
+    cells += [f"{peak[name]:.0f}" for name in peak if name != "products"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -141,16 +146,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--full", action="store_true", help="m from 256 to 8192 and d from 512 to 8192")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--full", action="store_true", help="m from 256 to 8192 and d from 512 to 8192")
+    sizes.add_argument("--sizes", nargs="+", metavar="MxD", help="these alone")
+    parser.add_argument("--one-thread", action="store_true", help="processor time on one thread of a CPU")
     args = parser.parse_args()
+    clock = time.process_time if args.one_thread else time.perf_counter
+    if args.one_thread:
+        torch.set_num_threads(1)
+    asked = [tuple(map(int, size.split("x"))) for size in args.sizes or ()]
     times = " | ".join(f"{name}, ms" for name in OBJECTIVES)
     memory = " | ".join(f"{name}, MiB" for name in OBJECTIVES if name != "products")
     columns = 1 + len(OBJECTIVES) + 2 + len(OBJECTIVES) - 1
     print(f"| m x d | {times} | published / ours | ours / products | {memory} |")
     print(f"| --- |{' ---: |' * (columns - 1)}", flush=True)
-    for m, d in FULL if args.full else SIZES:
+    for m, d in asked or (FULL if args.full else SIZES):
         with contextlib.suppress(torch.OutOfMemoryError):
-            print(measure(m, d, args.repeats, args.device), flush=True)
+            print(measure(m, d, args.repeats, args.device, clock), flush=True)
 
 
 if __name__ == "__main__":

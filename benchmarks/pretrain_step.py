@@ -1,6 +1,7 @@
 """A pretraining step and the whole loop, against the published float32 step written plainly, in one run.
 
     python benchmarks/pretrain_step.py                              small sizes on a CPU
+    python benchmarks/pretrain_step.py --one-thread                 on a CPU that others use too: processor time
     python benchmarks/pretrain_step.py --arch resnet50 --size 224 --batch 256 --workers 14 --device cuda
 
 Rows take turns, step by step; medians. `published` is the authors' step with the networks as they run there: float32,
@@ -21,8 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.nn.functional import normalize
 
+from benchmarks.objective import published
 from benchmarks.views import Photographs
 from mec_transfer.datasets.layouts import open_unlabelled
 from mec_transfer.datasets.pixels import normalise
@@ -45,7 +46,7 @@ class Published:
     def step(self, x1: torch.Tensor, x2: torch.Tensor) -> float:
         z1, z2 = self.model(x1, x2)
         p1, p2 = self.model.targets(x1, x2)
-        loss = -0.5 * LAMDA_INV / len(x1) * (self._trace(p1, z2) + self._trace(p2, z1))
+        loss = -0.5 * LAMDA_INV / len(x1) * (published(p1, z2, LAMDA_INV) + published(p2, z1, LAMDA_INV))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -53,13 +54,6 @@ class Published:
             for teacher, online in zip(self.model.teacher.parameters(), self.model.encoder.parameters(), strict=True):
                 teacher.copy_(teacher * 0.996 + online * 0.004)
         return loss.item()
-
-    @staticmethod
-    def _trace(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        c = normalize(p) @ normalize(z).T / LAMDA_INV
-        square = c @ c
-        cube = square @ c
-        return torch.trace(c - square / 2 + cube / 3 - cube @ c / 4)
 
 
 def main() -> None:
@@ -70,9 +64,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--one-thread", action="store_true", help="processor time on one thread of a CPU")
     parser.add_argument("--compile", action="store_true", help="a row with torch.compile, which needs a C compiler")
     args = parser.parse_args()
     device = torch.device(args.device)
+    clock = time.process_time if args.one_thread else time.perf_counter
+    if args.one_thread:
+        torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
     base = PretrainConfig.model_validate(
         {"arch": args.arch, "batch_size": args.batch, "views": {"size": args.size}, "warmup_epochs": 1, "epochs": 1000}
@@ -89,13 +87,13 @@ def main() -> None:
     trainers = {name: Trainer(base.model_copy(update=keys), 100, device, seed=0) for name, keys in settings.items()}
     pixels = torch.randint(0, 256, (2, args.batch, 3, args.size, args.size), dtype=torch.uint8).to(device)
     ready = [normalise(view, base.preprocessing) for view in pixels]
-    published = Published(base, device)
-    rows: dict[str, Callable[[], object]] = {"published": lambda: published.step(*ready)}
+    plain = Published(base, device)
+    rows: dict[str, Callable[[], object]] = {"published": lambda: plain.step(*ready)}
     rows |= {name: functools.partial(trainer.step, *pixels) for name, trainer in trainers.items()}
     with tempfile.TemporaryDirectory() as folder:
         loops = {name: Loop(Path(folder), base, trainers[quickest], name, args, device) for name in ("pil", "fast")}
         rows |= {f"loop, {quickest.removeprefix('ours, ')}, views {name}": loops[name].step for name in loops}
-        seconds = take_turns(rows, args.steps, device)
+        seconds = take_turns(rows, args.steps, device, clock)
     print(f"{args.arch}, {args.size} px, batch {args.batch}, {args.workers} loading processes, {describe(device)}")
     print("| step | ms | images/s | against published | against its own step |\n| --- | ---: | ---: | ---: | ---: |")
     for name, taken in seconds.items():
@@ -103,7 +101,7 @@ def main() -> None:
         own = f"{statistics.median(seconds[quickest]) / median:.2f}" if name.startswith("loop") else ""
         ratio = statistics.median(seconds["published"]) / median
         print(f"| {name} | {1000 * median:.1f} | {args.batch / median:.0f} | {ratio:.2f}x | {own} |")
-    rest = without_networks(trainers[quickest], args, device)
+    rest = without_networks(trainers[quickest], args, device, clock)
     share = rest / statistics.median(seconds[quickest])
     print(f"objective, optimizer and teacher: {1000 * rest:.1f} ms, {100 * share:.1f} % of the step ({quickest})")
 
@@ -134,22 +132,26 @@ class Loop:
         self.trainer.step(*next(self.loaded))
 
 
-def take_turns(rows: dict[str, Callable[[], object]], steps: int, device: torch.device) -> dict[str, list[float]]:
+def take_turns(
+    rows: dict[str, Callable[[], object]], steps: int, device: torch.device, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Return seconds a step: ready rows in turns, a loop by itself: its processes would disturb the others."""
     found: dict[str, list[float]] = {name: [] for name in rows}
     ready = [name for name in rows if not name.startswith("loop")]
     order = [name for _ in range(steps + 3) for name in ready]
     order += [name for name in rows if name not in ready for _ in range(steps + 3)]
     for name in order:
-        began = time.perf_counter()
+        began = clock()
         rows[name]()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        found[name].append(time.perf_counter() - began)
+        found[name].append(clock() - began)
     return {name: taken[3:] for name, taken in found.items()}
 
 
-def without_networks(trainer: Trainer, args: argparse.Namespace, device: torch.device) -> float:
+def without_networks(
+    trainer: Trainer, args: argparse.Namespace, device: torch.device, clock: Callable[[], float]
+) -> float:
     """Return the median seconds of a step's objective (forward and backward), optimizer and teacher's update."""
     shape = (4, args.batch, trainer.config.dim)
     p1, z1, p2, z2 = torch.randn(shape, device=device).unbind()
@@ -160,7 +162,7 @@ def without_networks(trainer: Trainer, args: argparse.Namespace, device: torch.d
         trainer.optimizer.step()
         trainer.model.update_teacher(0.996, trainer.config.fused)
 
-    return statistics.median(take_turns({"rest": rest}, args.steps, device)["rest"])
+    return statistics.median(take_turns({"rest": rest}, args.steps, device, clock)["rest"])
 
 
 def describe(device: torch.device) -> str:

@@ -16,7 +16,7 @@ from mec_transfer.common.errors import CheckpointError
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.progress import warn
 from pretrain.config import PretrainConfig
-from pretrain.identity import CHECKPOINT, PREVIOUS, RunIdentity, require_same
+from pretrain.identity import CHECKPOINT, MILESTONE, PREVIOUS, RunIdentity, require_same
 
 FORMAT = "mec-transfer/1"
 
@@ -50,13 +50,16 @@ def save_checkpoint(
 def newest_checkpoint(out: Path, identity: RunIdentity) -> tuple[Path, dict[str, Any]] | None:
     """Read the newest intact checkpoint in `out`; return it with its path, or None where there is none at all.
 
+    Where the last two are damaged, the newest milestone serves.
+
     Raises:
-        CheckpointError: neither can be read, or one is not of this program.
+        CheckpointError: none can be read, or one is not of this program.
         UserError: it is of another run.
     """
-    there = [path for path in (out / CHECKPOINT, out / PREVIOUS) if path.exists()]
+    last_two = [path for path in (out / CHECKPOINT, out / PREVIOUS) if path.exists()]
+    milestones = sorted(out.glob(MILESTONE), reverse=True) if last_two else []
     damage: list[DamagedError] = []
-    for path in there:
+    for path in (*last_two, *milestones):
         try:
             checkpoint = load_checkpoint(path, identity)
         except DamagedError as error:

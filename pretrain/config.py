@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mec_transfer.backbone.backbone import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Stem
 from mec_transfer.common.config import StrictModel
@@ -75,7 +75,7 @@ class PretrainConfig(StrictModel):
 
     eps: float = Field(default=64.0, gt=0)
     """Square of the distortion bound: lamda = 1 / (m * eps / d). Larger is safer for the series' convergence."""
-    order: Annotated[int, Field(ge=1)] | Literal["exact"] = 4
+    order: int | Literal["exact"] = 4
     """Terms of the Taylor series, or `exact` for log det(I + C) itself, which has no range of convergence to leave.
     det(I + C) must stay positive, or the run stops. Not the published method; costs about as much as the series."""
     lamda_inv_warmup_factor: float = Field(default=8.0, ge=1)
@@ -114,6 +114,13 @@ class PretrainConfig(StrictModel):
     """How the k-NN on the images of --labelled is taken."""
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after so many steps of the schedule, for smoke runs."""
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _order(cls, value: object) -> object:
+        if value == "exact" or (isinstance(value, int) and value >= 1 and value is not True):
+            return value
+        raise ValueError("must be an integer from 1 on, or 'exact'")
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> PretrainConfig:

@@ -16,7 +16,8 @@ from pretrain.config import PretrainConfig
 CHECKPOINT = "checkpoint_last.pth"
 PREVIOUS = "checkpoint_previous.pth"
 """The one before; taken where the last is damaged."""
-MILESTONE = "checkpoint_epoch{epoch:04d}.pth"
+MILESTONE = "checkpoint_epoch*.pth"
+"""With the epochs done, in four figures, for the star."""
 LOG = "log.jsonl"
 _DONE = "done.json"
 _NOT_COMPUTED = ("config.log_every", "config.save_every_steps", "config.keep_every_epochs", "config.online_knn")

@@ -25,7 +25,7 @@ from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.fast_views import Uncoloured
 from pretrain.identity import CHECKPOINT, LOG, MILESTONE, RunIdentity, mark_finished
 from pretrain.log import StepLog
-from pretrain.objective import MecLoss
+from pretrain.objective import MecLoss, NoLogarithmError
 from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
@@ -107,12 +107,17 @@ class _Run:
 
     def _resume(self) -> None:
         newest = newest_checkpoint(self.out, self.identity)
+        seen = (self.identity, newest[1]["step"] if newest else 0)
+        if any(other != seen for other in distributed.gather_objects(seen)):
+            raise UserError(
+                f"{self.out}: the processes do not find the same images and the same checkpoint; "
+                "--out must be one folder for all machines, and --data hold the same files on each"
+            )
         if newest is None:
             return
         path, checkpoint = newest
         self.trainer.restore(checkpoint)
         self.peak_norm.fill_(checkpoint.get("peak_norm", 0.0))
-        distributed.barrier()
         if path.name != CHECKPOINT and self.writes:
             replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
         say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
@@ -144,19 +149,31 @@ class _Run:
                 report = self.trainer.step(*views)
             except NonFiniteLossError as error:
                 raise self._explain(error, epoch, views) from None
+            except NoLogarithmError as error:
+                raise RunError(f"step {self.trainer.done + 1} (epoch {epoch}): {error}") from None
             torch.maximum(self.peak_norm, report.spectral_norm, out=self.peak_norm)
-            loss, done = report.loss.item(), self.trainer.done
+            done = self.trainer.done
+            rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
             if self._is_logged(done):
-                rate = (done - first) * self.config.batch_size / (time.monotonic() - began)
                 self._log(epoch, report, self.peak_norm.item(), rate)
                 self.peak_norm.zero_()
                 began, first = time.monotonic(), done
-            meter.advance(loss=loss, coding_length=float(report.coding_length))
+            self._show(meter, report, rate)
             if done == schedules.last:
                 return
             if self.config.save_every_steps and done % self.config.save_every_steps == 0:
                 self._save()
             self._obey_signal()
+
+    def _show(self, meter: Meter, report: MecLoss, images_per_second: float) -> None:
+        step, schedules = self.trainer.done - 1, self.trainer.schedules
+        meter.advance(
+            loss=float(report.loss),
+            coding_length=float(report.coding_length),
+            lr=schedules.lr(step),
+            lamda_inv=schedules.lamda_inv(step),
+            images_per_second=images_per_second,
+        )
 
     def _obey_signal(self) -> None:
         """Save and stop where a signal has come, to any of the processes: they stop after the same step."""
@@ -244,4 +261,4 @@ class _Run:
         every, per_epoch = self.config.keep_every_epochs, self.trainer.schedules.steps_per_epoch
         epoch, within = divmod(self.trainer.done, per_epoch)
         if self.writes and every and not within and epoch % every == 0:
-            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.format(epoch=epoch))
+            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.replace("*", f"{epoch:04d}"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,7 +26,11 @@ def world_size() -> int:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes of a torchrun (nccl on GPUs, gloo on CPUs) and leave them at the end."""
+    """Join the other processes of a torchrun (nccl on GPUs, gloo on CPUs) and leave them at the end.
+
+    What holds on to the group, as DistributedDataParallel does, must be gone by then: where it is the last to let go,
+    gloo's threads and Python's lock can wait for each other for ever. An exception's frames are emptied here.
+    """
     import torch.distributed as dist
 
     if world_size() == 1 or dist.is_initialized():
@@ -37,8 +43,19 @@ def process_group(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=60))
     try:
         yield
+    except BaseException as error:
+        _empty_frames(error)
+        raise
     finally:
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _empty_frames(error: BaseException | None) -> None:
+    """Drop the local variables that the traceback of `error`, and of those it was raised from, would keep alive."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def barrier() -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy
@@ -144,9 +145,11 @@ def test_resume_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkey
     assert run(inputs, tmp_path) == 0
     (resumed, lines), (undisturbed, expected) = read(tmp_path), read(finished)
     assert same(resumed, undisturbed)
-    for line in (*lines, *expected):
-        del line["images_per_second"]
-    assert lines == expected
+    assert untimed(lines) == untimed(expected)
+
+
+def untimed(lines):
+    return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]
 
 
 def states(out):
@@ -170,7 +173,25 @@ def test_going_on_after_every_step_is_bitwise_an_undisturbed_run(inputs, finishe
     monkeypatch.setattr(Trainer, "step", step)
     assert run(inputs, tmp_path, *every_two) == 0
     assert same(states(tmp_path), states(finished))
-    assert [line["step"] for line in read(tmp_path)[1]] == [line["step"] for line in read(finished)[1]]
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
+
+
+def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(inputs, finished, tmp_path):
+    command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", tmp_path]
+    more = ("--device", "cpu", "--workers", "1", "--set", "save_every_steps=1")
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen(
+        [str(word) for word in (*command, *more)], env=environment, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoint_last.pth").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and not (tmp_path / "done.json").exists()
+    assert run(inputs, tmp_path, "--set", "save_every_steps=1") == 0
+    assert same(states(tmp_path), states(finished))
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -178,17 +199,18 @@ def test_a_signal_saves_and_stops(inputs, finished, tmp_path, monkeypatch, capsy
     step, before = Trainer.step, signal.getsignal(number)
 
     def signalled(self, *views):
-        if self.done == 1:
+        if self.done == 4:  # the line of step 6 has the largest norm of steps 5 and 6
             os.kill(os.getpid(), number)
         return step(self, *views)
 
     monkeypatch.setattr(Trainer, "step", signalled)
     assert run(inputs, tmp_path) == 128 + number
-    assert "saved at step 2" in capsys.readouterr().err and read(tmp_path)[0]["step"] == 2
+    assert "saved at step 5" in capsys.readouterr().err and read(tmp_path)[0]["step"] == 5
     assert signal.getsignal(number) == before
     monkeypatch.setattr(Trainer, "step", step)
     assert run(inputs, tmp_path) == 0
     assert same(states(tmp_path), states(finished))
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
 
 
 @pytest.mark.parametrize("damage", ["cut short", "a flipped bit"])
@@ -278,6 +300,13 @@ def test_a_diverged_loss_names_the_step_and_keeps_the_checkpoint(inputs, tmp_pat
     assert left["state_dict"]["encoder.conv1.weight"].isfinite().all()  # huge, but not touched by the loss
 
 
+def test_a_determinant_that_is_not_positive_names_the_step(inputs, tmp_path, capsys):
+    assert run(inputs, tmp_path, "--set", "order=exact", "--set", "eps=1e-3") == 1
+    message = capsys.readouterr().err
+    assert "failed: step 1 (epoch 0): det(I + C) is not positive at lamda_inv" in message
+    assert message.count("\n") == 1
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04 cut short"])
 def test_a_damaged_checkpoint_is_refused(inputs, tmp_path, capsys, content):
     (tmp_path / "checkpoint_last.pth").write_bytes(content)
@@ -298,6 +327,7 @@ def test_a_foreign_checkpoint_is_refused(inputs, tmp_path, capsys):
         (["--set", "bach_size=8"], "Did you mean 'batch_size'?"),
         (["--set", "views.sise=8"], "Did you mean 'size'?"),
         (["--set", "eps=zero"], "'eps' = 'zero'"),
+        (["--set", "order=0"], "'order' = 0: must be an integer from 1 on, or 'exact'"),
         (["--set", "warmup_epochs=3"], "warmup_epochs = 3 is more than epochs = 2"),
         (["--set", "views.crop_scale=[0.5, 0.2]"], "crop_scale must be"),
         (["--set", "std=[0.2, 0.0, 0.2]"], "std must be"),
@@ -328,6 +358,27 @@ def test_milestones_are_kept_beside_the_last(inputs, finished, tmp_path):
     first, second = (torch.load(tmp_path / f"checkpoint_epoch000{i}.pth", weights_only=True) for i in (1, 2))
     assert (first["epoch"], first["step"]) == (1, 3) and second["epoch"] == 2
     assert same(second["state_dict"], read(finished)[0]["state_dict"])
+
+
+def test_a_milestone_serves_where_the_last_two_are_damaged(inputs, finished, tmp_path, capsys):
+    shutil.copy(finished / "checkpoint_previous.pth", tmp_path / "checkpoint_epoch0001.pth")
+    (tmp_path / "checkpoint_epoch0000.pth").write_bytes(b"older, and damaged too")
+    for name in ("checkpoint_last.pth", "checkpoint_previous.pth"):
+        (tmp_path / name).write_bytes(b"PK cut short")
+    assert run(inputs, tmp_path) == 0
+    assert "going on from checkpoint_epoch0001.pth instead, step 3" in capsys.readouterr().err
+    assert same(states(tmp_path), states(finished))
+
+
+def test_progress_shows_the_figures_of_the_step(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mec_transfer.common.progress._LOG_INTERVAL_SECONDS", 0)
+    assert run(inputs, tmp_path, "--set", "max_steps=2") == 0
+    line = capsys.readouterr().err.splitlines()[1]
+    assert line.startswith("pretraining [2/2 steps]  loss ")
+    assert (
+        all(f"  {name} " in line for name in ("coding_length", "lr", "lamda_inv", "images_per_second"))
+        and "left" in line
+    )
 
 
 def test_loading_processes_change_nothing(inputs, finished, tmp_path):

@@ -1,4 +1,4 @@
-"""Twenty steps of training against a plain re-statement of the published step."""
+"""Steps of training against a plain re-statement of the published step."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from pretrain.trainer import Trainer
 
 STEPS_PER_EPOCH, STEPS = 4, 20
 CONFIG = PretrainConfig(
-    arch="resnet18", dim=24, pred_dim=8, batch_size=8, epochs=5, warmup_epochs=1, base_lr=2.0, weight_decay=1e-3,
+    arch="resnet18", dim=24, pred_dim=8, batch_size=8, epochs=5, warmup_epochs=1, base_lr=0.5, weight_decay=1e-3,
     teacher_momentum=0.9, eps=6.0,
 )  # fmt: skip
 
@@ -24,21 +24,25 @@ def batches():
     return torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
 
 
+def normalised(view, dtype):
+    mean, std = (torch.tensor(values, dtype=dtype).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (view.to(dtype) / 255 - mean) / std
+
+
 def published_loss(p, z, lamda_inv):
-    normalised = [tensor / tensor.norm(dim=1, keepdim=True) for tensor in (p, z)]
-    c = normalised[0] @ normalised[1].T / lamda_inv
+    p, z = (tensor / tensor.norm(dim=1, keepdim=True) for tensor in (p, z))
+    c = p @ z.T / lamda_inv
     series = c - c @ c / 2 + c @ c @ c / 3 - c @ c @ c @ c / 4
     return torch.trace(series)
 
 
 def published_training(model, views):
-    """Loss and coding length of each step; `model` is trained in place."""
+    """Yield loss and coding length after each step; `model` is trained in place."""
     m, d, total, warmup = CONFIG.batch_size, CONFIG.dim, CONFIG.epochs * STEPS_PER_EPOCH, STEPS_PER_EPOCH
     peak, lamda = CONFIG.base_lr * m / 256, 1 / (m * CONFIG.eps / d)
-    velocity, reports = {}, []
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    velocity = {}
     for step, pair in enumerate(views):
-        x1, x2 = ((view / 255 - mean) / std for view in pair)
+        x1, x2 = (normalised(view, next(model.parameters()).dtype) for view in pair)
         lr = peak * step / (warmup - 1)
         lamda_inv = 8 / lamda + (1 / lamda - 8 / lamda) * step / (warmup - 1)
         if step >= warmup:
@@ -59,23 +63,30 @@ def published_training(model, views):
             momentum = 1 - 0.5 * (1 - CONFIG.teacher_momentum) * (1 + math.cos(math.pi * step / total))
             for teacher, online in zip(model.teacher.parameters(), model.encoder.parameters(), strict=True):
                 teacher.copy_(momentum * teacher + (1 - momentum) * online)
-        reports.append((-mec.item() * lamda_inv, mec.item() * (m + d) / 2))
-    return reports
+        yield -mec.item() * lamda_inv, mec.item() * (m + d) / 2
 
 
-def test_twenty_steps_equal_the_published_ones():
+@pytest.mark.parametrize(("dtype", "steps", "tolerance"), [(torch.float32, STEPS, 1e-3), (torch.float64, 8, 1e-8)])
+def test_steps_equal_the_published_ones(monkeypatch, dtype, steps, tolerance):
+    """In float64 on ways of their own. In float32 a rounding now and then decides for a ReLU, and batch norm over eight
+    images lets that grow: each step begins at the same weights."""
     trainer = Trainer(CONFIG, STEPS_PER_EPOCH, torch.device("cpu"), seed=3)
+    if dtype == torch.float64:
+        trainer.model.double()
+        monkeypatch.setattr("pretrain.trainer.to_input", lambda view, *_: normalised(view, dtype))
     reference = copy.deepcopy(trainer.model)
     frozen = reference.encoder.fc[6].bias.clone()
-    views = batches()
-    expected = published_training(reference, views)
-    reports = [trainer.step(*pair) for pair in views]
-    # One step agrees to 1e-7; twenty let rounding grow.
-    losses = [(report.loss.item(), report.coding_length.item()) for report in reports]
-    assert_close(losses[0], expected[0], rtol=1e-5, atol=1e-7)
-    assert_close(torch.tensor(losses), torch.tensor(expected), rtol=1e-3, atol=1e-4)
-    assert_close(trainer.model.state_dict(), reference.state_dict(), rtol=1e-3, atol=1e-4)
-    assert max(loss for loss, _ in expected) - min(loss for loss, _ in expected) > 0.1  # there was something to follow
+    views, losses = batches()[:steps], []
+    for pair, expected in zip(views, published_training(reference, views), strict=True):
+        report = trainer.step(*pair)
+        losses.append(report.loss.item())
+        found = (losses[-1], report.coding_length.item())
+        assert_close(found, expected, rtol=tolerance / 10, atol=tolerance / 100)
+        if len(losses) % 4 == 0:
+            assert_close(trainer.model.state_dict(), reference.state_dict(), rtol=tolerance, atol=tolerance / 10)
+        if dtype == torch.float32:
+            reference.load_state_dict(trainer.model.state_dict())
+    assert len(losses) == steps and max(losses) - min(losses) > 0.05  # there was something to follow
     assert torch.equal(trainer.model.encoder.fc[6].bias, frozen)
     assert_close(trainer.model.teacher.fc[6].bias, frozen)
 
