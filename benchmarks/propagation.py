@@ -37,7 +37,7 @@ from mec_transfer.datasets.videos import Video
 from mec_transfer.tracking.frozen.affinity import unit_cells
 from mec_transfer.tracking.frozen.appearance import Appearance
 from mec_transfer.tracking.frozen.propagation import Propagation, Propagator
-from mec_transfer.tracking.frozen.task import read_frames
+from mec_transfer.tracking.frozen.task import frame_map
 
 SETTINGS = {
     "unitrack": Propagation(variant="unitrack", recent=5, radius=12, topk=10, temperature=0.05),
@@ -48,6 +48,11 @@ QUERIES = 200
 
 Times = tuple[float, float]
 """Seconds on the wall, seconds of the processor."""
+
+
+def extract(video: Video, appearance: Appearance) -> list[torch.Tensor]:
+    frames = enumerate(video.frames.read_all())
+    return [frame_map(video, index, pixels, appearance) for index, pixels in frames]
 
 
 def timed(work: Callable[[], object], device: torch.device) -> Times:
@@ -106,7 +111,7 @@ class Dense:
 
 def contest(appearance: Appearance, video: Video, settings: Propagation, repeats: int) -> dict[str, object]:
     """Fill the context, then let local and dense follow the same frame in turn."""
-    maps = [features for _, features in read_frames(video, appearance)]
+    maps = extract(video, appearance)
     rows, columns = maps[0].shape[1:]
     labels = torch.rand(LABELS, rows, columns, generator=torch.Generator().manual_seed(0)).to(maps[0].device)
     labels /= labels.sum(0)
@@ -130,7 +135,7 @@ def extraction(appearance: Appearance, video: Video, repeats: int) -> dict[str, 
     ready = [appearance.prepare(pixels) for pixels in video.frames.read_all()]
     contestants: dict[str, Callable[[], object]] = {
         "bare": lambda: [appearance(pixels) for pixels in ready],
-        "ours": lambda: [features for _, features in read_frames(video, appearance)],
+        "ours": lambda: extract(video, appearance),
     }
     times: dict[str, list[Times]] = {name: [] for name in contestants}
     for name, contestant in [*contestants.items()] * repeats:

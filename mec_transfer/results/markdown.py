@@ -52,12 +52,12 @@ def _heads(board: Leaderboard) -> list[str]:
 
 
 def _twin_notes(board: Leaderboard) -> list[str]:
-    """What tells columns of one protocol id apart: other data, or another config. Empty for a column without twin."""
-    protocols = [column.protocol for column in board.columns]
+    """What tells columns of one protocol id and metric apart: other data, or another config. Empty without a twin."""
+    places = [(column.protocol, column.metric) for column in board.columns]
     return [
         f"data {column.fingerprint[:8]}{'' if column.published_data else ' (see notes)'}, "
         f"config {column.config_sha256[:8]}"
-        if protocols.count(column.protocol) > 1
+        if places.count((column.protocol, column.metric)) > 1
         else ""
         for column in board.columns
     ]

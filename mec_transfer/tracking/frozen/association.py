@@ -12,6 +12,7 @@ from typing import ClassVar, TypeVar
 
 import numpy
 
+from mec_transfer.benchmark import Job, Problem
 from mec_transfer.datasets.motchallenge import MotVideo
 from mec_transfer.datasets.mots import MotsVideo
 from mec_transfer.datasets.posetrack import PoseVideo
@@ -42,6 +43,16 @@ class AssociationTask(FrozenTask[V]):
     CONFIRMED_AT_ONCE: ClassVar[bool]
     """Whether a track counts from its first detection on."""
     config: AssociationConfig
+
+    def check(self, job: Job) -> list[Problem]:
+        """What every task checks, and OpenCV, which needs libraries of the system's."""
+        problems = super().check(job)
+        try:
+            import cv2  # noqa: F401
+        except ImportError as error:
+            message = f"OpenCV cannot be imported ({error}); pip install --force-reinstall opencv-python-headless"
+            problems.append(Problem(message=message))
+        return problems
 
     @abc.abstractmethod
     def observe(

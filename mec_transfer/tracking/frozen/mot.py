@@ -29,7 +29,7 @@ from mec_transfer.tracking.frozen.association import (
     tracked_marks,
 )
 from mec_transfer.tracking.frozen.overlay import Marks
-from mec_transfer.tracking.frozen.task import Files, Measured, Tick
+from mec_transfer.tracking.frozen.task import Files, Measured, Tick, frame_map
 from mec_transfer.tracking.frozen.tracker import Observed, Sighting
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
 
@@ -93,7 +93,7 @@ class Mot(AssociationTask[MotVideo]):
             return which, NOTHING
         frames, size = video.frames, numpy.array(recipe.image_size)
         fitted, ratio, border = letterbox(pixels, recipe.image_size)
-        found = features(features.prepare(fitted))
+        found = frame_map(video, index, fitted, features)[None]
         placed = (seen.boxes[which] + _FIRST_PIXEL) * ratio + numpy.tile(border, 2)
         regions = placed * numpy.tile(numpy.array(found.shape[:1:-1]) / size, 2)
         pooled = roi_align(found, [torch.from_numpy(regions).to(found)], recipe.feature_size).flatten(2)

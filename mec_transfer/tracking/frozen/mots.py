@@ -29,7 +29,7 @@ from mec_transfer.tracking.frozen.association import (
 )
 from mec_transfer.tracking.frozen.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.frozen.overlay import Marks
-from mec_transfer.tracking.frozen.task import Files, Measured, Tick
+from mec_transfer.tracking.frozen.task import Files, Measured, Tick, frame_map
 from mec_transfer.tracking.frozen.tracker import Observed, Sighting
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
 
@@ -90,7 +90,7 @@ class Mots(AssociationTask[MotsVideo]):
         which = numpy.flatnonzero(seen.scores > recipe.score_threshold)
         if not len(which):
             return which, NOTHING
-        found = features(features.prepare(pixels))[0]
+        found = frame_map(video, index, pixels, features)
         rles = seen.masks or ()
         masks = [shrink_mask(coco_mask.decode(rles[item]), *found.shape[1:]) for item in which]
         some = [item for item, mask in enumerate(masks) if mask.any()]

@@ -34,7 +34,7 @@ from mec_transfer.tracking.frozen.association import (
 from mec_transfer.tracking.frozen.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.frozen.overlay import Marks
 from mec_transfer.tracking.frozen.skeleton import draw_pose
-from mec_transfer.tracking.frozen.task import Files, Measured, Tick
+from mec_transfer.tracking.frozen.task import Files, Measured, Tick, frame_map
 from mec_transfer.tracking.frozen.tracker import Observed, Sighting
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
 
@@ -91,7 +91,7 @@ class PoseTrack(AssociationTask[PoseVideo]):
         """Take the cells below every drawn pose."""
         seen, frames = video.detections[index], video.frames
         assert seen.poses is not None
-        found = features(features.prepare(pixels))[0]
+        found = frame_map(video, index, pixels, features)
         cells = []
         for item, pose in enumerate(seen.poses):
             mask = shrink_mask(draw_pose(pose, frames.height, frames.width), *found.shape[1:])

@@ -10,16 +10,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar, cast
 
 import numpy
+import torch
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, VideosDatasetConfig, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say, warn
@@ -207,10 +208,19 @@ class FrozenTask(Benchmark, Generic[V]):
                 warn(f"{path}: not drawn ({error.strerror or error})")
 
 
-def read_frames(video: Video, features: Features) -> Iterator[tuple[numpy.ndarray, Any]]:
-    """Yield every frame, (H, W, 3) uint8 RGB, with its feature map, (channels, rows, columns) float32."""
-    for pixels in video.frames.read_all():
-        yield pixels, features(features.prepare(pixels))[0]
+def frame_map(video: Video, index: int, pixels: numpy.ndarray, features: Features) -> torch.Tensor:
+    """Return the feature map, (channels, rows, columns) float32, of frame `index`, (H, W, 3) uint8 RGB.
+
+    Raises:
+        RunError: it is not finite.
+    """
+    found = features(features.prepare(pixels))[0]
+    if not torch.isfinite(found).all():
+        path = video.frames.paths[index]
+        raise RunError(
+            f"{path}: its features are not finite; try --set recipe.precision=fp32, or look at the checkpoint"
+        )
+    return found
 
 
 def _entry(folder: Path, video: Video) -> Path:

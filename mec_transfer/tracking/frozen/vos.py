@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field
 from torch.nn import functional
 
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.davis import DavisVideo
 from mec_transfer.datasets.index_masks import encode_index_mask, read_index_mask
 from mec_transfer.datasets.sequences import open_frames
@@ -32,6 +32,7 @@ from mec_transfer.tracking.frozen.task import (
     FrozenTask,
     Measured,
     Tick,
+    frame_map,
 )
 
 _MULTIPLE = 64
@@ -85,9 +86,7 @@ class Vos(FrozenTask[DavisVideo]):
         propagator: Propagator | None = None
         for index, original in enumerate(video.frames.read_all()):
             pixels = resizing.frame(original)
-            found = features(features.prepare(pixels))[0]
-            if not torch.isfinite(found).all():
-                raise RunError(f"{video.frames.paths[index]}: its features are not finite; try recipe.precision fp32")
+            found = frame_map(video, index, pixels, features)
             if propagator is None:
                 first = video.mask(0)
                 labels = resizing.to_cells(first, video.objects, pixels).to(found.device)

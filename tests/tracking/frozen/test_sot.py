@@ -85,7 +85,7 @@ def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     video(tmp_path / "otb", 3)
     out = tmp_path / "out"
     command = ["track", "random:resnet18:2", "--config", name, "--data", str(tmp_path / "otb"), "--out", str(out)]
-    command += ["--device", "cpu", "--set", "recipe.crop_size=72"]
+    command += ["--device", "cpu", "--split", "all", "--set", "recipe.crop_size=72"]
     assert main(command) == 0
     record = json.loads((out / "record.json").read_text())
     assert record["status"] == "ok" and record["benchmark"]["protocol"].startswith(name.replace("_", "-") + "+custom-")
