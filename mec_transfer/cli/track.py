@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mec_transfer.cli import evaluate
-from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import warn
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tuple[Benchmark, DatasetInfo]:
     """Take the published data where it is it; else the part of the folder that the options name, under its own name."""
+    from mec_transfer.datasets.videos import MissingPart
     from mec_transfer.suite.dataset import NotThatDataset, describe_dataset
     from mec_transfer.suite.registry import load_benchmark
 
@@ -68,8 +69,8 @@ def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tup
             return benchmark, describe_dataset(benchmark.config.dataset, args.data)
         except NotThatDataset:
             pass
-        except DataError as error:
-            raise DataError(f"{error} (data of your own: name its part with --split and --sequences)") from None
+        except MissingPart as error:
+            raise MissingPart(f"{error} (data of your own: name its part with --split and --sequences)") from None
     name = args.data.resolve().name
     settings["name"] = f"other-{name}" if name == published else name
     benchmark = load_benchmark(path, [*args.overrides, *_overrides(args, settings)])

@@ -19,7 +19,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.index_masks import VOID, read_index_mask
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
-from mec_transfer.datasets.videos import Video, choose_sequences
+from mec_transfer.datasets.videos import MissingPart, Video, choose_sequences
 
 _RESOLUTION = "480p"
 _YEARS = ("2016", "2017")
@@ -61,7 +61,9 @@ def read_videos(
     elif year in _YEARS and name:
         listed, names = _read_list(root, year, name, problems)
     else:
-        raise DataError(f"{root}: has no split '{split}'; splits are called 2017/val, 2016/val, 2017/train ... or all")
+        raise MissingPart(
+            f"{root}: has no split '{split}'; splits are called 2017/val, 2016/val, 2017/train ... or all"
+        )
     videos = []
     for sequence in choose_sequences(names, sequences, listed):
         try:

@@ -11,7 +11,7 @@ from mec_transfer.datasets.annotations import read_text
 from mec_transfer.datasets.detections import detections_path
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
-from mec_transfer.datasets.videos import choose_sequences
+from mec_transfer.datasets.videos import MissingPart, choose_sequences
 
 _SECTION = "Sequence"
 
@@ -38,7 +38,7 @@ def open_mot_sequences(
     folder = root / split
     if not split or not folder.is_dir():
         there = ", ".join(list_folder(root)[0]) or "no folder"
-        raise DataError(f"{root}: has no split '{split}'; it has {there}")
+        raise MissingPart(f"{root}: has no split '{split}'; it has {there}")
     names = choose_sequences(
         [name for name in list_folder(folder)[0] if _is_sequence(folder / name)], sequences, folder
     )

@@ -20,7 +20,7 @@ import numpy
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
-from mec_transfer.datasets.videos import SHOWN, Video, choose_sequences
+from mec_transfer.datasets.videos import SHOWN, MissingPart, Video, choose_sequences
 
 _NAMES = """
     Basketball Biker Bird1 Bird2 BlurBody BlurCar1 BlurCar2 BlurCar3 BlurCar4 BlurFace BlurOwl Board Bolt Bolt2 Box
@@ -63,23 +63,21 @@ def read_videos(root: Path, split: str, sequences: Sequence[str], detections: st
     """Read the videos of a split; return the sound ones, and a line for each thing that is wrong.
 
     Raises:
-        DataError: there is no such split or sequence.
+        MissingPart: there is no such split or sequence.
     """
     found = _find_targets(root)
     if split not in ("OTB2015", "all"):
-        raise DataError(f"{root}: has no split '{split}'; there are OTB2015 (the published hundred) and all")
+        raise MissingPart(f"{root}: has no split '{split}'; there are OTB2015 (the published hundred) and all")
     names = OTB2015 if split == "OTB2015" else tuple(found)
     chosen = choose_sequences(names, sequences, root)
-    problems: list[str] = []
     if missing := [name for name in chosen if name not in found]:
         listed = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        problems.append(f"{root}: {len(missing)} of {len(chosen)} sequences are not there: {listed}")
-    videos = []
+        raise MissingPart(f"{root}: {len(missing)} of {len(chosen)} sequences are not there: {listed}")
+    videos, problems = [], list[str]()
     for name in chosen:
+        left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
         try:
-            if name in found:
-                left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
-                videos.append(_read_video(name, *found[name], left_out, problems))
+            videos.append(_read_video(name, *found[name], left_out, problems))
         except DataError as error:
             problems.append(str(error))
     return [video for video in videos if video is not None], problems

@@ -21,7 +21,7 @@ from mec_transfer.datasets.pose_files import PoseFrame, pose_box, read_pose_file
 from mec_transfer.datasets.pose_files_2017 import read_annolist
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
-from mec_transfer.datasets.videos import Video, choose_sequences
+from mec_transfer.datasets.videos import MissingPart, Video, choose_sequences
 
 _FRAME_RATE = 6.0
 
@@ -45,7 +45,7 @@ def read_videos(
     folder = root / "annotations" / split
     if not split or not folder.is_dir():
         there = ", ".join(list_folder(root / "annotations")[0]) or "no folder"
-        raise DataError(f"{root / 'annotations'}: has no split '{split}'; it has {there}")
+        raise MissingPart(f"{root / 'annotations'}: has no split '{split}'; it has {there}")
     files = {Path(name).stem: folder / name for name in list_folder(folder)[1] if name.endswith(".json")}
     names = choose_sequences(list(files), sequences, folder)
     if detections and "{sequence}" not in detections and len(names) > 1:

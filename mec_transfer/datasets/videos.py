@@ -31,6 +31,10 @@ SHOWN = 5
 _SAMPLED_FILES = 64
 
 
+class MissingPart(DataError):
+    """The folder is a data set, but it has not the split or the sequence that was asked for."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Video:
     """A sequence of frames; what is true of them stands in a layout's subclass."""
@@ -58,7 +62,7 @@ def read_videos(
         detections: a path below `root` (or an absolute one) with `{sequence}` in it, where a layout takes detections.
 
     Raises:
-        DataError: the folder, the split or a sequence is not there.
+        DataError: the folder is not there; as MissingPart, the split or a sequence.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
@@ -86,11 +90,11 @@ def open_videos(
 
 
 def choose_sequences(names: Sequence[str], sequences: Sequence[str], where: Path) -> list[str]:
-    """Return `sequences`, or all of `names` where there are none. Raises DataError for one that is not there."""
+    """Return `sequences`, or all of `names` where there are none. Raises MissingPart for one that is not there."""
     missing = [name for name in sequences if name not in names]
     if missing:
         listed = ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        raise DataError(f"{where}: has no sequence '{missing[0]}'; it has {listed or 'none'}")
+        raise MissingPart(f"{where}: has no sequence '{missing[0]}'; it has {listed or 'none'}")
     return list(sequences or names)
 
 
