@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import read_text
 from mec_transfer.datasets.detections import detections_path
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
-from mec_transfer.datasets.videos import MissingPart, choose_sequences
+from mec_transfer.datasets.videos import MissingPart, Video, choose_sequences
 
 _SECTION = "Sequence"
+
+
+V = TypeVar("V", bound=Video)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,14 +32,39 @@ class MotSequence:
     detections: Path
 
 
-def open_mot_sequences(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str, problems: list[str]
-) -> list[MotSequence]:
-    """Open a split's sequences in the order of `sequences`, or of their names; `problems` gets what is not sound.
+def read_mot_sequences(
+    root: Path, split: str, sequences: tuple[str, ...], detections: str, read: Callable[[MotSequence, list[str]], V]
+) -> tuple[list[V], list[str]]:
+    """Read a split's sequences, in the order of `sequences` or of their names; return the sound ones, and the problems.
+
+    Args:
+        root, split, sequences, detections: as `read_videos` takes them.
+        read: makes a video of a sequence, and adds what is wrong to the problems it is given.
 
     Raises:
         DataError: the split or a sequence is not there, or one file of detections is named for several sequences.
     """
+    videos: list[V] = []
+    problems: list[str] = []
+    for sequence in _open_all(root, split, sequences, detections, problems):
+        before = len(problems)
+        try:
+            video = read(sequence, problems)
+        except DataError as error:
+            problems.append(str(error))
+        if len(problems) == before:
+            videos.append(video)
+    return videos, problems
+
+
+def sequence_length(path: Path) -> int:
+    """Return how many frames a seqinfo.ini says that there are. Raises DataError."""
+    return int(_SeqInfo(path).number("seqLength"))
+
+
+def _open_all(
+    root: Path, split: str, sequences: tuple[str, ...], detections: str, problems: list[str]
+) -> list[MotSequence]:
     folder = root / split
     if not split or not folder.is_dir():
         there = ", ".join(list_folder(root)[0]) or "no folder"
@@ -53,11 +83,6 @@ def open_mot_sequences(
         except DataError as error:
             problems.append(str(error))
     return found
-
-
-def sequence_length(path: Path) -> int:
-    """Return how many frames a seqinfo.ini says that there are. Raises DataError."""
-    return int(_SeqInfo(path).number("seqLength"))
 
 
 def _is_sequence(folder: Path) -> bool:

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy
 
-from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import Table, read_table
 from mec_transfer.datasets.boxes import far_outside, split_by_frame
 from mec_transfer.datasets.detection_files import read_box_detections
 from mec_transfer.datasets.detections import Detections
-from mec_transfer.datasets.mot_sequences import open_mot_sequences
+from mec_transfer.datasets.mot_sequences import MotSequence, read_mot_sequences
 from mec_transfer.datasets.sequences import Frames
 from mec_transfer.datasets.videos import Video
 
@@ -46,29 +45,20 @@ def read_videos(
     root: Path, split: str, sequences: tuple[str, ...], detections: str
 ) -> tuple[list[MotVideo], list[str]]:
     """Read a split's sequences; return the sound ones, and a line for each thing that is wrong. See `open_videos`."""
-    videos: list[MotVideo] = []
-    problems: list[str] = []
-    for sequence in open_mot_sequences(root, split, sequences, detections, problems):
-        before = len(problems)
-        try:
-            truth = _read_ground_truth(sequence.ground_truth, sequence.frames, problems)
-            found = read_box_detections(sequence.detections, sequence.frames, problems)
-        except DataError as error:
-            problems.append(str(error))
-        if len(problems) > before:
-            continue
-        videos.append(
-            MotVideo(
-                frames=sequence.frames,
-                files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
-                frame_rate=sequence.frame_rate,
-                detections=found,
-                ground_truth=sequence.ground_truth,
-                seqinfo=sequence.seqinfo,
-                truth=truth,
-            )
-        )
-    return videos, problems
+    return read_mot_sequences(root, split, sequences, detections, _read)
+
+
+def _read(sequence: MotSequence, problems: list[str]) -> MotVideo:
+    truth = _read_ground_truth(sequence.ground_truth, sequence.frames, problems)
+    return MotVideo(
+        frames=sequence.frames,
+        files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
+        frame_rate=sequence.frame_rate,
+        detections=read_box_detections(sequence.detections, sequence.frames, problems),
+        ground_truth=sequence.ground_truth,
+        seqinfo=sequence.seqinfo,
+        truth=truth,
+    )
 
 
 def _read_ground_truth(path: Path, frames: Frames, problems: list[str]) -> tuple[numpy.ndarray, ...]:
