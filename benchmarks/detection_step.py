@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy
 import torch
+from pretrain_step import describe
+from views import Photographs
 
-from benchmarks.pretrain_step import describe
-from benchmarks.views import Photographs
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.demo.world import write_demo_world
@@ -176,6 +176,7 @@ def measure(args: argparse.Namespace, device: torch.device, folder: Path) -> Non
     backbone = resolve_backbone(f"random:{args.arch}:0")
     changes = {"INPUT.MIN_SIZE_TRAIN": [args.size], "SOLVER.IMS_PER_BATCH": args.batch}
     config = read_config(CONFIGS / "detection" / args.config, {**changes, "SOLVER.BASE_LR": 1e-4})
+    config.SOLVER.MAX_ITER = max(config.SOLVER.MAX_ITER, 4 * (args.steps + WARM))  # the demo's schedule is short
     config.MODEL.ROI_HEADS.NUM_CLASSES = 20
     fit_backbone(config, backbone)
 

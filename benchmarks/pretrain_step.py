@@ -22,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from objective import published
+from views import Photographs
 
-from benchmarks.objective import published
-from benchmarks.views import Photographs
 from mec_transfer.datasets.layouts import open_unlabelled
 from mec_transfer.datasets.pixels import normalise
 from pretrain.config import PretrainConfig
