@@ -22,7 +22,7 @@ import torch
 from objective import _Alive
 from torch.nn.functional import normalize, softmax
 
-from mec_transfer.tracking.frozen.reconstruction import reconstruction_cost, unit_cells
+from mec_transfer.tracking.frozen.reconstruction import object_cells, reconstruction_cost
 
 SIZES = [(30, 40, 1024), (30, 40, 256), (100, 40, 1024), (30, 200, 1024)]
 """Tracks and as many detections, cells of each, channels."""
@@ -66,7 +66,7 @@ def peak_mib(work: Callable[[], object], device: str) -> float:
 def measure(size: tuple[int, int, int], repeats: int, device: str) -> str:
     count, cells, channels = size
     tracks, detections = crowd(count, cells, channels, device)
-    own, other = [unit_cells(item) for item in tracks], [unit_cells(item) for item in detections]
+    own, other = [object_cells(item) for item in tracks], [object_cells(item) for item in detections]
     left, right = torch.cat(own), torch.cat(other).T
     ways: dict[str, Callable[[], torch.Tensor]] = {
         "published": lambda: published(tracks, detections),

@@ -33,14 +33,14 @@ _CHUNK = 1 << 18
 _CHUNK_CUDA = 1 << 24
 
 
-def unit_cells(features: torch.Tensor) -> torch.Tensor:
+def object_cells(features: torch.Tensor) -> torch.Tensor:
     """Return the (n, C) L2-normalised cells of an object's features, (C, ...)."""
     return normalize(features.flatten(1), dim=0).T.contiguous()
 
 
 @torch.inference_mode()
 def reconstruction_cost(tracks: Sequence[torch.Tensor], detections: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the (T, D) float32 costs, 1 - similarity, of objects given as their `unit_cells`.
+    """Return the (T, D) float32 costs, 1 - similarity, of objects given as their `object_cells`.
 
     Objects of one side may differ in cells; the smaller ones are padded with zeros, which take part in the softmax and
     in the norm of what is reconstructed, as in the published code.

@@ -59,7 +59,7 @@ class Observed:
     boxes: numpy.ndarray
     """(N, 4) float64: x0, y0, x1, y1 in any unit that stays the same."""
     cells: Sequence[torch.Tensor]
-    """N of `unit_cells`."""
+    """N of `object_cells`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import torch
 
-from mec_transfer.tracking.frozen.reconstruction import unit_cells
+from mec_transfer.tracking.frozen.reconstruction import object_cells
 from mec_transfer.tracking.frozen.tracker import Observed
 
 CHANNELS, CELLS = 16, 6
@@ -37,4 +37,4 @@ def wandering(seed: int, frames: int = 40, count: int = 6) -> list[tuple[numpy.n
 
 def observed(boxes: numpy.ndarray, features: numpy.ndarray) -> Observed:
     """What the tracker takes."""
-    return Observed(boxes=boxes, cells=[unit_cells(item) for item in torch.from_numpy(features).float()])
+    return Observed(boxes=boxes, cells=[object_cells(item) for item in torch.from_numpy(features).float()])

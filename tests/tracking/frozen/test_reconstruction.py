@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mec_transfer.tracking.frozen import reconstruction
-from mec_transfer.tracking.frozen.reconstruction import reconstruction_cost, unit_cells
+from mec_transfer.tracking.frozen.reconstruction import object_cells, reconstruction_cost
 
 
 def plain_cost(tracks: list[torch.Tensor], detections: list[torch.Tensor]) -> numpy.ndarray:
@@ -47,7 +47,9 @@ def crowd(sizes: list[int], seed: int, *, positive: bool = False) -> list[torch.
 
 
 def ours(tracks: list[torch.Tensor], detections: list[torch.Tensor]) -> numpy.ndarray:
-    return reconstruction_cost([unit_cells(item) for item in tracks], [unit_cells(item) for item in detections]).numpy()
+    return reconstruction_cost(
+        [object_cells(item) for item in tracks], [object_cells(item) for item in detections]
+    ).numpy()
 
 
 @pytest.mark.parametrize("positive", [False, True])
@@ -81,6 +83,6 @@ def test_parts_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nothing_on_one_side_gives_an_empty_matrix() -> None:
-    objects = [unit_cells(item) for item in crowd([2, 3], 7)]
+    objects = [object_cells(item) for item in crowd([2, 3], 7)]
     assert reconstruction_cost([], objects).shape == (0, 2)
     assert reconstruction_cost(objects, []).shape == (2, 0)
