@@ -204,8 +204,8 @@ class FrozenTask(Benchmark, Generic[V]):
             path = folder / "pictures" / f"{kind}_{video.name}.gif"
             try:
                 write_animation(path, video.frames, self.marks(video, folder))
-            except OSError as error:
-                warn(f"{path}: not drawn ({error.strerror or error})")
+            except (OSError, RunError) as error:
+                warn(f"{path}: not drawn ({error})")
 
 
 def frame_map(video: Video, index: int, pixels: numpy.ndarray, features: Features) -> torch.Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.benchmark import Job, MetricsConfig, VideosDatasetConfig
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.datasets import videos
 from mec_transfer.datasets.sequences import open_frames
@@ -133,6 +133,17 @@ def test_a_signal_keeps_the_finished_sequences_and_the_run_goes_on(task: Brighte
     task.kill_at, task.followed = "", []
     assert task.run(job).metrics == {"hit": 100.0}
     assert task.followed == ["two"]
+
+
+def test_a_number_is_not_lost_for_a_picture(
+    task: Brightest, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise RunError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("mec_transfer.tracking.frozen.task.write_animation", full)
+    assert task.run(job).metrics == {"hit": 100.0}
+    assert capsys.readouterr().err.count("not drawn") == 2
 
 
 def test_check_says_what_is_wrong(task: Brightest, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
