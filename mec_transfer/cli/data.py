@@ -120,7 +120,7 @@ def _check_for(config: str, data: Path) -> int:
             return 2
         for video in videos:
             print(f"{video.name}: {len(video.frames)} frames of {video.frames.width}x{video.frames.height}")
-    print(_describe(config, data))
+    print(_describe(dataset, data))
     print("no problems found")
     return 0
 
@@ -131,10 +131,10 @@ def _dataset_of(config: str) -> DatasetConfig:
     return load_benchmark(find_benchmark(config, Path())).config.dataset
 
 
-def _describe(config: str, data: Path) -> str:
+def _describe(dataset: DatasetConfig, data: Path) -> str:
     from mec_transfer.suite.dataset import describe_dataset
 
-    info = describe_dataset(_dataset_of(config), data)
+    info = describe_dataset(dataset, data)
     return f"{info.fingerprint}  {info.num_images} images" + (f"  {info.note}" if info.note else "")
 
 
@@ -142,7 +142,7 @@ def _fingerprint(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.fingerprint import summarise
 
     if args.config:
-        print(_describe(args.config, args.data))
+        print(_describe(_dataset_of(args.config), args.data))
         return 0
     summary = summarise(args.data, args.layout)
     classes = f"  {summary.classes} classes" if summary.classes else ""

@@ -11,7 +11,6 @@ Fewer images than the protocol's fit a batch: --set recipe.images_per_batch=4 sc
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,17 +56,14 @@ def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tup
         except NotThatDataset:
             pass
     layout, train, test = _own_splits(args, dataset)
-    name = args.data.resolve().name
     settings = {
-        "name": f"other-{name}" if name == dataset.name else name,
+        "name": evaluate.own_name(args.data, dataset.name),
         "layout": layout,
         "train": train,
         "test": test,
         "classes": [name.strip() for name in args.classes.split(",")] if args.classes else [],
     }
-    named = [override.partition("=")[0] for override in args.overrides]
-    overrides = [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]
-    benchmark = load_benchmark(path, [*args.overrides, *overrides])
+    benchmark = load_benchmark(path, [*args.overrides, *evaluate.dataset_overrides(args, settings)])
     info = describe_dataset(benchmark.config.dataset, args.data, args.skip_invalid)
     warn(
         f"{args.data}: is not {dataset.name}: its {info.classes} classes are trained on {'+'.join(train)} and measured "

@@ -115,16 +115,27 @@ def _describe_data(args: argparse.Namespace, path: Path, benchmark: Benchmark) -
     except NotThatDataset:
         if args.config or any(override.startswith("dataset.") for override in args.overrides):
             raise
-    published, name = benchmark.config.dataset.name, args.data.resolve().name
-    if name == published:
-        name = f"other-{published}"
-    benchmark = load_benchmark(path, [*args.overrides, f"dataset.name={json.dumps(name)}"])
+    published = benchmark.config.dataset.name
+    name = own_name(args.data, published)
+    benchmark = load_benchmark(path, [*args.overrides, *dataset_overrides(args, {"name": name})])
     dataset = describe_dataset(benchmark.config.dataset, args.data)
     warn(
         f"{args.data}: {dataset.classes} classes are not {published}'s: the data set is called '{name}' and the "
         f"protocol {benchmark.config.protocol}"
     )
     return benchmark, dataset
+
+
+def own_name(data: Path, published: str) -> str:
+    """Name data of one's own after its folder, never as the published set is called."""
+    name = data.resolve().name
+    return f"other-{name}" if name == published else name
+
+
+def dataset_overrides(args: argparse.Namespace, settings: dict[str, Any]) -> list[str]:
+    """Return `settings` of the data set as overrides; what --set says of it has the last word."""
+    named = {override.partition("=")[0] for override in args.overrides}
+    return [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]
 
 
 def _label_options(labels: Path | None) -> dict[str, Any]:

@@ -13,7 +13,6 @@ in the official submission format, to be scored elsewhere too; OUT/pictures show
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,22 +63,15 @@ def _describe(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tup
     if args.detections:
         settings["detections"] = args.detections
     if not own:
-        benchmark = load_benchmark(path, [*args.overrides, *_overrides(args, settings)])
+        benchmark = load_benchmark(path, [*args.overrides, *evaluate.dataset_overrides(args, settings)])
         try:
             return benchmark, describe_dataset(benchmark.config.dataset, args.data)
         except NotThatDataset:
             pass
         except MissingPart as error:
             raise MissingPart(f"{error} (data of your own: name its part with --split and --sequences)") from None
-    name = args.data.resolve().name
-    settings["name"] = f"other-{name}" if name == published else name
-    benchmark = load_benchmark(path, [*args.overrides, *_overrides(args, settings)])
+    settings["name"] = evaluate.own_name(args.data, published)
+    benchmark = load_benchmark(path, [*args.overrides, *evaluate.dataset_overrides(args, settings)])
     info = describe_dataset(benchmark.config.dataset, args.data)
     warn(f"{args.data}: is not the whole of {published}; the protocol is {benchmark.config.protocol}")
     return benchmark, info
-
-
-def _overrides(args: argparse.Namespace, settings: dict[str, Any]) -> list[str]:
-    """Return `settings` as overrides of the data set; --set has the last word."""
-    named = {override.partition("=")[0] for override in args.overrides}
-    return [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]
