@@ -42,6 +42,7 @@ def _run(task_file: Path) -> None:
         seed=task["seed"],
         device=task["device"],
         workers=task["workers"],
+        options=task["options"],
     )
     if job.key(benchmark.config) != task["key"]:
         raise UserError(f"{task['checkpoint']} or {task['benchmark']} changed since the run began; start it again")

@@ -10,7 +10,7 @@ from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import write_json, write_text
 from mec_transfer.common.lock import folder_lock
-from mec_transfer.common.progress import say
+from mec_transfer.common.progress import say, warn
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.record import RECORD_NAME, Record, write_record
@@ -41,6 +41,8 @@ class RunOptions:
     device: str = "auto"
     workers: int = 0
     seed: int = 0
+    skip_invalid: bool = False
+    """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
 
 
@@ -82,7 +84,7 @@ class _Run:
         memory = Memory(self.out / "memory.json", write=not options.dry_run)
         self.reader = ModelReader(memory)
         data_root = self._data_root()
-        self.benchmarks = plan_benchmarks(suite, source, data_root, memory)
+        self.benchmarks = plan_benchmarks(suite, source, data_root, memory, options.skip_invalid)
         self.pretrainings = {
             name: Pretraining(name, model, below_root(model.data or "", data_root, source), self.out)
             for name, model in suite.models.items()
@@ -134,6 +136,7 @@ class _Run:
             seed=job.identity.seed,
             device=self.options.device,
             workers=self.options.workers,
+            options=job.identity.options,
         )
 
     def show_plan(self) -> None:
@@ -141,6 +144,8 @@ class _Run:
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
+        for note in dict.fromkeys(entry.note for entry in self.benchmarks if entry.note):
+            warn(note)
         for job, state in zip(self.jobs, states, strict=True):
             say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
         trials = sum(entry.trials for entry in self.benchmarks)
@@ -220,6 +225,7 @@ class _Run:
             "key": job.identity.key,
             "device": self.options.device,
             "workers": self.options.workers,
+            "options": job.identity.options,
         }
 
 
@@ -240,7 +246,7 @@ def write_leaderboard(out: Path) -> Leaderboard:
     """Write leaderboard.md, .csv and .json in `out` from the records below it, and return what they show."""
     store = Store(out)
     for problem in store.problems:
-        say(f"warning: {problem}")
+        warn(problem)
     board = build_leaderboard(store.records, load_references())
     for form in FORMATS:
         write_text(out / f"leaderboard.{form}", format_leaderboard(board, form))
