@@ -40,7 +40,7 @@ fi
 # The stamp says what the environment was made from; an interrupted install leaves none.
 # It names the root because an editable install points at one checkout.
 stamp=$environment/.mec-transfer
-want="$(cat "$root/pyproject.toml" "$root/constraints.txt" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-64) $root"
+want="$(cat "$root/pyproject.toml" "$root/setup.py" "$root/constraints.txt" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-64) $root"
 # An environment that has more than is asked for serves too.
 for dev in "$extra" "[dev]"; do
   for less in "$without" ""; do
