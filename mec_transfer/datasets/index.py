@@ -1,0 +1,153 @@
+"""What lies in a data set's folders, listed once a run: names, sizes and the folders' times, kept in a file.
+
+A folder is listed again only where its own time has changed, which adding, removing or renaming a file does. A file
+that is overwritten in place does not change it: that is what the sample of sizes is for, and the fingerprint, which
+reads the bytes of a sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common.files import read_json, write_json
+from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
+
+_FORMAT = "mec-transfer index 1"
+_SETTLED_NS = 2_000_000_000
+"""A folder that changed so shortly before it was listed may have changed once more within the same tick of its clock."""
+_SAMPLED_SIZES = 256
+
+
+class Index:
+    """The listings of the folders below one data set, and small results that hold as long as they do.
+
+    Without a `file` nothing outlives the object; it is the way to look at a folder once.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._seen: dict[str, tuple[list[str], list[str]]] = {}
+        """Folders that were listed, or found unchanged, by this object."""
+        kept = _read(file)
+        self._folders: dict[str, list[Any]] = kept["folders"]
+        """Folder -> [its time in nanoseconds (-1: do not trust it), names of its folders, of its files]."""
+        self._sizes: dict[str, list[int]] = kept["sizes"]
+        self._results: dict[str, Any] = kept["results"]
+        self._changed = False
+        self.listed = 0
+        """How many folders this object has listed on the disk."""
+
+    def list_folder(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Return the sorted names of the folders and of the files in `folder`, hidden ones left out.
+
+        Raises:
+            DataError: the folder is missing, is a file, or cannot be read.
+        """
+        key = os.fspath(folder.absolute())
+        if key not in self._seen:
+            known = self._folders.get(key)
+            if known and known[0] == _time_of(key):
+                self._seen[key] = known[1], known[2]
+            else:
+                self._seen[key] = self._list(key, folder)
+        return self._seen[key]
+
+    def list_images(self, folder: Path) -> list[str]:
+        """Return every image below `folder`, relative to it with forward slashes, sorted.
+
+        Sub-folders and links are followed, hidden names left out, as torchvision's ImageFolder does within a class.
+
+        Raises:
+            DataError: a folder cannot be read, or a link leads back to a folder that holds it.
+        """
+        return sorted(self._walk(folder, "", ()))
+
+    def file_sizes(self, root: Path, paths: Sequence[str]) -> np.ndarray:
+        """Return the sizes in bytes, (N,) int64, of the files at `paths` below `root`; -1 for one that is not there."""
+        key = _digest(os.fspath(root.absolute()), paths)
+        kept = self._sizes.get(key)
+        if kept is not None:
+            sizes = np.array(kept, dtype=np.int64)
+            sampled = sample_indices(len(paths), _SAMPLED_SIZES)
+            if np.array_equal(file_sizes(root, [paths[index] for index in sampled]), sizes[sampled]):
+                return sizes
+        sizes = file_sizes(root, paths)
+        self._sizes[key] = sizes.tolist()
+        self._changed = True
+        return sizes
+
+    def recall(self, name: str, stamp: str) -> Any:
+        """Return the result that was kept under `name` with this very stamp; None where there is none."""
+        kept = self._results.get(name)
+        return kept[1] if isinstance(kept, list) and kept[0] == stamp else None
+
+    def keep(self, name: str, stamp: str, result: Any) -> None:
+        """Keep a result (JSON) under `name` for whoever comes with the same stamp."""
+        self._results[name] = [stamp, result]
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the file, where something is new.
+
+        Raises:
+            RunError: the disk is full or the folder cannot be written.
+        """
+        if self._file and self._changed:
+            kept = {"format": _FORMAT, "folders": self._folders, "sizes": self._sizes, "results": self._results}
+            write_json(self._file, kept, indent=None)
+            self._changed = False
+
+    def _list(self, key: str, folder: Path) -> tuple[list[str], list[str]]:
+        before, began = _time_of(key), time.time_ns()
+        folders, files = list_folder(folder)
+        self.listed += 1
+        settled = before == _time_of(key) and before < began - _SETTLED_NS
+        self._folders[key] = [before if settled else -1, folders, files]
+        self._changed = True
+        return folders, files
+
+    def _walk(self, folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
+        folders, files = self.list_folder(folder)
+        yield from (prefix + name for name in files if is_image(name))
+        if not folders:
+            return
+        parents = (*parents, os.path.realpath(folder))
+        for name in folders:
+            if os.path.realpath(folder / name) in parents:
+                raise DataError(f"{folder / name}: links back to a folder that holds it; remove the link")
+            yield from self._walk(folder / name, f"{prefix}{name}/", parents)
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    """Read what an earlier run kept; a file that is absent, damaged or of another format holds nothing."""
+    nothing: dict[str, Any] = {"folders": {}, "sizes": {}, "results": {}}
+    if file is None:
+        return nothing
+    try:
+        kept = read_json(file)
+    except UserError:
+        return nothing
+    whole = isinstance(kept, dict) and kept.get("format") == _FORMAT
+    return kept if whole and all(isinstance(kept.get(name), dict) for name in nothing) else nothing
+
+
+def _time_of(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116  # a string serves as the key, too
+    except OSError:
+        return -2
+
+
+def _digest(root: str, paths: Sequence[str]) -> str:
+    digest = hashlib.sha256(os.fsencode(root) + b"\0")
+    digest.update(os.fsencode("\n".join(paths)))
+    return digest.hexdigest()
