@@ -31,7 +31,7 @@ def test_items_have_their_lines(tmp_path: Path, text: str, key: str | None, line
         (b"[]", r"a.json:1: 'list' must be a list of objects"),
         (b'\n{"list": [}', r"a.json:2: malformed JSON \(Expecting value\)"),
         (b"[" * 100_000, r"a.json:1: malformed JSON \(nested too deeply\)"),
-        (b"\xff", r"a.json: not a text file"),
+        (b"\xff", r"a.json:1: not a text file"),
     ],
 )
 def test_broken_json_is_named(tmp_path: Path, text: bytes, what: str) -> None:

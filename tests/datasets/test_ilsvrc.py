@@ -105,5 +105,5 @@ def test_wrong_lines_are_named(flat: Path, name: str, text: str, expected: str) 
 
 
 def test_binary_label_file(flat: Path) -> None:
-    (flat / "val.txt").write_bytes(b"\xff\xfe\x00\x81")
-    assert "val.txt: cannot be read" in error_of(flat)
+    (flat / "val.txt").write_bytes(b"\xff\x00\x81")
+    assert "val.txt:1: not a text file" in error_of(flat)

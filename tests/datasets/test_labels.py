@@ -106,7 +106,7 @@ def test_missing_and_binary_list_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither a share such as 10% nor a file"):
         choose("10 percent")
     (tmp_path / "binary").write_bytes(b"\xff\x00\xff")
-    with pytest.raises(DataError, match="binary: cannot be read"):
+    with pytest.raises(DataError, match="binary:1: not a text file"):
         choose(str(tmp_path / "binary"))
     with pytest.raises(DataError, match="cannot be read"):
         choose(str(tmp_path))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.motchallenge import MotVideo
-from mec_transfer.datasets.videos import fingerprint, open_videos
+from mec_transfer.datasets.videos import fingerprint, open_videos, remarks
 
 DETECTIONS = "train/{sequence}/det/det.txt"
 GT = "1,1,11,6,10,20,1,1,1\n2,1,12.5,6,10,20,1,1,0.5\n1,2,-4,1,20,10,0,7,1\n\n3,4,91,41,30,30,1,1,0.1\n"
@@ -66,12 +66,20 @@ def test_json_counts_boxes_from_zero(tmp_path: Path) -> None:
     assert [frame.boxes.tolist() for frame in video.detections] == [[[0, 0, 5, 5.5]], [], [[10, 5, 20, 25]]]
 
 
-def test_no_object_and_no_detection(tmp_path: Path) -> None:
-    make(tmp_path, gt="", det="\n", info=INFO.replace("seqLength=3", "seqLength=1"), frames=1)
-    video = read(tmp_path)
+def test_a_sequence_of_several_may_have_no_object_and_no_detection(tmp_path: Path) -> None:
+    folder = make(tmp_path, "MOT16-01", gt="", det="\n", info=INFO.replace("seqLength=3", "seqLength=1"), frames=1)
+    make(tmp_path)
+    video, _ = open_videos(tmp_path, "motchallenge", "train", (), DETECTIONS)
+    assert isinstance(video, MotVideo)
     assert video.detections[0].boxes.shape == (0, 4)
     assert len(video.detections[0]) == 0
     assert video.truth[0].shape == (0, 4)
+    assert remarks([video]) == [
+        f"{folder / 'gt/gt.txt'}: nothing to score: no box in it",
+        f"{folder / 'det/det.txt'}: nothing to follow: no detection in it",
+    ]
+    with pytest.raises(DataError, match=r"gt.txt: nothing to score: .*; \S+det.txt: nothing to follow"):
+        read(tmp_path, sequences=("MOT16-01",))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ SOUND = {"frame": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
     ("item", "what"),
     [
         ({"frame": 7}, "there is no frame 7"),
-        ({"frame": "1"}, "there is no frame 1"),
+        ({"frame": "1"}, "frame is the string '1'; a number is needed"),
         ({"bbox": [0, 0, 5]}, "bbox needs [x, y, width, height]"),
         ({"bbox": None}, "bbox needs [x, y, width, height]"),
         ({"bbox": [0, 0, "a", 5]}, "bbox needs [x, y, width, height]"),

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.mots import MotsVideo
-from mec_transfer.datasets.videos import open_videos
+from mec_transfer.datasets.videos import open_videos, remarks
 
 HEIGHT, WIDTH = 30, 40
 
@@ -31,8 +31,8 @@ GT = (
 DET = f"2 7 2 30 40 {ONE}\n1 1 2 30 40 {TWO}\n1 1 1 30 40 {ONE}\n1 3 2 30 40 {rle(2, 3, 25, 10)}\n"
 
 
-def make(root: Path, gt: str = GT, det: str = DET, frames: int = 2) -> Path:
-    folder = root / "train" / "MOTS20-02"
+def make(root: Path, gt: str = GT, det: str = DET, frames: int = 2, name: str = "MOTS20-02") -> Path:
+    folder = root / "train" / name
     for part in ("img1", "gt", "det"):
         (folder / part).mkdir(parents=True)
     for number in range(1, frames + 1):
@@ -80,10 +80,19 @@ def test_json_masks(tmp_path: Path) -> None:
     assert [frame.boxes.tolist() for frame in video.detections] == [[], [[20, 3, 30, 23]]]
 
 
-def test_no_object_and_no_detection(tmp_path: Path) -> None:
-    make(tmp_path, gt="", det="", frames=1)
-    (frame,) = read(tmp_path).detections
+def test_a_sequence_of_several_may_have_no_object_and_no_detection(tmp_path: Path) -> None:
+    folder = make(tmp_path, gt="", det="", frames=1, name="MOTS20-01")
+    make(tmp_path)
+    empty, _ = open_videos(tmp_path, "mots", "train", (), "train/{sequence}/det/det.txt")
+    assert isinstance(empty, MotsVideo)
+    (frame,) = empty.detections
     assert (frame.boxes.shape, frame.masks) == ((0, 4), ())
+    assert remarks([empty]) == [
+        f"{folder / 'gt/gt.txt'}: nothing to score: no mask is a pedestrian's (class 2); it has no mask",
+        f"{folder / 'det/det.txt'}: nothing to follow: no detection in it",
+    ]
+    with pytest.raises(DataError, match=r"gt.txt: nothing to score: .*; \S+det.txt: nothing to follow"):
+        open_videos(tmp_path, "mots", "train", ("MOTS20-01",), "train/{sequence}/det/det.txt")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_broken_detections_are_named(tmp_path: Path, line: str, what: str) -> No
 @pytest.mark.parametrize(
     ("segmentation", "what"),
     [
-        ({"size": [30, 40]}, "'counts' is missing"),
+        ({"size": [30, 40]}, "segmentation needs {'size'"),
         ({"size": 30, "counts": ONE}, "segmentation needs {'size'"),
         ({"size": [30, 40], "counts": [3, 4]}, "segmentation needs {'size'"),
         ([[1, 2, 3, 4]], "segmentation needs {'size'"),

@@ -47,9 +47,9 @@ def test_any_separator(tmp_path: Path, line: str) -> None:
 
 
 def test_blank_lines_at_the_end_a_byte_order_mark_and_absent_targets(tmp_path: Path) -> None:
-    draw(tmp_path / "Boat", range(1, 4), truth=f"\ufeff{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n\n\n")
+    draw(tmp_path / "Boat", range(1, 5), truth=f"\ufeff{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n{LINE}\n\n\n")
     boxes = only(tmp_path).boxes
-    assert numpy.isnan(boxes[1]).all() and not boxes[2].any() and len(boxes) == 3
+    assert numpy.isnan(boxes[1]).all() and not boxes[2].any() and len(boxes) == 4
 
 
 def test_several_targets_are_several_sequences(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_everything_that_is_broken_is_collected(tmp_path: Path) -> None:
     for part in ("A/groundtruth_rect.txt:1: 3 values", ":2: 'x'", "frame 2 missing", "C/groundtruth_rect.txt: no such"):
         assert part in str(caught.value)
     assert "and 1 more" in str(caught.value)  # six problems, five are shown
-    for name, part in (("D", "no frame of sequence 'D'"), ("E", "E/groundtruth_rect.txt: cannot be read")):
+    for name, part in (("D", "no frame of sequence 'D'"), ("E", "E/groundtruth_rect.txt:1: not a text file")):
         with pytest.raises(DataError, match=part):
             open_videos(tmp_path, "otb", "all", (name,))
 
