@@ -134,7 +134,8 @@ def _read_video(root: Path, sequence: str, merged: bool, problems: list[str]) ->
     if not numbers:
         problems.append(f"{masks[0]}: no object in the first mask; there is nothing to follow")
         return None
-    unscored = _why_unscored(masks, [numbers for numbers, _ in filter(None, found)], numbers)
+    counted = range(1, VOID) if merged and not black_and_white else numbers
+    unscored = _why_unscored(masks, [present for present, _ in filter(None, found)], counted)
     if black_and_white or merged:
         return DavisVideo(frames=frames, files=tuple(masks), objects=1, merged=True, unscored=unscored)
     if numbers != list(range(1, len(numbers) + 1)):

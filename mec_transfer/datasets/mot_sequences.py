@@ -129,7 +129,8 @@ class _SeqInfo:
 
     def __init__(self, path: Path) -> None:
         """Raises DataError."""
-        self.path, self._lines = path, read_text(path).split("\n")
+        # An indented line would go on with the value above it.
+        self.path, self._lines = path, [line.strip() for line in read_text(path).split("\n")]
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read_string("\n".join(self._lines))

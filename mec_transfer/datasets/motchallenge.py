@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy
 
 from mec_transfer.datasets.annotations import Table, read_lines, read_table, split_fields
-from mec_transfer.datasets.boxes import far_outside, split_by_frame
+from mec_transfer.datasets.boxes import FARTHEST, far_outside, split_by_frame
 from mec_transfer.datasets.detection_files import read_box_detections
 from mec_transfer.datasets.detections import Detections
 from mec_transfer.datasets.mot_sequences import MotSequence, read_mot_sequences
@@ -118,6 +118,8 @@ def _check(table: Table, frames: Frames, problems: list[str]) -> Table:
     table = table.keep((identity != numpy.floor(identity)) | (identity < 0), "{1:g} is no identity", problems)
     counts = table.values[:, _COUNTS]
     table = table.keep((counts != 0) & (counts != 1), "whether it counts is {6:g}; 0 or 1 is needed", problems)
+    beyond = (numpy.abs(table.values[:, 2:6]) > FARTHEST).any(axis=1)
+    table = table.keep(beyond, "box {4:g}x{5:g} at ({2:g}, {3:g}) is of no image", problems)
     kind = table.values[:, _CLASS]
     wrong = ~numpy.isin(kind, numpy.arange(1, _CLASSES + 1))
     table = table.keep(wrong, f"unknown class {{7:g}}; there are 1 to {_CLASSES}", problems)

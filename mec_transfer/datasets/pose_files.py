@@ -19,6 +19,7 @@ import numpy
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import Json, json_number, json_whole
+from mec_transfer.datasets.boxes import FARTHEST
 from mec_transfer.datasets.detections import JOINTS
 
 _HEAD = 0.6
@@ -61,7 +62,8 @@ def read_pose_file(path: Path, problems: list[str], *, identified: bool, heads: 
     persons: dict[int, list[_Person]] = {}
     for index, image in enumerate(images):
         try:
-            if "id" not in image or not isinstance(image.get("file_name"), str):
+            name = image.get("file_name")
+            if "id" not in image or not isinstance(name, str) or not Path(name.replace("\\", "/")).name:
                 raise ValueError("needs an id (a number) and a file_name")
             number = json_whole(image["id"], "id")
             if number in persons:
@@ -111,6 +113,12 @@ def without_ignored(frame: PoseFrame, regions: Sequence[numpy.ndarray]) -> PoseF
     )
 
 
+def check_points(points: numpy.ndarray) -> None:
+    """Raises ValueError where one of (K, 2) points, or of NaN, is in no image."""
+    if (numpy.abs(points) > FARTHEST).any():
+        raise ValueError(f"a point is more than {FARTHEST:g} pixels away")
+
+
 def pose_box(pose: numpy.ndarray) -> tuple[float, float, float, float]:
     """Return x0, y0, x1, y1 around a pose's joints, (K, 3), at least one of them there.
 
@@ -136,6 +144,7 @@ class _Person:
         """Raises ValueError."""
         *places, count = columns
         triples = _numbers(item.get("keypoints"), 3 * count, "keypoints").reshape(count, 3)[places]
+        check_points(triples[:, :2])
         scores = item.get("scores")
         known = _numbers(scores, count, "scores")[places] if scores else numpy.ones(len(places))
         self.pose = numpy.concatenate([triples[:, :2], known[:, None]], axis=1)
@@ -178,6 +187,7 @@ def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
             raise wrong
         x, y = (_numbers(values, len(xs), "an ignore region") for values in (xs, ys))
         regions.append(numpy.stack([x, y], axis=1))
+        check_points(regions[-1])
     return tuple(regions)
 
 

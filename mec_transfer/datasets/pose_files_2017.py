@@ -13,7 +13,7 @@ import numpy
 
 from mec_transfer.datasets.annotations import Json, json_number
 from mec_transfer.datasets.detections import JOINTS
-from mec_transfer.datasets.pose_files import PoseFrame
+from mec_transfer.datasets.pose_files import PoseFrame, check_points
 
 
 def read_annolist(document: Json, problems: list[str]) -> tuple[PoseFrame, ...]:
@@ -57,6 +57,7 @@ def _person(rectangle: dict[str, Any]) -> tuple[numpy.ndarray, float]:
             raise ValueError(f"a point has id {joint:g}; there are 0 to {len(JOINTS) - 1}")
         score = _value(point, "score") if "score" in point else 1.0
         pose[int(joint)] = _value(point, "x"), _value(point, "y"), score
+    check_points(pose[:, :2])
     there = ~numpy.isnan(pose[:, 0])
     if "score" in rectangle:
         return pose, _value(rectangle, "score")

@@ -157,3 +157,10 @@ def test_other_shares_of_imagenet_are_drawn_and_say_so() -> None:
     subset = label_subset(IMAGENET, "50%", dataset="imagenet", root=Path("nowhere"), seed=3)
     assert len(subset.indices) == 2
     assert "drawn with seed 3, not a published list" in subset.note
+
+
+@pytest.mark.parametrize("text", ["c01\\x001.jpg,\r\nc00/x000.jpg ;\r\n", "c01/x001.jpg\rc00/x000.jpg"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_as_a_spreadsheet_or_another_system_writes_it(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "mine.csv").write_bytes(text.encode(encoding))
+    assert choose(str(tmp_path / "mine.csv"), train=image_list([3, 3], prefix="x")).indices.tolist() == [0, 4]

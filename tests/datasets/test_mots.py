@@ -157,3 +157,39 @@ def test_broken_json_is_named(tmp_path: Path, segmentation: object, what: str) -
         read(tmp_path, "{sequence}.json")
     assert str(caught.value).startswith(f"{tmp_path / 'MOTS20-02.json'}:1: ")
     assert what in str(caught.value)
+
+
+def test_masks_of_other_classes_are_counted_and_none_left_is_an_error(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    why = "1 of 4 detections are not followed, since a person's has class 2; they have class 1 (1)"
+    assert remarks([read(tmp_path)]) == [f"{folder / 'det/det.txt'}: {why}"]
+    (folder / "det" / "det.txt").write_text(DET.replace(" 2 30 40", " 1 30 40"))
+    with pytest.raises(
+        DataError, match=r"det.txt: nothing to follow: none of its 4 detections .* class 2; .* class 1 \(4\)"
+    ):
+        read(tmp_path)
+    (folder / "gt" / "gt.txt").write_text(GT.replace(" 2 30 40", " 1 30 40"))
+    with pytest.raises(
+        DataError, match=r"gt.txt: nothing to score: .* 3 of class 1 \(car\), 2 of class 10 \(ignored\)"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ({"segmentation": {"size": ["30", "40"], "counts": ONE}}, "a side is the string '30'"),
+        ({"segmentation": {"size": [30], "counts": ONE}}, "segmentation needs {'size'"),
+        ({"segmentation": {"size": [30, 40], "counts": "\u00e9"}}, "malformed RLE"),
+        ({"frame": "1"}, "frame is the string '1'"),
+        ({"score": None}, "the score is missing or null"),
+        ({"category_id": "2"}, "category_id is the string '2'"),
+    ],
+)
+def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, object], what: str) -> None:
+    make(tmp_path)
+    sound = {"frame": 1, "score": 1, "segmentation": {"size": [30, 40], "counts": ONE}}
+    (tmp_path / "MOTS20-02.json").write_text(json.dumps([{**sound, **item}]))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "{sequence}.json")
+    assert what in str(caught.value)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.otb import OTB2015, read_boxes
-from mec_transfer.datasets.videos import open_videos
+from mec_transfer.datasets.videos import open_videos, remarks
 
 LINE = "5,6,10,8"
 
@@ -140,3 +140,17 @@ def test_result_files_are_read_alike(tmp_path: Path) -> None:
         read_boxes(path)
     with pytest.raises(DataError, match=r"none\.txt: no such file"):
         read_boxes(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("truth", "frames"), [(LINE, 1), (f"{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n", 3), (f"{LINE}\n-3,6,10,8\n", 2)]
+)
+def test_a_video_whose_target_is_never_seen_again_says_nothing(tmp_path: Path, truth: str, frames: int) -> None:
+    path = draw(tmp_path / "Boat", range(1, frames + 1), truth=truth) / "groundtruth_rect.txt"
+    with pytest.raises(DataError, match=r"rect\.txt: nothing to score: no frame after the first has a box"):
+        only(tmp_path)
+    draw(tmp_path / "Car", range(1, 4), truth=lines(3))
+    boat, car = open_videos(tmp_path, "otb", "all")
+    assert remarks([car]) == []
+    (told,) = remarks([boat, car])
+    assert told.startswith(f"{path}: nothing to score")

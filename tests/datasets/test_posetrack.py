@@ -237,3 +237,63 @@ def test_broken_posetrack17_detections_are_named(tmp_path: Path, path: list[Any]
     line = 1 if "lists image" in what else 3
     assert str(caught.value).startswith(f"{tmp_path / 'poses/000_x.json'}:{line}: ")
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what"),
+    [
+        (["images", 1, "id"], "71", "id is the string '71'; a number is needed"),
+        (["images", 1, "id"], True, "id is true"),
+        (["annotations", 1, "image_id"], "72", "image_id is the string '72'"),
+        (["annotations", 1, "image_id"], [72], "image_id is a list"),
+        (["annotations", 1, "track_id"], "3", "track_id is the string '3'"),
+        (["annotations", 1, "keypoints", 3], "5", "keypoints needs 51 finite numbers: a value is the string '5'"),
+        (["annotations", 1, "keypoints", 0], 1e300, "a point is more than 1e+06 pixels away"),
+    ],
+)
+def test_a_value_of_another_type_says_so(tmp_path: Path, path: list[Any], value: Any, what: str) -> None:
+    make(tmp_path, change(truth(), path, value))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert what in str(caught.value)
+
+
+def test_an_image_without_an_id_is_named(tmp_path: Path) -> None:
+    gt = truth()
+    del gt["images"][1]["id"]
+    make(tmp_path, gt)
+    with pytest.raises(DataError, match=r"000_x.json:\d+: needs an id \(a number\) and a file_name"):
+        read(tmp_path)
+
+
+def test_paths_may_have_backslashes(tmp_path: Path) -> None:
+    gt, det = truth(), found()
+    for data in (gt, det):
+        for image in data["images"]:
+            image["file_name"] = image["file_name"].replace("/", "\\")
+    make(tmp_path, gt, det)
+    assert [path.name for path in read(tmp_path).frames.paths] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    assert [len(frame) for frame in read(tmp_path).detections] == [0, 1, 1]
+
+
+EVERYWHERE = {"ignore_regions_x": [[-9, 999, 999, -9]], "ignore_regions_y": [[-9, -9, 999, 999]]}
+
+
+def test_nobody_left_to_score_is_an_error(tmp_path: Path) -> None:
+    for persons, listed, what in (
+        ([], images(), "none of its 0 persons"),
+        ([person(70, 0, 10, 5, absent=JOINTS), person(71, 1, 10, 5, absent=JOINTS)], images(), "none of its 2 persons"),
+        (truth()["annotations"], [image | EVERYWHERE for image in images()], "none of its 3 persons"),
+    ):
+        make(tmp_path, {"images": listed, "annotations": persons, "categories": [CATEGORY]})
+        with pytest.raises(
+            DataError, match=rf"000_x.json: nothing to score: {what} has a keypoint outside the ignored"
+        ):
+            read(tmp_path)
+
+
+def test_no_detected_pose_is_an_error(tmp_path: Path) -> None:
+    nobody = [person(71, 0, 1, 1, absent=JOINTS) | {"score": 0.5}]
+    make(tmp_path, det={"images": images(), "annotations": nobody, "categories": [CATEGORY]})
+    with pytest.raises(DataError, match=r"poses/000_x.json: nothing to follow: no detection in it"):
+        read(tmp_path)

@@ -246,3 +246,12 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"A.json: cannot be read"):
         pose_scores.measure(tmp_path, ["A"])
+
+
+def test_a_sequence_that_says_nothing_of_a_joint_leaves_it_to_the_others(tmp_path: Path) -> None:
+    """IDF1 is a mean over sequences: one without anybody made it 0 for all."""
+    put(tmp_path, "A", annotations(ALONE), ALONE)
+    put(tmp_path, "EMPTY", annotations([{}, {}]), [{}, {}])
+    measured = pose_scores.measure(tmp_path, ["A", "EMPTY"])
+    assert measured.overall == pytest.approx(measured.by_sequence["A"])
+    assert measured.overall["IDF1"] == 100
