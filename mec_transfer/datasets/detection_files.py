@@ -56,7 +56,7 @@ def read_box_detections(path: Path, frames: Frames, problems: list[str]) -> Dete
         DataError: the file cannot be read at all.
     """
     others: Counter[str] = Counter()
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         rows = _json_boxes(path, frames, problems, others)
     else:
         rows = _text_boxes(path, frames, problems)
@@ -73,7 +73,7 @@ def read_mask_detections(path: Path, frames: Frames, problems: list[str]) -> Det
     """
     others: Counter[str] = Counter()
     read, persons = _text_masks, f"class {PEDESTRIAN}"
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         read, persons = _json_masks, f"category_id {_PERSON}"
     found = read(path, frames, problems, others)
     by_frame = split_by_frame(numpy.array([number for number, *_ in found]), frames.numbers)

@@ -118,7 +118,9 @@ def choose_sequences(names: Sequence[str], sequences: Sequence[str], where: Path
         MissingPart: one is not there.
     """
     known = {unicodedata.normalize("NFC", name): name for name in names}
-    found = {name: name if name in names else known.get(unicodedata.normalize("NFC", name)) for name in sequences}
+    found = {
+        name: name if name in names else known.get(unicodedata.normalize("NFC", name.strip())) for name in sequences
+    }
     missing = [name for name, there in found.items() if there is None]
     if missing:
         listed = ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -191,7 +191,7 @@ def test_lists_as_others_write_them(root: Path) -> None:
     (root / "JPEGImages" / "480p" / "dance").rename(root / "JPEGImages" / "480p" / "my dance")
     (root / "Annotations" / "480p" / "dance").rename(root / "Annotations" / "480p" / "my dance")
     listed = root / "ImageSets" / "2017" / "val.txt"
-    listed.write_text("park,\nmy dance \t\n")
+    listed.write_text("park 4 1,\nmy dance \t\n")
     assert [video.name for video in read(root)] == ["park", "my dance"]
     first = root / "ImageSets" / "480p" / "val.txt"
     first.write_text("\\\\JPEGImages\\480p\\park\\00000.jpg \\\\Annotations\\480p\\park\\00000.png\r\n")

@@ -336,7 +336,13 @@ def test_whole_frames_may_be_floats_in_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("imExt=.png", "imExt=png"), ("imExt=.png", "imExt=.PNG"), ("imWidth=100", "imwidth: 100.0"), ("im", "  im")],
+    [
+        ("imExt=.png", "imExt=png"),
+        ("imExt=.png", "imExt=.PNG"),
+        ("imWidth=100", "imwidth: 100.0"),
+        ("im", "  im"),
+        ("=img1", "=.\\img1"),
+    ],
 )
 def test_seqinfo_as_others_write_it(tmp_path: Path, old: str, new: str) -> None:
     make(tmp_path, info=INFO.replace(old, new))
@@ -356,4 +362,4 @@ def test_folders_of_no_data_are_no_sequences_and_names_may_be_any(tmp_path: Path
     (tmp_path / "train" / "my clip" / "img1" / "._000001.png").write_bytes(b"\0\5\x16\7")
     (tmp_path / "train" / "my clip" / "img1" / "Thumbs.db").write_bytes(b"junk")
     assert [v.name for v in open_videos(tmp_path, "motchallenge", "train", (), DETECTIONS)] == ["caf\u00e9", "my clip"]
-    assert read(tmp_path, sequences=("cafe\u0301",)).name == "caf\u00e9"  # as a Mac spells it
+    assert read(tmp_path, sequences=(" cafe\u0301",)).name == "caf\u00e9"  # as a Mac spells it
