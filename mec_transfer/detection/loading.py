@@ -16,12 +16,12 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.loading import ignore_signals, plain_errors
+from mec_transfer.datasets.loading import Loader
 from mec_transfer.datasets.objects import ObjectSplit, require_masks
 
 Item = dict[str, Any]
@@ -150,10 +150,7 @@ class MappedImages(Dataset[Item]):
 
 def load_batches(dataset: MappedImages, plan: Sampler[Any], workers: int) -> Iterator[list[Item]]:
     """Yield the batches of `plan`. Raises DataError where an image cannot be read, RunError where a process dies."""
-    loader = DataLoader(
-        dataset, batch_sampler=plan, num_workers=workers, collate_fn=_as_list, worker_init_fn=ignore_signals
-    )
-    yield from plain_errors(loader)
+    yield from Loader(dataset, workers, batch_sampler=plan, collate_fn=_as_list)
 
 
 def _as_list(items: list[Item]) -> list[Item]:
