@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mec_transfer.results.record import DatasetInfo
 
 _TRAIN = ("trainval", "train", "train2017")
-_TEST = ("test", "val", "val2017")
+_TEST = ("test", "val", "val2017", "valid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import re
@@ -71,9 +72,12 @@ def read_table(path: Path, columns: tuple[int, ...], problems: list[str], what: 
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises DataError."""
+    """Return a file's text: UTF-8 with or without a byte order mark, or UTF-16 with one. Raises DataError."""
     try:
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
@@ -108,21 +112,31 @@ class Json:
         if key not in self._lines:
             try:
                 self._lines[key] = self._locate(key)
-            except ValueError:  # the name stands somewhere before its own list too
+            except (ValueError, IndexError):  # a text that the parser reads otherwise than this walk does
                 self._lines[key] = [1] * len(self.items(key))
         return f"{self.path}:{self._lines[key][index]}: {what}"
 
     def _locate(self, key: str | None) -> list[int]:
         """Return the line of every item of a list. Walks the text again: for faults alone."""
-        match = re.search(r"\[" if key is None else rf'"{re.escape(key)}"\s*:\s*\[', self._text)
-        if match is None:
-            return [1] * len(self.items(key))
-        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,]*")
-        at, line, lines = match.end(), self._text.count("\n", 0, match.end()) + 1, []
+        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,:]*")
+
+        def skip(at: int) -> int:
+            return gap.match(self._text, at).end()  # type: ignore[union-attr]
+
+        at = start = skip(0)
+        if key is not None:  # the value of the outermost object's key, the last one of that name
+            at, start = skip(at + 1), -1
+            while self._text[at] != "}":
+                name, at = decoder.raw_decode(self._text, at)
+                at = skip(at)
+                start = at if name == key else start
+                at = skip(decoder.raw_decode(self._text, at)[1])
+        at = start + 1
+        line, lines = self._text.count("\n", 0, at) + 1, []
         for _ in self.items(key):
-            start = gap.match(self._text, at).end()  # type: ignore[union-attr]
-            line += self._text.count("\n", at, start)
+            begin = skip(at)
+            line += self._text.count("\n", at, begin)
             lines.append(line)
-            at = decoder.raw_decode(self._text, start)[1]
-            line += self._text.count("\n", start, at)
+            at = decoder.raw_decode(self._text, begin)[1]
+            line += self._text.count("\n", begin, at)
         return lines
