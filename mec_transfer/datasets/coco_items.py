@@ -86,12 +86,9 @@ def to_coco_json(split: ObjectSplit, masks: bool = True) -> dict[str, Any]:
 def measurable(segmentation: Segmentation) -> Segmentation | None:
     """Return a segmentation as pycocotools takes it: as it is where it does, else what is usable of it, if anything.
 
-    Its reader looks at the first polygon alone: four numbers make boxes of all of them, fewer are an error.
+    It raises where the first polygon has four numbers or fewer, and draws whatever others are there.
     """
-    if isinstance(segmentation, dict):
-        return segmentation
-    first = len(segmentation[0])
-    if first > 4 or all(len(polygon) == 4 for polygon in segmentation):
+    if isinstance(segmentation, dict) or len(segmentation[0]) > 4:
         return segmentation
     return usable_polygons(segmentation) or None
 

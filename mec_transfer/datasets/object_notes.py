@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
 
 _EMPTY = 1e-5
 """Pixels of width and height up to which Detectron2's `filter_empty_instances` drops an object."""
 _BORDER = 1.0
 """Pixels by which published boxes reach out: COCO's are rounded, and a VOC corner may be counted from 0."""
+_NOTES = {
+    "flat": ("object", "objects", "without width or height", "not trained on"),
+    "bare": ("object", "objects", "without a polygon of three points", "not trained on"),
+    "short": ("polygon", "polygons", "of under three points or an odd number of values", "left out"),
+    "out": ("box", "boxes", "beyond the border of the image", "clipped in training"),
+}
+"""One, several, which, and what Detectron2 does with them."""
 
 
 def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
@@ -21,31 +30,35 @@ def has_outline(thing: ObjectAnnotation) -> bool:
 
 
 def training_notes(split: ObjectSplit) -> list[str]:
-    """Say, a line each, what of a split's objects is dropped or clipped in training, with the first image of it."""
+    """Say, a line each, how many of a split's objects are dropped or clipped in training, with the first such image."""
+    counts: Counter[str] = Counter()
     first: dict[str, str] = {}
-    counts: dict[str, int] = {}
     for image in split.images:
         for thing in image.objects:
-            for what, count in _of_object(thing, image).items():
-                first.setdefault(what, image.path.name)
-                counts[what] = counts.get(what, 0) + count
-    return [f"{split.name}: {number} {what} (the first in {first[what]})" for what, number in sorted(counts.items())]
+            for kind, count in _of_object(thing, image).items():
+                counts[kind] += count
+                first.setdefault(kind, image.path.name)
+    lines = []
+    for kind in (kind for kind in _NOTES if counts[kind]):
+        one, several, which, fate = _NOTES[kind]
+        subject, verb = (one, "is") if counts[kind] == 1 else (several, "are")
+        what = f"{counts[kind]} {subject} {which} {verb} {fate}, as Detectron2 does"
+        lines.append(f"{split.name}: {what}; the first in {first[kind]}")
+    return lines
 
 
 def _of_object(thing: ObjectAnnotation, image: ObjectImage) -> dict[str, int]:
-    found: dict[str, int] = {}
     if not has_outline(thing):
-        return {"objects without a polygon of three points are not trained on, as Detectron2 does": 1}
-    if thing.crowd:
+        return {"bare": 1}
+    if thing.crowd:  # not trained on in any case
         return {}
-    if isinstance(thing.segmentation, list) and (
-        less := len(thing.segmentation) - len(usable_polygons(thing.segmentation))
-    ):
-        found["polygons of fewer than three points, or an odd number of values, are left out"] = less
+    found = {}
+    if isinstance(thing.segmentation, list):
+        found["short"] = len(thing.segmentation) - len(usable_polygons(thing.segmentation))
     x0, y0, x1, y1 = thing.box
     inside = min(x1, image.width) - max(x0, 0.0), min(y1, image.height) - max(y0, 0.0)
     if min(inside) <= _EMPTY:
-        found["objects without width or height are not trained on, as Detectron2 does"] = 1
+        found["flat"] = 1
     elif max(-x0, -y0, x1 - image.width, y1 - image.height) > _BORDER:
-        found["boxes reach out of their image and are clipped in training, as Detectron2 does"] = 1
-    return found
+        found["out"] = 1
+    return {kind: count for kind, count in found.items() if count}

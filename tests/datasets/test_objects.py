@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
@@ -45,7 +43,9 @@ def test_a_split_without_a_usable_image_says_why(tmp_path):
 def test_every_opening_leaves_the_same_images_out(tmp_path):
     root = write_voc(tmp_path, {"a": voc_object(), "b": voc_object()})
     Image.new("RGB", (31, 20)).save(root / "JPEGImages" / "b.jpg")
-    openings = [open_splits(root, "voc", ["trainval"], skip_invalid=True, look=look) for look in ("no", "sample", "all")]
+    openings = [
+        open_splits(root, "voc", ["trainval"], skip_invalid=True, look=look) for look in ("no", "sample", "all")
+    ]
     assert openings[0] == openings[1] == openings[2]
     assert [image.image_id for image in openings[0]["trainval"].images] == ["a"]
 
