@@ -133,23 +133,30 @@ def read_splits(
     Raises:
         DataError: a split is not there, or its list or JSON file cannot be used at all.
     """
-    from mec_transfer.datasets import coco, object_images, voc
+    from mec_transfer.datasets import object_images
 
-    sources: Sequence[Source]
-    if layout == "voc":
-        sources = folders = [voc.VocSource(root, name) for name in dict.fromkeys(names)]
-        classes = classes or voc.merge_classes(folders)
-    else:
-        sources = files = [coco.CocoSource(root, name) for name in dict.fromkeys(names)]
-        classes = classes or coco.merge_classes(files)
+    sources, classes = _read_sources(root, layout, list(dict.fromkeys(names)), classes)
     splits = []
     for source in sources:
         split, problems = source.read(classes)
         splits.append(dataclasses.replace(split, skipped=tuple(problems)))
     if look != "no":
         broken = object_images.image_problems(splits, thorough=look == "all")
-        splits = [_without(split, source, found) for split, source, found in zip(splits, sources, broken)]
+        splits = [_without(split, source, wrong) for split, source, wrong in zip(splits, sources, broken)]
     return {split.name: split for split in splits}
+
+
+def _read_sources(
+    root: Path, layout: Layout, names: Sequence[str], classes: tuple[str, ...] | None
+) -> tuple[Sequence[Source], tuple[str, ...]]:
+    """Return the splits' annotations, and the classes: the ones given, else those found in all splits together."""
+    from mec_transfer.datasets import coco, voc
+
+    if layout == "voc":
+        folders = [voc.VocSource(root, name) for name in names]
+        return folders, classes or voc.merge_classes(folders)
+    files = [coco.CocoSource(root, name) for name in names]
+    return files, classes or coco.merge_classes(files)
 
 
 def _without(split: ObjectSplit, source: Source, broken: dict[int, str]) -> ObjectSplit:
