@@ -61,8 +61,7 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
     from mec_transfer.datasets import objects
 
     names = (*dataset.train, dataset.test)
-    classes = dataset.classes or None
-    splits = {name: objects.open_objects(folder, dataset.layout, name, classes, skip_invalid) for name in names}
+    splits = objects.open_splits(folder, dataset.layout, names, tuple(dataset.classes) or None, skip_invalid)
     skipped = sum(len(split.skipped) for split in splits.values())
     counts = {name: len(split.images) for name, split in splits.items()}
     return DatasetInfo(
