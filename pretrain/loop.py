@@ -134,7 +134,7 @@ class _Run:
                 self._obey_signal()
         finally:
             meter.close()
-            self.observers.close(self.out / LOG)
+            self.observers.close(self.out / LOG, draw=not stop.number)
         stop.number = 0  # there is nothing left to stop
         if self.writes:
             mark_finished(self.out, self.identity)
