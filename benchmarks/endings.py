@@ -78,14 +78,19 @@ COMMANDS = {
         f"linear random:resnet18 {_JOB} --data {{world}}/imagenet --config demo_linear_fast", "job.json", IMAGE
     ),
     "semisup": Command(
-        f"semisup random:resnet18 {_JOB} --data {{world}}/imagenet --config demo_semisup_10pct_barlow --set recipe.epochs=100",
+        f"semisup random:resnet18 {_JOB} --data {{world}}/imagenet --config demo_semisup_10pct_barlow "
+        "--set recipe.epochs=100",
         "job.json",
         "imagenet/val/ball/*_00007.JPEG",
     ),
     "detect": Command(
-        f"detect random:resnet18 {_JOB} --data {{world}}/coco --config demo_mask_rcnn", "job.json", "coco/train2017/*07.jpg"
+        f"detect random:resnet18 {_JOB} --data {{world}}/coco --config demo_mask_rcnn",
+        "job.json",
+        "coco/train2017/*07.jpg",
     ),
-    "track": Command(f"track random:resnet18 {_JOB} --data {{world}}/otb --config demo_sot_dcf", "job.json", FRAME, loads=False),
+    "track": Command(
+        f"track random:resnet18 {_JOB} --data {{world}}/otb --config demo_sot_dcf", "job.json", FRAME, loads=False
+    ),
     "mec-pretrain": Command(
         "-m pretrain mec_r50_demo --data {world}/pretrain --out {out} --workers {workers} --device cpu "
         "--set arch=resnet18",
@@ -220,7 +225,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     mounts = subprocess.run([*FULL_SHM, "true"], capture_output=True, check=False).returncode == 0
-    rows = ["| command | event | workers | exit status | wanted | seconds | last line |", "|---|---|--:|--:|--:|--:|---|"]
+    rows = [
+        "| command | event | workers | exit status | wanted | seconds | last line |",
+        "|---|---|--:|--:|--:|--:|---|",
+    ]
     bad = 0
     with tempfile.TemporaryDirectory() as name:
         world = make_worlds(Path(name))

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,15 +39,15 @@ for line in sys.stdin:
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
-SIZE = ("--set", "recipe.train_crop=32", "--set", "recipe.eval_view.crop=32", "--set", "recipe.batch=24")
+SIZE = "recipe.train_crop=32 recipe.eval_view.crop=32 recipe.batch=24"
 COMMANDS = {
-    "knn": ("knn", "--config", "cifar10_knn", "--set", "recipe.k=5", "--set", "recipe.ks=[5]"),
-    "linear": ("linear", "--config", "cifar10_linear_mec", "--set", "recipe.epochs=50", "--set", "recipe.base_lr=1", *SIZE),
-    "linear --fast": ("linear", "--config", "cifar10_linear_fast"),
-    "semisup": ("semisup", "--config", "cifar10_semisup_10pct_barlow", "--set", "recipe.labels=50%", *SIZE)
-    + ("--set", "recipe.epochs=500", "--set", "recipe.replicas=2"),
-    "pretrain": ("pretrain", "mec_r50_demo", "--set", "arch=resnet18", "--set", "batch_size=8", "--set", "epochs=50"),
+    "knn": "knn cifar10_knn recipe.k=5 recipe.ks=[5]",
+    "linear": f"linear cifar10_linear_mec recipe.epochs=50 recipe.base_lr=1 {SIZE}",
+    "linear --fast": "linear cifar10_linear_fast",
+    "semisup": f"semisup cifar10_semisup_10pct_barlow recipe.labels=50% recipe.epochs=500 recipe.replicas=2 {SIZE}",
+    "pretrain": "pretrain mec_r50_demo arch=resnet18 batch_size=8 epochs=50",
 }
+"""Each a command, a config and its overrides."""
 STOPS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
 
@@ -59,6 +60,14 @@ def write_images(root: Path, train: int = 8) -> Path:
                 pixels = random.integers(0, 256, (32, 32, 3), dtype=numpy.uint8)
                 Image.fromarray(pixels).save(root / split / label / f"{number:03d}.png")
     return root
+
+
+def command_line(name: str, data: Path, out: Path, workers: int) -> list[str]:
+    command, config, *overrides = COMMANDS[name].split()
+    words = [command, *([config] if command == "pretrain" else ["random:resnet18", "--config", config])]
+    for override in overrides if command == "pretrain" else ["dataset.name=tiny", *overrides]:
+        words += ["--set", override]
+    return [*words, "--data", str(data), "--out", str(out), "--workers", str(workers), "--device", "cpu"]
 
 
 class Commands:
@@ -78,10 +87,7 @@ class Commands:
 
     def start(self, name: str, data: Path, out: Path, workers: int) -> int:
         """Start a command; return its process's id."""
-        words = list(COMMANDS[name])
-        if name != "pretrain":
-            words[1:1] = ["random:resnet18", "--set", "dataset.name=tiny"]
-        words += ["--data", str(data), "--out", str(out), "--workers", str(workers), "--device", "cpu"]
+        words = command_line(name, data, out, workers)
         self.log.unlink(missing_ok=True)
         assert self.zygote.stdin
         self.zygote.stdin.write(json.dumps([words, str(self.log)]) + "\n")
@@ -180,7 +186,9 @@ def test_a_killed_loading_process_is_one_line_and_the_end(
 
 @pytest.mark.parametrize("everyone", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("name", "number"), list(zip(("knn", "linear", "semisup", "pretrain"), [*STOPS, signal.SIGUSR1])))
+@pytest.mark.parametrize(
+    ("name", "number"), list(zip(("knn", "linear", "semisup", "pretrain"), [*STOPS, signal.SIGUSR1]))
+)
 def test_a_signal_stops_it_by_the_convention_and_leaves_no_failure(
     commands: Commands, many: Path, tmp_path: Path, name: str, number: signal.Signals, workers: int, everyone: bool
 ) -> None:
@@ -203,3 +211,54 @@ def test_a_second_ctrl_c_does_not_wait(commands: Commands, many: Path, tmp_path:
     status, said = commands.end(10)
     assert status in (130, -2), said  # -2 from within the interpreter's own end: 130 in a shell
     assert "Traceback" not in said and gone([pid, *below])
+
+
+def test_a_suite_records_a_broken_image_with_its_line_and_goes_on(broken: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(
+        "id: s\nmodels: {random: random:resnet18}\nbenchmarks:\n"
+        "  - {config: cifar10_knn, data: broken, set: [dataset.name=tiny, recipe.k=5, 'recipe.ks=[5]']}\n"
+        "  - {config: cifar10_knn, data: whole, set: [dataset.name=tidy, recipe.k=5, 'recipe.ks=[5]']}\n"
+    )
+    (tmp_path / "broken").symlink_to(broken)
+    (tmp_path / "whole").symlink_to(images)
+    words = ["run", "--suite", "suite.yaml", "--data-root", ".", "--out", "out", "--workers", "1", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mec_transfer.cli.main", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.count("FAILED") == 1, done.stderr
+    failed = next(line for line in done.stderr.splitlines() if "FAILED" in line)
+    assert "b/003.png: not a readable image" in failed
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("jobs/*/*/record.json")]
+    assert sorted(record["status"] for record in records) == ["failed", "ok"]
+    assert "b/003.png: not a readable image" in (tmp_path / "out" / "leaderboard.md").read_text()
+
+
+def test_processes_of_one_run_end_together_and_the_one_that_failed_says_why(broken: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = command_line("knn", broken, tmp_path / "out", 1)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "mec_transfer.cli.main", *words],
+            env={**os.environ, "PYTHONPATH": str(Path.cwd()), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1].splitlines()[-1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [1, 2], said
+    for process, line in zip(processes, said, strict=True):
+        whole = (
+            "another process of this run has ended" if process.returncode == 1 else "b/003.png: not a readable image"
+        )
+        assert whole in line
+    assert "b/003.png: not a readable image" in json.loads((tmp_path / "out" / "record.json").read_text())["error"]
