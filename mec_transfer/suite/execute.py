@@ -33,7 +33,7 @@ def execute_job(benchmark: Benchmark, job: Job) -> Record:
 
     A mistake that `check` finds leaves nothing behind; whatever stops the run later leaves a failed record,
     which the next call replaces. An interrupted or killed job leaves no record: it is simply not finished.
-    Under torchrun every rank calls this and returns the same record; rank 0 alone writes.
+    Under torchrun every rank calls this and returns the same record; rank 0 alone writes it, and each its failure.
 
     Raises:
         UserError: the folder holds another job or is in use, the check found an error, or the run did.
@@ -194,9 +194,9 @@ def _run(benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
         record = benchmark.run(job)
         _require_finite(record)
     except Exception as error:
-        if distributed.rank() == 0:
+        if not distributed.lost_partner(error):  # the one that failed, or was stopped, knows better
             _leave_failure(benchmark, job, warnings, error, time.monotonic() - began)
-        if isinstance(error, UserError | RunError):
+        if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
         raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
     record = record.model_copy(update={"warnings": [*warnings, *record.warnings]})
