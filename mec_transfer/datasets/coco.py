@@ -123,7 +123,7 @@ class CocoSource:
         for index, item in enumerate(items):
             try:
                 number = values.identifier(item.get("id"), "its id")
-                name = values.text(item.get("name"), "its name")
+                name = values.name(item.get("name"), "its name")
                 if not name:
                     raise ValueError("its name is empty")
                 if found.get(number, name) != name:

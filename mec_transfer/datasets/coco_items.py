@@ -20,7 +20,7 @@ def read_object(item: dict[str, Any], class_index: int, width: int, height: int)
     try:
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise ValueError("not four")
-        x, y, w, h = (values.number(value, "a number") for value in bbox)
+        x, y, w, h = map(float, values.numbers(bbox, "a number"))
     except ValueError:
         raise ValueError(f"a bbox is four numbers (x, y, width, height), found {values.show(bbox)}") from None
     box = (x, y, x + w, y + h)
@@ -101,7 +101,7 @@ def _segmentation(found: Any, height: int, width: int) -> Segmentation:
         raise ValueError(
             f"a segmentation is a list of polygons ([[x, y, ...], ...]) or an RLE, found {values.show(found)}"
         )
-    return [[values.number(value, "a number of a polygon") for value in polygon] for polygon in found]
+    return [values.numbers(polygon, "a number of a polygon") for polygon in found]
 
 
 def _run_lengths(found: dict[str, Any], height: int, width: int) -> dict[str, Any]:

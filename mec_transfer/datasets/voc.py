@@ -211,7 +211,7 @@ def _object(thing: ElementTree.Element, classes: tuple[str, ...], width: int, he
     for key in ("name", "bndbox"):
         if (count := len(thing.findall(key))) != 1:
             raise ValueError(f"an object needs one <{key}>, found {count or 'none'}")
-    name = values.text(thing.findtext("name"), "the name")
+    name = values.name(thing.findtext("name"), "the name")
     if name not in classes:
         raise ValueError(f"unknown class '{name}'; there are {', '.join(classes)}" if name else "an object has no name")
     corners = [thing.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
