@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from mec_transfer.datasets import values
-from mec_transfer.datasets.object_notes import usable_polygons
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit, Segmentation, box_problem
+from mec_transfer.datasets.polygons import measurable
 from mec_transfer.datasets.rle import mask_runs
 
 
@@ -81,16 +81,6 @@ def to_coco_json(split: ObjectSplit, masks: bool = True) -> dict[str, Any]:
         "categories": [{"id": number, "name": name} for number, name in enumerate(split.classes, start=1)],
         "annotations": annotations,
     }
-
-
-def measurable(segmentation: Segmentation) -> Segmentation | None:
-    """Return a segmentation as pycocotools takes it: as it is where it does, else what is usable of it, if anything.
-
-    It raises where the first polygon has four numbers or fewer, and draws whatever others are there.
-    """
-    if isinstance(segmentation, dict) or len(segmentation[0]) > 4:
-        return segmentation
-    return usable_polygons(segmentation) or None
 
 
 def _segmentation(found: Any, height: int, width: int) -> Segmentation:

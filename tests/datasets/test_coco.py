@@ -11,8 +11,9 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.coco import split_names
-from mec_transfer.datasets.coco_items import measurable, to_coco_json
+from mec_transfer.datasets.coco_items import to_coco_json
 from mec_transfer.datasets.objects import ObjectSplit, open_objects, open_splits, require_masks
+from mec_transfer.datasets.polygons import measurable
 from tests.datasets.objects_world import coco_data, line_of, write_coco
 
 

@@ -15,7 +15,8 @@ def test_a_number_is_a_number_however_it_is_written(written, read):
 
 
 @pytest.mark.parametrize(
-    "written", [None, True, "", "x", "1,5", "1_0", "0x10", "٣", "nan", "inf", math.nan, math.inf, 10**400, "1e999", [], {}]
+    "written",
+    [None, True, "", "x", "1,5", "1_0", "0x10", "٣", "nan", "inf", math.nan, math.inf, 10**400, "1e999", [], {}],
 )
 def test_what_is_no_number_says_so(written):
     with pytest.raises(ValueError, match=r"^its width is .*a number is needed$"):

@@ -95,6 +95,10 @@ def test_images_that_testing_would_stumble_over_are_found_before_training(boxes,
     assert not (tmp_path / "out" / "record.json").exists()
     assert main(["data", "check", str(data), "--layout", "coco"]) == 2
     assert capsys.readouterr().out.count("problem: ") == 2
+    assert detect(data, tmp_path / "out", "--skip-invalid") == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["details"]["test_images"] == 2 and record["dataset"]["num_images"] == 10
+    assert any("2 broken annotations are left out, the first: " in line for line in record["warnings"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
