@@ -18,8 +18,6 @@ from mec_transfer.datasets.scan import file_names, list_folder
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
 """Roboflow's exports: each split is a folder that holds its images and this file."""
-_ENOUGH = 3
-"""Boxes that must reach out of their images before the file is taken to hold corners."""
 
 
 class CocoSource:
@@ -76,13 +74,7 @@ class CocoSource:
             )
             for image_id, image in sorted(known.items(), key=_by_id)
         )
-        split = ObjectSplit(name=self.name, classes=classes, images=images)
-        if holds_corners(split):
-            raise DataError(
-                f"{self.path}: boxes read as corners (x0, y0, x1, y1) all lie in their images, as COCO's (x, y, width, "
-                "height) many reach out; write widths and heights"
-            )
-        return split, problems
+        return ObjectSplit(name=self.name, classes=classes, images=images), problems
 
     def where(self, image: ObjectImage) -> str:
         """Return file and line of an image."""
@@ -161,22 +153,6 @@ def split_names(root: Path) -> list[str]:
     names = {name for name in names if not name.startswith(_OTHER_TASKS)}
     folders = list_folder(root)[0] if root.is_dir() else []
     return sorted(names | {name for name in folders if (root / name / _ROBOFLOW).is_file()})
-
-
-def holds_corners(split: ObjectSplit) -> bool:
-    """Whether boxes look like x0, y0, x1, y1 in place of COCO's x, y, width, height.
-
-    Then a half of them or more reach out of their images, and every one lies in its image if it is read as corners.
-    """
-    out = total = 0
-    for image in split.images:
-        for thing in image.objects:
-            x, y, width, height = thing.xywh or (0.0, 0.0, 0.0, 0.0)
-            if width <= x or height <= y or width > image.width + 1 or height > image.height + 1:
-                return False
-            out += x + width > image.width + 1 or y + height > image.height + 1
-            total += 1
-    return out >= _ENOUGH and 2 * out >= total
 
 
 def _annotations(root: Path, split: str) -> Path:

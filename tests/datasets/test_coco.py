@@ -256,6 +256,13 @@ def test_boxes_given_as_corners_are_not_taken_for_widths(tmp_path):
     assert read(tmp_path, data).num_objects == 5
 
 
+def test_fractions_are_not_taken_for_pixels(tmp_path):
+    data = coco_data()
+    data["annotations"] = [{"id": i, "image_id": 7, "category_id": 4, "bbox": [0.1, 0.2, 0.3, 0.4]} for i in range(4)]
+    with pytest.raises(DataError, match="split 'train2017': no box reaches beyond the first pixel"):
+        read(tmp_path, data)
+
+
 def test_masks_are_measured_by_what_pycocotools_can_draw():
     whole, two, one = [0, 0, 9, 0, 9, 9], [0, 0, 9, 9], [0, 0]
     assert measurable([whole, two]) == [whole, two]  # as the published evaluator has it

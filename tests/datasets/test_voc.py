@@ -72,6 +72,18 @@ def test_sizes_may_be_floats_or_left_out(tmp_path, size):
     assert (image.width, image.height) == (30, 20)
 
 
+def test_a_turned_image_needs_a_size_that_tells_its_frame(tmp_path):
+    root = write_voc(tmp_path, {"a": voc_object(), "b": ""}, size=(0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "ab":
+        Image.new("RGB", (20, 30)).save(root / "JPEGImages" / f"{name}.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"a.jpg: is turned by EXIF, and its annotation has no size that tells"):
+        open_objects(root, "voc", "trainval")
+    (image,) = open_objects(root, "voc", "trainval", skip_invalid=True).images
+    assert (image.image_id, image.width, image.height) == ("b", 30, 20)  # without a box, it does not matter
+
+
 @pytest.mark.parametrize(
     ("size", "message"), [(("wide", 20), "the size is a string"), ((30.5, 20), "width is a string")]
 )
