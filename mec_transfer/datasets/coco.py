@@ -54,7 +54,7 @@ class CocoSource:
                 if image_id in refused:
                     continue  # named already
                 if image_id not in known:
-                    raise ValueError(f"there is no image {values.show(image_id)}")
+                    raise ValueError(f"there is no image {values.brief(image_id)}")
                 category = values.identifier(item.get("category_id"), "its category_id")
                 name = self._categories.get(category)
                 if name not in classes:
@@ -78,7 +78,7 @@ class CocoSource:
 
     def where(self, image: ObjectImage) -> str:
         """Return file and line of an image."""
-        return self._complain("images", self._index_of[image.image_id], f"image {values.show(image.image_id)}")
+        return self._complain("images", self._index_of[image.image_id], f"image {values.brief(image.image_id)}")
 
     def _complain(self, key: str, index: int, what: str) -> str:
         return self._json.complain(key, index, what)
@@ -204,5 +204,4 @@ def _by_id(item: tuple[int | str, Any]) -> tuple[bool, int, str]:
 
 def _label(item: dict[str, Any]) -> str:
     """Return what names an item in a message: its id, or a file's name."""
-    name = item.get("file_name") if item.get("id") is None else item["id"]
-    return ascii(name) if isinstance(name, str) and len(name) < 99 else values.show(name)
+    return values.brief(item.get("file_name") if item.get("id") is None else item["id"])

@@ -16,14 +16,18 @@ _SHOWN = 60
 _KINDS: dict[type, str] = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 
-def show(value: object) -> str:
-    """Return a value for a message: short, on one line, in ASCII, with its kind where that is no number."""
+def brief(value: object) -> str:
+    """Return a value for a message: short, on one line, in ASCII."""
     text = ascii(value)
-    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def show(value: object) -> str:
+    """Return a value for a message that says what it is instead of a number."""
     if value is None:
         return "missing"
     kind = _KINDS.get(type(value))
-    return f"{kind} ({text})" if kind else text
+    return f"{kind} ({brief(value)})" if kind else brief(value)
 
 
 def number(value: object, what: str) -> float:

@@ -99,7 +99,7 @@ def test_what_tools_write_otherwise_is_read_as_it_is_meant(tmp_path, change, exp
     ("change", "message"),
     [
         ({"id": None}, r"image 'x.png': its id is missing, a number is needed"),
-        ({"id": [7]}, r"image a list \(\[7\]\): its id is a list"),
+        ({"id": [7]}, r"image \[7\]: its id is a list"),
         ({"width": 30.5}, "image 7: its width is 30.5, a whole number from 1 on is needed"),
         ({"height": 0}, "image 7: its height is 0"),
         ({"height": "tall"}, r"image 7: its height is a string \('tall'\)"),
@@ -222,7 +222,7 @@ def test_two_categories_of_one_name_are_one_class_where_one_of_them_is_unused(tm
     [
         ({"id": 5}, "category 5: its name is missing, a string is needed"),
         ({"id": 5, "name": " "}, "category 5: its name is empty"),
-        ({"name": "x"}, "category missing: its id is missing"),
+        ({"name": "x"}, "category None: its id is missing"),
         ({"id": 9, "name": "x"}, "category 9: its id, 9, is that of 'kite' too"),
         ({"id": 5, "name": "\ud800"}, r"category 5: its name is .*not valid Unicode"),
     ],

@@ -171,6 +171,14 @@ def test_an_entry_without_annotation_is_named_by_the_name_it_has(tmp_path):
         open_objects(root, "voc", "trainval")
 
 
+def test_lists_of_one_class_are_no_splits_of_their_own(tmp_path):
+    root = write_voc(tmp_path, {"a": voc_object(), "b": voc_object()})
+    for name, text in (("cell_trainval", "a  1\nb -1\n"), ("small_trainval", "a\n")):
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    assert split_names(root) == ["small_trainval", "trainval"]
+    assert len(open_objects(root, "voc", "cell_trainval").images) == 2
+
+
 def test_files_of_macos_are_passed_over(tmp_path):
     root = write_voc(tmp_path, {"a": voc_object("cell")})
     for name in ("ImageSets/Main/._trainval.txt", "Annotations/._a.xml", "JPEGImages/._a.jpg"):
