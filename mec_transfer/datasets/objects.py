@@ -134,11 +134,14 @@ def read_splits(
         DataError: a split is not there, or its list or JSON file cannot be used at all.
     """
     from mec_transfer.datasets import object_images
+    from mec_transfer.datasets.box_conventions import convention_problem
 
     sources, classes = _read_sources(root, layout, list(dict.fromkeys(names)), classes)
     splits = []
     for source in sources:
         split, problems = source.read(classes)
+        if mistake := convention_problem(split):
+            raise DataError(f"{root}: split '{split.name}': {mistake}")
         splits.append(dataclasses.replace(split, skipped=tuple(problems)))
     if look != "no":
         broken = object_images.image_problems(splits, thorough=look == "all")

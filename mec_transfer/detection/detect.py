@@ -21,7 +21,7 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.object_notes import training_notes
+from mec_transfer.datasets.object_notes import mask_notes, training_notes
 from mec_transfer.datasets.objects import Look, ObjectSplit, join_splits, open_splits, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
@@ -113,7 +113,7 @@ class Detect(Benchmark):
         began = time.monotonic()
         train_split, test_split = self._open(job)
         config, notes = self._detectron2(job, len(train_split.classes))
-        notes += training_notes(train_split)
+        notes += training_notes(train_split) + (mask_notes(test_split) if config.MODEL.MASK_ON else [])
         skipped = [line for split in (train_split, test_split) for line in split.skipped]
         notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:

@@ -73,10 +73,32 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
     options = [word for pair in one_class for word in pair]
     assert detect(data, tmp_path / "out", *options, "--classes", "blue, red", config="voc07_c4") == 2
     assert re.search(r"000.xml:3: unknown class 'green'; there are blue, red", capsys.readouterr().err)
-    Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then reaches out of the image
+    Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then lies outside the image
     assert detect(data, tmp_path / "out", *options, config="voc07_c4") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "001.xml:2: box" in line and "reaches out of the image (9x9)" in line and "--skip-invalid" in line
+    assert "001.xml:3: box" in line and "lies outside the image (9x9)" in line and "--skip-invalid" in line
+
+
+@pytest.mark.integration
+def test_images_that_testing_would_stumble_over_are_found_before_training(boxes, tmp_path, capsys):
+    import shutil
+
+    data = tmp_path / "mine"
+    shutil.copytree(boxes / "coco", data)
+    cut, other = sorted((data / "test").glob("*.jpg"))[:2]
+    cut.write_bytes(cut.read_bytes()[:-700])
+    Image.new("RGB", (9, 9)).save(other)
+    assert detect(data, tmp_path / "out") == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(rf"test.json:1: image 9: {cut.name}: not a readable image \(image file is truncated", line)
+    assert f"{other.name}: has 9x9 pixels, its annotation says" in line
+    assert not (tmp_path / "out" / "record.json").exists()
+    assert main(["data", "check", str(data), "--layout", "coco"]) == 2
+    assert capsys.readouterr().out.count("problem: ") == 2
+    assert detect(data, tmp_path / "out", "--skip-invalid") == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["details"]["test_images"] == 2 and record["dataset"]["num_images"] == 10
+    assert any("2 broken annotations are left out, the first: " in line for line in record["warnings"])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
