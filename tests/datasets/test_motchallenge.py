@@ -184,6 +184,7 @@ def test_a_score_that_is_missing(tmp_path: Path) -> None:
         ("imWidth=100", "imWidth=99", ":6: imWidth is 99"),
         ("imHeight=50\n", "", ":1: imHeight is missing"),
         ("imExt=.png", "imExt=.jpg", ":8: imExt is .jpg, but there is 000001.png"),
+        ("imDir=img1", "imDir=frames", ":3: imDir: "),
         ("frameRate=25", "frameRate=fast", ":4: frameRate is 'fast'"),
         ("frameRate=25", "frameRate=0", ":4: frameRate is 0"),
         ("[Sequence]", "[Video]", ":1: has no section [Sequence]"),
