@@ -22,6 +22,16 @@ from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 
 
+class Contents(StrictModel):
+    """What a published data set holds, as far as its protocol fixes it and a source says so."""
+
+    classes: int | None = None
+    images: dict[str, int] = Field(default_factory=dict)
+    """By split. A split that is not named here may hold any number."""
+    sequences: int | None = None
+    """In the split that is measured on."""
+
+
 class DatasetConfig(StrictModel):
     """The data set of a benchmark."""
 
@@ -31,6 +41,13 @@ class DatasetConfig(StrictModel):
     """An on-disk layout that `mec_transfer.datasets` reads, for instance `imagefolder`."""
     folder: str
     """Below a suite's --data-root. A single command's --data names the data set's own folder instead."""
+    expect: dict[str, Contents] = Field(default_factory=dict)
+    """By a data set's name, what that name promises. A folder that holds anything else is data of one's own."""
+
+    @property
+    def promised(self) -> Contents | None:
+        """What `name` promises; None for a name that promises nothing."""
+        return self.expect.get(self.name)
 
 
 class ObjectsDatasetConfig(DatasetConfig):
@@ -101,8 +118,14 @@ class BenchmarkConfig(StrictModel):
 
     @property
     def sha256(self) -> str:
-        """Hash of what can move a number: not the words, nor where the data lies, nor how many trials there are."""
-        words: Any = {"title": True, "published": True, "trials": True, "dataset": {"folder"}, "metrics": {"also"}}
+        """Hash of what can move a number: not the words, where the data lies, what it promises, or the trials."""
+        words: Any = {
+            "title": True,
+            "published": True,
+            "trials": True,
+            "dataset": {"folder", "expect"},
+            "metrics": {"also"},
+        }
         return json_sha256(self.model_dump(mode="json", exclude=words))
 
     def info(self) -> BenchmarkInfo:

@@ -4,20 +4,29 @@
 #   bash tools/setup_env.sh             what running needs
 #   bash tools/setup_env.sh --dev       what the checks need as well
 #   bash tools/setup_env.sh --active    install into the environment that is active now (also: MEC_TRANSFER_ENV=active)
+#   bash tools/setup_env.sh --without detection    leave Detectron2 out (also: MEC_TRANSFER_WITHOUT=detection)
 #
-# PYTHON=/path/to/python3 chooses the interpreter. The last line of standard output is the environment's bin folder.
+# Nothing but Python 3.11 with venv and pip is needed: no compiler and no library of the system's. Whatever cannot be
+# installed, or does not work afterwards, is an error. PYTHON=/path/to/python3 chooses the interpreter. The last line
+# of standard output is the environment's bin folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-extra="" active=${MEC_TRANSFER_ENV:-}
+extra="" active=${MEC_TRANSFER_ENV:-} without=${MEC_TRANSFER_WITHOUT:-}
 
 fail() { echo "setup_env.sh: error: $*" >&2; exit 2; }
-for argument in "$@"; do
-  case $argument in
+while [ $# -gt 0 ]; do
+  case $1 in
     --dev) extra="[dev]" ;;
     --active) active=active ;;
-    *) fail "unknown option '$argument'; there are --dev and --active" ;;
+    --without) [ $# -gt 1 ] || fail "--without needs a part: detection"; without=$2; shift ;;
+    *) fail "unknown option '$1'; there are --dev, --active and --without detection" ;;
   esac
+  shift
 done
+case $without in
+  "" | detection) ;;
+  *) fail "--without '$without': only detection can be left out" ;;
+esac
 
 python=${PYTHON:-python3}
 if [ "$active" = active ]; then
@@ -31,11 +40,16 @@ fi
 # The stamp says what the environment was made from; an interrupted install leaves none.
 # It names the root because an editable install points at one checkout.
 stamp=$environment/.mec-transfer
-want="$(cat "$root/pyproject.toml" "$root/constraints.txt" | sha256sum | cut -c1-64) $root"
-if [ -f "$stamp" ] && have=$(cat "$stamp") && { [ "$have" = "[dev] $want" ] || [ "$have" = "$extra $want" ]; }; then
-  echo "$environment/bin"
-  exit 0
-fi
+want="$(cat "$root/pyproject.toml" "$root/setup.py" "$root/constraints.txt" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-64) $root"
+# An environment that has more than is asked for serves too.
+for dev in "$extra" "[dev]"; do
+  for less in "$without" ""; do
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$dev${less:+ without $less} $want" ]; then
+      echo "$environment/bin"
+      exit 0
+    fi
+  done
+done
 
 command -v "$python" >/dev/null || fail "'$python' is not there; install Python 3.11 or later, or set PYTHON"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -50,12 +64,24 @@ if [ "$active" != active ] && ! usable; then
 fi
 [ "$active" = active ] || python=$environment/bin/python
 
+pip() { "$python" -m pip --disable-pip-version-check "$@" >&2; }
+mend="mend what it says and run this again, it goes on from here"
 echo "Installing torch, torchvision and the rest (about 5 GB; a minute or several)" >&2
 rm -f "$stamp"
-"$python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" -e "$root$extra" >&2 ||
-  fail "pip could not install the packages above; mend what it says and run this again, it goes on from here"
-# Detection needs Detectron2, which no index has as a wheel; all else works without it.
-"$python" -m mec_transfer.cli.main engines install detectron2 >&2 ||
-  echo "setup_env.sh: warning: no Detectron2, so no detection; later: mec-transfer engines install detectron2" >&2
-echo "$extra $want" >"$stamp"
+# The OpenCV of older environments wants libGL; it and the headless one share their files, so the old one goes first.
+if [ "$active" != active ] && pip show --quiet opencv-python 2>/dev/null; then
+  pip uninstall --quiet --yes opencv-python opencv-python-headless
+fi
+pip install --quiet -c "$root/constraints.txt" -e "$root$extra" || fail "pip could not install the packages above; $mend"
+# TrackEval's metadata asks for that OpenCV although its code runs with the headless one: its other needs are ours.
+pip install --quiet -c "$root/constraints.txt" --no-deps "trackeval>=1.3" || fail "pip could not install TrackEval; $mend"
+if [ -z "$without" ]; then # no index has a wheel of Detectron2
+  "$python" -m mec_transfer.cli.main engines install detectron2 >&2 ||
+    fail "no Detectron2, so no detection; $mend, or do without it: --without detection"
+fi
+if ! report=$("$python" -m mec_transfer.cli.main doctor --out "$root" ${without:+--without "$without"} 2>&1); then
+  grep -v '^ok' <<<"$report" >&2
+  fail "what was installed does not work on this machine (above); mend that and run this again"
+fi
+echo "$extra${without:+ without $without} $want" >"$stamp"
 echo "$environment/bin"

@@ -1,18 +1,29 @@
 """What this machine has, and whether the pieces work: one line each, with what to do where something is wrong.
 
-Exit status 1 when something is broken; a version other than the tested one is only told.
+Exit status 1 when something is broken or missing; a version other than the tested one is only told.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+PARTS = {
+    "every command": ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors"),
+    "training curves": ("matplotlib",),
+    "detection": ("cv2", "pycocotools.mask", "faster_coco_eval", "detectron2"),
+    "tracking": ("cv2", "pycocotools.mask", "scipy.optimize", "trackeval"),
+}
+"""What each part of the program imports; a library that lacks one of the system's own fails here as it would there."""
+OPTIONAL = ("detection",)
+"""The parts that `tools/setup_env.sh --without` can leave out."""
 TESTED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 ROOMY_GIB = 20
 
@@ -20,6 +31,9 @@ ROOMY_GIB = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where runs are to go (default: here)")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=OPTIONAL, help="do not miss this part of the program"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     checks: list[Callable[[], Iterator[str]]] = [
         _python,
         _packages,
+        *(partial(_part, part) for part in PARTS if part not in args.without),
         _torchvision_kernel,
         _gpu,
         lambda: _disk(args.out),
@@ -56,6 +71,28 @@ def _packages() -> Iterator[str]:
             raise RuntimeError(f"{name} is not installed; bash tools/setup_env.sh") from None
         same = version.partition("+")[0] == tested.get(name, version)
         yield f"{name} {version}" + ("" if same else f" (tested with {tested[name]}; numbers may move a little)")
+
+
+def _part(part: str) -> Iterator[str]:
+    """Import what a part of the program imports, and name whatever does not come."""
+    missing = []
+    for name in PARTS[part]:
+        try:
+            _import(name)
+        except Exception as error:  # an ImportError, or whatever else a half installed library raises
+            missing.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
+    if missing:
+        raise RuntimeError(f"{part}: cannot be used, for lack of {', '.join(missing)}; bash tools/setup_env.sh")
+    yield f"{part}: {', '.join(name.partition('.')[0] for name in PARTS[part])}"
+
+
+def _import(name: str) -> None:
+    if name == "detectron2":
+        from mec_transfer.detection import engine
+
+        engine.load()
+    else:
+        importlib.import_module(name)
 
 
 def _constraints() -> dict[str, str]:

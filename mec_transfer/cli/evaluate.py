@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,7 @@ from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import is_main_process, warn
 
 if TYPE_CHECKING:
-    from mec_transfer.benchmark import Benchmark
-    from mec_transfer.results.record import DatasetInfo, Record
+    from mec_transfer.results.record import Record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,23 +42,20 @@ COMMAND_OF = {
 """The command of each kind of benchmark."""
 
 
-Describe = Callable[[argparse.Namespace, Path, "Benchmark"], tuple["Benchmark", "DatasetInfo"]]
-"""Takes the arguments, the config's path and the benchmark; gives the benchmark as it fits the data, and these."""
-
-
 def evaluate(
     args: argparse.Namespace,
     command: str,
     config: str,
     labels: Path | None = None,
     family: str = "classification",
-    describe: Describe | None = None,
-    chosen: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    skip_invalid: bool = False,
 ) -> int:
     """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
 
     `command` is the one that was called, of a `family`; `labels` is a file that names the labelled training images,
-    for semi-supervised finetuning; `describe` fits benchmark and data in another way; `chosen` are the job's options.
+    for semi-supervised finetuning; `settings` are keys of `dataset` for data of one's own, as `fit_data` takes them;
+    `skip_invalid` leaves broken annotations out.
 
     Raises:
         UserError: anything that the user can put right.
@@ -69,7 +64,9 @@ def evaluate(
     from mec_transfer.backbone.source import resolve_backbone
     from mec_transfer.benchmark import Job
     from mec_transfer.common.paths import find_config
+    from mec_transfer.suite.dataset import describe_dataset
     from mec_transfer.suite.execute import execute_job
+    from mec_transfer.suite.own_data import fit_data
     from mec_transfer.suite.registry import load_benchmark
 
     check_compute(args)
@@ -82,14 +79,23 @@ def evaluate(
     right = COMMAND_OF.get(benchmark.config.kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
-    chosen = _label_options(labels) if chosen is None else chosen
+    chosen = _label_options(labels) | ({"skip_invalid": True} if skip_invalid else {})
     backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
-    benchmark, dataset = (describe or _describe_data)(args, path, benchmark)
+    fitted = fit_data(
+        lambda overrides: load_benchmark(path, overrides).config,
+        args.overrides,
+        args.data,
+        lambda dataset, folder: describe_dataset(dataset, folder, skip_invalid),
+        settings,
+    )
+    if fitted.note:
+        warn(fitted.note)
+    benchmark = load_benchmark(path, fitted.overrides)
     job = Job(
         model_name=args.name or default_name(args.checkpoint),
         backbone=backbone,
         data=args.data,
-        dataset=dataset,
+        dataset=fitted.info,
         workdir=args.out,
         cache=args.cache or args.out / "cache",
         trial=args.trial,
@@ -103,39 +109,6 @@ def evaluate(
         print(format_record(record))
         print(f"{'record':<10} {args.out / 'record.json'}")
     return 0
-
-
-def _describe_data(args: argparse.Namespace, path: Path, benchmark: Benchmark) -> tuple[Benchmark, DatasetInfo]:
-    """Describe the data; on data that isn't the published set it becomes a custom protocol under its own name."""
-    from mec_transfer.suite.dataset import NotThatDataset, describe_dataset
-    from mec_transfer.suite.registry import load_benchmark
-
-    try:
-        return benchmark, describe_dataset(benchmark.config.dataset, args.data)
-    except NotThatDataset:
-        if args.config or any(override.startswith("dataset.") for override in args.overrides):
-            raise
-    published = benchmark.config.dataset.name
-    name = own_name(args.data, published)
-    benchmark = load_benchmark(path, [*args.overrides, *dataset_overrides(args, {"name": name})])
-    dataset = describe_dataset(benchmark.config.dataset, args.data)
-    warn(
-        f"{args.data}: {dataset.classes} classes are not {published}'s: the data set is called '{name}' and the "
-        f"protocol {benchmark.config.protocol}"
-    )
-    return benchmark, dataset
-
-
-def own_name(data: Path, published: str) -> str:
-    """Name data of one's own after its folder, never as the published set is called."""
-    name = data.resolve().name
-    return f"other-{name}" if name == published else name
-
-
-def dataset_overrides(args: argparse.Namespace, settings: dict[str, Any]) -> list[str]:
-    """Return `settings` of the data set as overrides; what --set says of it has the last word."""
-    named = {override.partition("=")[0] for override in args.overrides}
-    return [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]
 
 
 def _label_options(labels: Path | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
+    parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
     parser.add_argument("--dry-run", action="store_true", help="say what is done and what would run, and stop")
     add_compute(parser)
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         workers=args.workers,
         seed=args.seed,
+        skip_invalid=args.skip_invalid,
         dry_run=args.dry_run,
     )
     if args.dry_run:

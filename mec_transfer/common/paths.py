@@ -6,7 +6,10 @@ from pathlib import Path
 
 from mec_transfer.common.errors import ConfigError, did_you_mean
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SHIPPED = _PACKAGE / "configs"
+CONFIGS = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "configs"
+"""Inside the package where a wheel put them, else beside it in a clone."""
 
 
 def is_stock(file: Path) -> bool:

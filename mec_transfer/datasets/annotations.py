@@ -186,21 +186,31 @@ class Json:
         if key not in self._lines:
             try:
                 self._lines[key] = self._locate(key)
-            except ValueError:  # the name stands somewhere before its own list too
+            except (ValueError, IndexError):  # a text that the parser reads otherwise than this walk does
                 self._lines[key] = [1] * len(self.items(key))
         return f"{self.path}:{self._lines[key][index]}: {what}"
 
     def _locate(self, key: str | None) -> list[int]:
         """Return the line of every item of a list. Walks the text again: for faults alone."""
-        match = re.search(r"\[" if key is None else rf'"{re.escape(key)}"\s*:\s*\[', self._text)
-        if match is None:
-            return [1] * len(self.items(key))
-        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,]*")
-        at, line, lines = match.end(), self._text.count("\n", 0, match.end()) + 1, []
+        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,:]*")
+
+        def skip(at: int) -> int:
+            return gap.match(self._text, at).end()  # type: ignore[union-attr]
+
+        at = start = skip(0)
+        if key is not None:  # the value of the outermost object's key, the last one of that name
+            at, start = skip(at + 1), -1
+            while self._text[at] != "}":
+                name, at = decoder.raw_decode(self._text, at)
+                at = skip(at)
+                start = at if name == key else start
+                at = skip(decoder.raw_decode(self._text, at)[1])
+        at = start + 1
+        line, lines = self._text.count("\n", 0, at) + 1, []
         for _ in self.items(key):
-            start = gap.match(self._text, at).end()  # type: ignore[union-attr]
-            line += self._text.count("\n", at, start)
+            begin = skip(at)
+            line += self._text.count("\n", at, begin)
             lines.append(line)
-            at = decoder.raw_decode(self._text, start)[1]
-            line += self._text.count("\n", start, at)
+            at = decoder.raw_decode(self._text, begin)[1]
+            line += self._text.count("\n", begin, at)
         return lines

@@ -22,10 +22,15 @@ class DatasetSummary:
 
     fingerprint: str
     """sha256, 64 hex digits."""
-    num_images: int
-    """Of all splits together."""
+    splits: dict[str, int]
+    """Images of each split."""
     classes: int | None
     """None where there are no labels."""
+
+    @property
+    def num_images(self) -> int:
+        """The images of all splits together."""
+        return sum(self.splits.values())
 
 
 def summarise(root: Path, layout: str) -> DatasetSummary:
@@ -46,7 +51,7 @@ def summarise(root: Path, layout: str) -> DatasetSummary:
     labelled = next(iter(splits.values())).classes
     return DatasetSummary(
         fingerprint=digest.hexdigest(),
-        num_images=sum(map(len, splits.values())),
+        splits={name: len(images) for name, images in splits.items()},
         classes=len(labelled) or None,
     )
 

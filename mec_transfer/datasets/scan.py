@@ -89,3 +89,15 @@ def _size(path: str) -> int:
         return os.stat(path).st_size  # noqa: PTH116  # a Path object for each of a million files doubles the time
     except OSError:
         return -1
+
+
+def file_names(folder: Path) -> frozenset[str]:
+    """Return the names of the files in `folder`, hidden ones (macOS's `._NAME`) left out; none where it is no folder.
+
+    One question to the file system, where asking for each file by name would be one for each.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    except (OSError, ValueError):
+        return frozenset()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-from mec_transfer.datasets.coco import to_coco_json
+from mec_transfer.datasets.coco_items import to_coco_json
 from mec_transfer.datasets.objects import ObjectSplit
 
 _STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5}
@@ -56,7 +56,7 @@ def _measure(split: ObjectSplit, predictions: Sequence[dict[str, Any]], kind: st
 
 
 def _evaluation(split: ObjectSplit, predictions: Sequence[dict[str, Any]], kind: str, backend: str) -> Any:
-    truth, found = to_coco_json(split), copy.deepcopy(list(predictions))
+    truth, found = to_coco_json(split, masks=kind == "segm"), copy.deepcopy(list(predictions))
     if kind == "segm":
         for item in found:  # its area is then the mask's, not the box's
             item.pop("bbox")

@@ -21,7 +21,8 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects, require_masks
+from mec_transfer.datasets.object_notes import training_notes
+from mec_transfer.datasets.objects import Look, ObjectSplit, join_splits, open_splits, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
 from mec_transfer.results.record import Record, Selection
@@ -88,10 +89,10 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            train, test = self._open(job)
+            train, test = self._open(job, look="sample")
             config, _ = self._detectron2(job, len(train.classes))
             if config.MODEL.MASK_ON:
-                require_masks(train)
+                require_masks(train, training=True)
                 require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
@@ -112,6 +113,7 @@ class Detect(Benchmark):
         began = time.monotonic()
         train_split, test_split = self._open(job)
         config, notes = self._detectron2(job, len(train_split.classes))
+        notes += training_notes(train_split)
         skipped = [line for split in (train_split, test_split) for line in split.skipped]
         notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:
@@ -170,16 +172,11 @@ class Detect(Benchmark):
     def _metric(self) -> str:
         return self.config.recipe.metric
 
-    def _open(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
+    def _open(self, job: Job, look: Look = "no") -> tuple[ObjectSplit, ObjectSplit]:
         data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
-        parts = [open_objects(job.data, data.layout, n, data.classes or None, skip) for n in (*data.train, data.test)]
-        train, test = join_splits(parts[:-1]), parts[-1]
-        if train.classes != test.classes:
-            raise DataError(
-                f"{job.data}: the classes of {train.name} ({', '.join(train.classes)}) and of {test.name} "
-                f"({', '.join(test.classes)}) differ"
-            )
-        return train, test
+        names, classes = (*data.train, data.test), tuple(data.classes) or None
+        splits = open_splits(job.data, data.layout, names, classes, skip, look)
+        return join_splits([splits[name] for name in data.train]), splits[data.test]
 
     def _detectron2(self, job: Job, classes: int) -> tuple[Any, list[str]]:
         """Return Detectron2's config for the job, and what a reader of the number should know of it."""
@@ -206,5 +203,5 @@ class Detect(Benchmark):
 
         try:
             draw_best_and_worst(split, predictions, job.workdir / "pictures")
-        except OSError as error:  # a number is not lost for a picture
-            warn(f"{job.workdir / 'pictures'}: not drawn ({error.strerror or error})")
+        except (OSError, DataError) as error:  # a number is not lost for a picture
+            warn(f"{job.workdir / 'pictures'}: not drawn ({getattr(error, 'strerror', None) or error})")

@@ -92,7 +92,7 @@ def _install_official_or_repackaged(folder: Path) -> None:
             return
         except RunError as error:
             obstacle = str(error)
-    say(f"the official Detectron2 is not to be had here ({obstacle}); taking {SDIST_NAME} {SDIST_VERSION}")
+    say(f"the official Detectron2 cannot be built here ({obstacle}); taking {SDIST_NAME} {SDIST_VERSION}")
     _install_package(str(build_wheel(_download_sdist(f"{SDIST_NAME}=={SDIST_VERSION}", folder), folder)))
 
 

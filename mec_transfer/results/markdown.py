@@ -129,14 +129,16 @@ def _legend(board: Leaderboard) -> str:
     if any(cell.chosen_on_test_set for cell in board.cells.values()):
         lines.append("†: the best of several epochs or settings, chosen on the very images it is measured on.")
     if any("+" in column.protocol for column in board.columns):
-        lines.append("A protocol id with a `+` is not the published protocol: a setting or the labels were changed.")
+        lines.append(
+            "A protocol id with a `+` is not the published protocol: a setting, the labels or the data are others."
+        )
     return _bullets(lines)
 
 
 def _data_notes(board: Leaderboard) -> list[str]:
     lines = []
     for at, column in enumerate(board.columns):
-        found = {r.dataset for r in _records_of(board, at) if r.dataset and r.dataset.fingerprint == column.fingerprint}
+        found = [r.dataset for r in _records_of(board, at) if r.dataset and r.dataset.fingerprint == column.fingerprint]
         notes = sorted({dataset.note for dataset in found if dataset.note})
         sizes = sorted({dataset.num_images for dataset in found if dataset.fingerprint})
         known = (

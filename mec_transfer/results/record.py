@@ -51,6 +51,10 @@ class DatasetInfo(StrictModel):
     fingerprint: str
     num_images: int
     classes: int | None = None
+    splits: dict[str, int] = Field(default_factory=dict)
+    """Images of each split, or frames of the one that is tracked in."""
+    sequences: int | None = None
+    """Of videos."""
     note: str = ""
     """Anything that makes it other than the published data, such as a label subset of our own drawing."""
 

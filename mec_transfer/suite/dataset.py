@@ -1,55 +1,59 @@
-"""What a job is measured on: the data set's fingerprint, and whether it is what its name says."""
+"""What a job is measured on: the data set's fingerprint, and whether it is what its name promises."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from mec_transfer.benchmark import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+from mec_transfer.benchmark import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.common.errors import DataError
 from mec_transfer.results.record import DatasetInfo
 
-PUBLISHED_SIZES = {"imagenet": (1000, 1_281_167 + 50_000), "cifar10": (10, 50_000 + 10_000)}
-"""Classes and images (train and val) of data sets whose name on a leaderboard means the whole published set."""
-
-
-PUBLISHED_CLASSES = {"voc07": 20, "voc0712": 20, "coco2017": 80}
-PUBLISHED_SEQUENCES: dict[str, int] = {"otb2015": 100, "davis2016": 20, "davis2017": 30, "mot16": 7, "mots20": 4}
-"""Sequences of the split that a published protocol measures on."""
-
 
 def describe_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = False) -> DatasetInfo:
-    """Fingerprint the data in `folder` (no image is decoded).
+    """Fingerprint the data in `folder` and count what it holds (no image is decoded).
 
-    Where objects are to be found, `skip_invalid` leaves broken annotations out. Where the name promises a published
-    data set and the number of images is another, the note says so.
+    Where objects are to be found, `skip_invalid` leaves broken annotations out.
 
     Raises:
-        DataError: the folder has not the layout that the config names, or other classes than its name promises.
+        DataError: the folder has not the layout that the config names, or cannot be used as it is.
     """
-    from mec_transfer.datasets import fingerprint, layouts
-
     if isinstance(dataset, ObjectsDatasetConfig):
         return _describe_objects(dataset, folder, skip_invalid)
     if isinstance(dataset, VideosDatasetConfig):
         return _describe_videos(dataset, folder)
+    return _describe_images(dataset, folder)
+
+
+def differences(found: DatasetInfo, promised: Contents) -> list[str]:
+    """Return each count in which a data set differs from what its name promises, in words."""
+    return list(_differences(found, promised))
+
+
+def _differences(found: DatasetInfo, promised: Contents) -> Iterator[str]:
+    if promised.classes not in (None, found.classes):
+        yield f"{found.classes} classes, not {promised.classes}"
+    if promised.sequences not in (None, found.sequences):
+        yield f"{found.sequences} sequences, not {promised.sequences}"
+    for split, images in promised.images.items():
+        if found.splits.get(split, 0) != images:
+            yield f"{found.splits.get(split, 0)} images in {split}, not {images}"
+
+
+def _describe_images(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
+    from mec_transfer.datasets import fingerprint, layouts
+
     problems = layouts.find_problems(folder, dataset.layout)
     if problems:
         more = f" (and {len(problems) - 1} more: see mec-transfer data check)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}")
     summary = fingerprint.summarise(folder, dataset.layout)
-    classes, images = PUBLISHED_SIZES.get(dataset.name, (summary.classes, summary.num_images))
-    if summary.classes != classes:
-        raise NotThatDataset(
-            f"{folder}: has {summary.classes} classes, but the config says '{dataset.name}', which has {classes}; "
-            "name the right folder, or give the data a name of its own (dataset.name)"
-        )
-    note = "" if summary.num_images == images else f"{summary.num_images} images where {dataset.name} has {images}"
     return DatasetInfo(
         name=dataset.name,
         fingerprint=summary.fingerprint,
         num_images=summary.num_images,
         classes=summary.classes,
-        note=note,
+        splits=summary.splits,
     )
 
 
@@ -57,21 +61,15 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
     from mec_transfer.datasets import objects
 
     names = (*dataset.train, dataset.test)
-    classes = dataset.classes or None
-    splits = {name: objects.open_objects(folder, dataset.layout, name, classes, skip_invalid) for name in names}
-    count = len(splits[dataset.test].classes)
-    wanted = PUBLISHED_CLASSES.get(dataset.name, count)
-    if count != wanted:
-        raise NotThatDataset(
-            f"{folder}: has {count} classes, but the config says '{dataset.name}', which has {wanted}; "
-            "name the right folder, or give the data a name of its own (dataset.name)"
-        )
+    splits = objects.open_splits(folder, dataset.layout, names, tuple(dataset.classes) or None, skip_invalid)
     skipped = sum(len(split.skipped) for split in splits.values())
+    counts = {name: len(split.images) for name, split in splits.items()}
     return DatasetInfo(
         name=dataset.name,
         fingerprint=objects.fingerprint(splits),
-        num_images=sum(len(split.images) for split in splits.values()),
-        classes=count,
+        num_images=sum(counts.values()),
+        classes=len(splits[dataset.test].classes),
+        splits=counts,
         note=f"{skipped} broken annotations left out" if skipped else "",
     )
 
@@ -80,15 +78,11 @@ def _describe_videos(dataset: VideosDatasetConfig, folder: Path) -> DatasetInfo:
     from mec_transfer.datasets import videos
 
     found = videos.open_videos(folder, dataset.layout, dataset.split, dataset.sequences, dataset.detections)
-    wanted = PUBLISHED_SEQUENCES.get(dataset.name, len(found))
-    if len(found) != wanted:
-        raise NotThatDataset(
-            f"{folder}: has {len(found)} sequences, but the config says '{dataset.name}', which has {wanted}; "
-            "name the right folder, or give the data a name of its own (dataset.name)"
-        )
     frames = sum(len(video.frames) for video in found)
-    return DatasetInfo(name=dataset.name, fingerprint=videos.fingerprint(found), num_images=frames)
-
-
-class NotThatDataset(DataError):
-    """The data is usable, but it is not the published data set that the config names."""
+    return DatasetInfo(
+        name=dataset.name,
+        fingerprint=videos.fingerprint(found),
+        num_images=frames,
+        splits={dataset.split: frames},
+        sequences=len(found),
+    )

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, PrivateAttr
 
@@ -18,6 +18,7 @@ from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.dataset import describe_dataset
 from mec_transfer.suite.execute import JobIdentity
 from mec_transfer.suite.memory import Memory, file_stamp
+from mec_transfer.suite.own_data import Describe, fit_data
 from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
 State = Literal["done", "to run", "failed before"]
@@ -29,11 +30,16 @@ class PlannedBenchmark:
 
     path: Path
     overrides: list[str]
+    """The suite's, and those that data of one's own asks for."""
     config: BenchmarkConfig
     trials: int
     data: Path
     dataset: DatasetInfo | None
     """None where the data cannot be used; `problem` says why."""
+    options: dict[str, Any]
+    """As `Job.options`."""
+    note: str = ""
+    """Why the data is one's own, and under which protocol id."""
     problem: str = ""
 
     def load(self) -> Benchmark:
@@ -73,15 +79,31 @@ class PlannedJob:
         return "done" if record.status == "ok" else "failed before"
 
 
-def plan_benchmarks(suite: SuiteConfig, source: Path, data_root: Path | None, memory: Memory) -> list[PlannedBenchmark]:
-    """Load every benchmark of a suite and look at its data.
+def plan_benchmarks(
+    suite: SuiteConfig, source: Path, data_root: Path | None, memory: Memory, skip_invalid: bool = False
+) -> list[PlannedBenchmark]:
+    """Load every benchmark of a suite and look at its data; `skip_invalid` leaves broken annotations out.
 
     Raises:
         ConfigError: a benchmark config is wrong, or two entries are the same.
         UserError: no data root is given where one is needed, or no benchmark's data can be used.
     """
     described: dict[tuple[Path, str], DatasetInfo | DataError] = {}
-    planned = [_plan_benchmark(entry, source, data_root, described, memory) for entry in suite.benchmarks]
+
+    def describe(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
+        """Look at a data set once, however many benchmarks use it."""
+        place = (folder, dataset.model_dump_json(exclude={"expect", "folder"}))
+        if place not in described:
+            try:
+                described[place] = describe_dataset(dataset, folder, skip_invalid)
+            except DataError as error:
+                described[place] = error
+        found = described[place]
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    planned = [_plan_benchmark(entry, source, data_root, describe, memory, skip_invalid) for entry in suite.benchmarks]
     if all(entry.dataset is None for entry in planned):
         raise UserError(planned[0].problem)
     seen: set[tuple[str, Path]] = set()
@@ -94,30 +116,27 @@ def plan_benchmarks(suite: SuiteConfig, source: Path, data_root: Path | None, me
 
 
 def _plan_benchmark(
-    entry: BenchmarkEntry,
-    source: Path,
-    data_root: Path | None,
-    described: dict[tuple[Path, str], DatasetInfo | DataError],
-    memory: Memory,
+    entry: BenchmarkEntry, source: Path, data_root: Path | None, describe: Describe, memory: Memory, skip_invalid: bool
 ) -> PlannedBenchmark:
     path = find_benchmark(entry.config, source.parent)
     config = _config(path, entry.set, memory)
     data = below_root(entry.data or config.dataset.folder, data_root, source)
-    place = (data, config.dataset.model_dump_json())
-    if place not in described:
-        try:
-            described[place] = describe_dataset(config.dataset, data)
-        except DataError as error:
-            described[place] = error
-    found = described[place]
-    return PlannedBenchmark(
+    detects = isinstance(config.dataset, ObjectsDatasetConfig)
+    planned = PlannedBenchmark(
         path=path,
         overrides=entry.set,
         config=config,
         trials=entry.trials or config.trials,
         data=data,
-        dataset=None if isinstance(found, DataError) else found,
-        problem=str(found) if isinstance(found, DataError) else "",
+        dataset=None,
+        options={"skip_invalid": True} if skip_invalid and detects else {},
+    )
+    try:
+        fitted = fit_data(lambda overrides: _config(path, overrides, memory), entry.set, data, describe)
+    except DataError as error:
+        return dataclasses.replace(planned, problem=str(error))
+    return dataclasses.replace(
+        planned, overrides=fitted.overrides, config=fitted.config, dataset=fitted.info, note=fitted.note
     )
 
 
@@ -182,7 +201,7 @@ def _plan_job(
 ) -> PlannedJob:
     config = entry.config
     dataset = entry.dataset or DatasetInfo(name=config.dataset.name, fingerprint="", num_images=0)
-    identity = JobIdentity(config=config, model=model, dataset=dataset, trial=trial, seed=seed)
+    identity = JobIdentity(config=config, model=model, dataset=dataset, trial=trial, seed=seed, options=entry.options)
     folder = out / "jobs" / model.name / f"{_slug(config.id)}-t{trial}-{identity.key[:8]}"
     job = PlannedJob(
         entry=entry,

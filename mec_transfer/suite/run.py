@@ -10,7 +10,8 @@ from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import write_json, write_text
 from mec_transfer.common.lock import folder_lock
-from mec_transfer.common.progress import say
+from mec_transfer.common.processes import describe_status
+from mec_transfer.common.progress import say, warn
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.record import RECORD_NAME, Record, write_record
@@ -27,7 +28,7 @@ from mec_transfer.suite.plan import (
     plan_blocked_jobs,
     plan_jobs,
 )
-from mec_transfer.suite.process import describe_status, last_line, run_child, terminable
+from mec_transfer.suite.process import ChildStopped, last_line, run_child
 
 TASK_NAME = "task.json"
 
@@ -41,6 +42,8 @@ class RunOptions:
     device: str = "auto"
     workers: int = 0
     seed: int = 0
+    skip_invalid: bool = False
+    """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
 
 
@@ -71,7 +74,7 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
     Raises:
         UserError: the suite, a checkpoint or all of the data is wrong, or another run uses the folder.
     """
-    with terminable(), folder_lock(options.out, "running a suite here"):
+    with folder_lock(options.out, "running a suite here"):
         return _Run(suite, source, options).go()
 
 
@@ -82,7 +85,7 @@ class _Run:
         memory = Memory(self.out / "memory.json", write=not options.dry_run)
         self.reader = ModelReader(memory)
         data_root = self._data_root()
-        self.benchmarks = plan_benchmarks(suite, source, data_root, memory)
+        self.benchmarks = plan_benchmarks(suite, source, data_root, memory, options.skip_invalid)
         self.pretrainings = {
             name: Pretraining(name, model, below_root(model.data or "", data_root, source), self.out)
             for name, model in suite.models.items()
@@ -134,6 +137,7 @@ class _Run:
             seed=job.identity.seed,
             device=self.options.device,
             workers=self.options.workers,
+            options=job.identity.options,
         )
 
     def show_plan(self) -> None:
@@ -141,6 +145,8 @@ class _Run:
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
+        for note in dict.fromkeys(entry.note for entry in self.benchmarks if entry.note):
+            warn(note)
         for job, state in zip(self.jobs, states, strict=True):
             say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
         trials = sum(entry.trials for entry in self.benchmarks)
@@ -150,8 +156,13 @@ class _Run:
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""
         self.show_plan()
+        stopped = 0
         for name, pretraining in self.pretrainings.items():
-            self.jobs += self._jobs_of(name, self._pretrain(pretraining))
+            try:
+                self.jobs += self._jobs_of(name, self._pretrain(pretraining))
+            except ChildStopped as stop:
+                say(f"  STOPPED  {stop}")
+                stopped += sum(entry.trials for entry in self.benchmarks)
         order = list(self.suite.models)
         self.jobs.sort(key=lambda job: order.index(job.identity.model.name))
         forget_superseded_failures(self.jobs)
@@ -159,7 +170,7 @@ class _Run:
         for number, job in enumerate(self.jobs, 1):
             failed += not self._finish(job, f"[{number}/{len(self.jobs)}] {job.title}")
         board = write_leaderboard(self.out)
-        return Outcome(board=board, jobs=len(self.jobs), failed=failed)
+        return Outcome(board=board, jobs=len(self.jobs) + stopped, failed=failed + stopped)
 
     def _pretrain(self, pretraining: Pretraining) -> str:
         """Pretrain; return what went wrong, or ""."""
@@ -177,7 +188,11 @@ class _Run:
             say(f"{title}: done before")
             return True
         say(title)
-        record = self._fail(job, job.problem) if job.problem else self._run_child(job)
+        try:
+            record = self._fail(job, job.problem) if job.problem else self._run_child(job)
+        except ChildStopped as stop:
+            say(f"    STOPPED  {stop}")
+            return False
         if record.status == "ok":
             say(f"    {record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
             return True
@@ -220,6 +235,7 @@ class _Run:
             "key": job.identity.key,
             "device": self.options.device,
             "workers": self.options.workers,
+            "options": job.identity.options,
         }
 
 
@@ -240,7 +256,7 @@ def write_leaderboard(out: Path) -> Leaderboard:
     """Write leaderboard.md, .csv and .json in `out` from the records below it, and return what they show."""
     store = Store(out)
     for problem in store.problems:
-        say(f"warning: {problem}")
+        warn(problem)
     board = build_leaderboard(store.records, load_references())
     for form in FORMATS:
         write_text(out / f"leaderboard.{form}", format_leaderboard(board, form))

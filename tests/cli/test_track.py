@@ -51,7 +51,6 @@ def test_data_of_ones_own_has_its_own_name_and_protocol(clips: Path, tmp_path: P
             ["--config", "sot_xcorr", "--split", "all", "--sequences", "Fox,Elk"],
             "has no sequence 'Elk'; it has Fox, Owl",
         ),
-        (["--config", "demo_sot_dcf"], "(data of your own: name its part with --split and --sequences)"),
     ],
 )
 def test_a_wrong_part_is_one_line(

@@ -22,7 +22,7 @@ from mec_transfer.datasets.annotations import (
     [
         ('[{"a": 1}, {"b": [1, {"c": 2}]},\n\n{"d": "]"}]', None, [1, 1, 3]),
         ('{\n"x": 1,\n"list" :\n[\n{},\n {\n"y": "list"}, {}]}', "list", [5, 6, 7]),
-        ('{"other": {"list": [1]},\n "list": [\n{"a": 1}, {}]}', "list", [1, 1]),  # which list is not known
+        ('{"other": {"list": [1]},\n "list": [\n{"a": 1}, {}]}', "list", [3, 3]),
     ],
 )
 def test_items_have_their_lines(tmp_path: Path, text: str, key: str | None, lines: list[int]) -> None:

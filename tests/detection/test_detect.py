@@ -162,4 +162,4 @@ def test_wrong_folders_and_splits_are_one_line(boxes, tmp_path, capsys):
     assert detect(tmp_path / "empty", tmp_path / "out") == 2
     assert "neither a VOC folder" in capsys.readouterr().err
     assert detect(boxes / "voc", tmp_path / "out", "--train", "trainval") == 2
-    assert "--train trainval; the folder has test, train" in capsys.readouterr().err
+    assert "has no split 'trainval' to train on; it has test, train" in capsys.readouterr().err

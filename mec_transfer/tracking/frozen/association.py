@@ -7,6 +7,7 @@ its features are taken from, and how results are written.
 from __future__ import annotations
 
 import abc
+import importlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
@@ -21,6 +22,12 @@ from mec_transfer.tracking.frozen.overlay import Box, Marks
 from mec_transfer.tracking.frozen.task import FrozenConfig, FrozenRecipe, FrozenTask, Tick
 from mec_transfer.tracking.frozen.tracker import AssociationRecipe, Observed, Sighting, Tracker
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
+
+_LIBRARIES = {
+    "cv2": "pip install --force-reinstall opencv-python-headless",
+    "trackeval": "pip install --no-deps trackeval (its own list of needs asks for an OpenCV that wants libGL)",
+}
+"""What association imports, and what to do where it cannot."""
 
 V = TypeVar("V", MotVideo, MotsVideo, PoseVideo)
 
@@ -45,13 +52,13 @@ class AssociationTask(FrozenTask[V]):
     config: AssociationConfig
 
     def check(self, job: Job) -> list[Problem]:
-        """What every task checks, and OpenCV, which needs libraries of the system's."""
+        """What every task checks, and the two libraries that only association needs."""
         problems = super().check(job)
-        try:
-            import cv2  # noqa: F401
-        except ImportError as error:
-            message = f"OpenCV cannot be imported ({error}); pip install --force-reinstall opencv-python-headless"
-            problems.append(Problem(message=message))
+        for module, cure in _LIBRARIES.items():
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                problems.append(Problem(message=f"{module} cannot be imported ({error}); {cure}"))
         return problems
 
     @abc.abstractmethod

@@ -99,12 +99,16 @@ def fake_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
     return backbone
 
 
-def fake_dataset(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
+def fake_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = False) -> DatasetInfo:
     if not (folder / "size").is_file():
         raise DataError(f"{folder}: no such data; make it")
     size = (folder / "size").read_text()
     return DatasetInfo(
-        name=dataset.name, fingerprint=hashlib.sha256(size.encode()).hexdigest(), num_images=int(size), classes=2
+        name=dataset.name,
+        fingerprint=hashlib.sha256(size.encode()).hexdigest(),
+        num_images=int(size),
+        classes=2,
+        splits={"all": int(size)},
     )
 
 

@@ -1,0 +1,154 @@
+"""Data of one's own: what a published name promises, and how a config is fitted to any other folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mec_transfer.benchmark import Contents, DatasetConfig
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.videos import MissingPart
+from mec_transfer.results.record import DatasetInfo
+from mec_transfer.suite.own_data import FittedData, fit_data
+from mec_transfer.suite.registry import benchmark_files, find_benchmark, load_benchmark
+
+VOC07 = {"2007_trainval": 5011, "2007_test": 4952}
+IMAGENET = {"train": 1_281_167, "val": 50_000}
+
+
+def fit(
+    name: str, folder: Path, *overrides: str, settings: dict[str, object] | None = None, **found: object
+) -> FittedData:
+    """Fit a config that ships to a folder that holds what `found` says."""
+
+    def describe(dataset: DatasetConfig, _: Path) -> DatasetInfo:
+        return DatasetInfo.model_validate({"name": dataset.name, "fingerprint": "f", "num_images": 1, **found})
+
+    path = find_benchmark(name, Path())
+    return fit_data(lambda given: load_benchmark(path, given).config, overrides, folder, describe, settings)
+
+
+def voc(root: Path, *lists: str) -> Path:
+    for name in lists:
+        file = root / "ImageSets" / "Main" / f"{name}.txt" if "/" not in name else root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return root
+
+
+@pytest.fixture
+def devkit(tmp_path: Path) -> Path:
+    lists = ("VOC2007/ImageSets/Main/trainval.txt", "VOC2007/ImageSets/Main/test.txt")
+    return voc(tmp_path / "VOCdevkit", *lists)
+
+
+def test_the_published_data_set_is_taken_as_it_is(devkit: Path) -> None:
+    fitted = fit("voc07_c4", devkit, classes=20, splits=VOC07)
+    assert (fitted.note, fitted.overrides, fitted.info.note) == ("", [], "")
+    assert (fitted.config.protocol, fitted.config.dataset.name) == ("voc07-c4-vissl12k5", "voc07")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"classes": 20, "splits": {**VOC07, "2007_trainval": 8}}, "8 images in 2007_trainval, not 5011"),
+        ({"classes": 20, "splits": {**VOC07, "2007_test": 4951}}, "4951 images in 2007_test, not 4952"),
+        ({"classes": 3, "splits": VOC07}, "3 classes, not 20"),
+    ],
+)
+def test_any_other_count_makes_it_data_of_ones_own(devkit: Path, found: dict[str, object], said: str) -> None:
+    fitted = fit("voc07_c4", devkit, **found)
+    assert said in fitted.note and fitted.config.protocol in fitted.note
+    assert fitted.config.protocol.startswith("voc07-c4-vissl12k5+custom-")
+    assert fitted.config.dataset.name == fitted.info.name == "VOCdevkit"
+    assert fitted.config.title == "VOC07 detection, VOCdevkit"
+    assert "is not voc07" in fitted.info.note and said in fitted.info.note
+    again = load_benchmark(find_benchmark("voc07_c4", Path()), fitted.overrides).config
+    assert again == fitted.config  # the overrides alone say all of it: another process needs no more
+
+
+def test_a_folder_of_the_published_name_gets_another_one(tmp_path: Path) -> None:
+    fitted = fit("knn_dino", tmp_path / "imagenet", classes=1000, splits={**IMAGENET, "train": 1_281_166})
+    assert fitted.info.name == "other-imagenet" and "1281166 images in train, not 1281167" in fitted.note
+
+
+def test_a_name_of_the_users_own_promises_nothing(tmp_path: Path) -> None:
+    fitted = fit("knn_dino", tmp_path / "x", "dataset.name=birds", classes=7, splits={"train": 3, "val": 2})
+    assert fitted.note == "" and fitted.config.dataset.name == "birds" and "+custom-" in fitted.config.protocol
+
+
+def test_the_protocols_other_data_set_has_a_promise_of_its_own(tmp_path: Path) -> None:
+    davis16 = ("dataset.name=davis2016", "dataset.split=2016/val")
+    assert fit("vos_unitrack", tmp_path / "DAVIS", *davis16, sequences=20).note == ""
+    assert "19 sequences, not 20" in fit("vos_unitrack", tmp_path / "DAVIS", *davis16, sequences=19).note
+
+
+def test_splits_and_layout_of_a_folder_of_ones_own_are_found(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "mine", "train", "val")
+    fitted = fit("coco_c4_1x", folder, classes=2, splits={"train": 4, "val": 2})
+    dataset = fitted.config.dataset
+    assert (dataset.layout, dataset.name) == ("voc", "mine")
+    assert fitted.config.model_dump()["dataset"]["train"] == ("train",)
+    assert "its 2 classes are trained on train and measured on val" in fitted.note
+
+
+def test_the_users_splits_and_overrides_have_the_last_word(tmp_path: Path) -> None:
+    folder = voc(tmp_path / "mine", "train", "val", "night")
+    settings = {"test": "night", "classes": ["cat", "dog"]}
+    fitted = fit("voc07_c4", folder, "dataset.name=cats", "title=Cats", settings=settings, classes=2, splits={})
+    dumped = fitted.config.model_dump()["dataset"]
+    assert (dumped["test"], dumped["train"], dumped["classes"]) == ("night", ("train",), ("cat", "dog"))
+    assert (fitted.info.name, fitted.config.title) == ("cats", "Cats")
+
+
+@pytest.mark.parametrize(
+    ("lists", "settings", "said"),
+    [
+        ((), {}, "neither a VOC folder"),
+        (("train", "night"), {}, "has no split of a usual name to test on; it has night, train"),
+        (("train", "val"), {"train": ["trainval"]}, "has no split 'trainval' to train on; it has train, val"),
+    ],
+)
+def test_splits_that_cannot_be_found_are_an_error(
+    tmp_path: Path, lists: tuple[str, ...], settings: dict[str, object], said: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match=said):
+        fit("voc07_c4", voc(tmp_path / "mine", *lists), settings=settings)
+
+
+def test_other_sequences_than_the_published_are_all_taken(tmp_path: Path) -> None:
+    asked: Iterator[tuple[str, ...]] = iter([("MOT16-02",), ()])
+
+    def describe(dataset: DatasetConfig, _: Path) -> DatasetInfo:
+        sequences = dataset.model_dump()["sequences"]
+        assert sequences[:1] == next(asked)
+        if sequences:
+            raise MissingPart("has no sequence MOT16-02")
+        return DatasetInfo(name=dataset.name, fingerprint="f", num_images=9, sequences=2)
+
+    path = find_benchmark("mot_unitrack", Path())
+    fitted = fit_data(lambda given: load_benchmark(path, given).config, [], tmp_path / "street", describe)
+    assert "no sequence MOT16-02; all of 'train' are taken" in fitted.note
+    assert fitted.config.model_dump()["dataset"]["sequences"] == () and fitted.info.name == "street"
+
+
+def test_every_published_data_set_promises_something() -> None:
+    for file in benchmark_files():
+        config = load_benchmark(file).config
+        if config.dataset.name == "demo":
+            assert config.dataset.promised is None, file
+        else:
+            promised = config.dataset.promised
+            assert promised and promised != Contents(), file
+            assert promised.images or promised.sequences, file
+
+
+def test_a_promise_moves_no_hash() -> None:
+    path = find_benchmark("knn_dino", Path())
+    assert (
+        load_benchmark(path, ["dataset.expect={imagenet: {classes: 7}}"]).config.sha256
+        == load_benchmark(path).config.sha256
+    )
