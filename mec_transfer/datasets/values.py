@@ -62,6 +62,14 @@ def size(value: object, what: str) -> int:
     return int(found)
 
 
+def whole(value: object, what: str) -> int:
+    """Return a whole number, as 3, 3.0 or "3". Raises ValueError."""
+    found = number(value, what)
+    if found != int(found):
+        raise ValueError(f"{what} is {show(value)}, a whole number is needed")
+    return value if isinstance(value, int) else int(found)
+
+
 def flag(value: object, what: str) -> bool:
     """Return what 0, 1, true, false, null, or one of these as a word, says. Raises ValueError for anything else."""
     if value is None or isinstance(value, bool):
