@@ -102,8 +102,12 @@ class BenchmarkConfig(StrictModel):
     @property
     def sha256(self) -> str:
         """Hash of what can move a number: not the words, nor where the data lies, nor how many trials there are."""
+        return json_sha256(self.hashed())
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the values that `sha256` is of, as JSON values."""
         words: Any = {"title": True, "published": True, "trials": True, "dataset": {"folder"}, "metrics": {"also"}}
-        return json_sha256(self.model_dump(mode="json", exclude=words))
+        return self.model_dump(mode="json", exclude=words)
 
     def info(self) -> BenchmarkInfo:
         """What a record says of this benchmark."""

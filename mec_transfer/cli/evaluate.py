@@ -52,15 +52,14 @@ def evaluate(
     args: argparse.Namespace,
     command: str,
     config: str,
-    labels: Path | None = None,
     family: str = "classification",
     describe: Describe | None = None,
     chosen: dict[str, Any] | None = None,
 ) -> int:
     """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
 
-    `command` is the one that was called, of a `family`; `labels` is a file that names the labelled training images,
-    for semi-supervised finetuning; `describe` fits benchmark and data in another way; `chosen` are the job's options.
+    `command` is the one that was called, of a `family`; `describe` fits benchmark and data in another way; `chosen`
+    are the job's options.
 
     Raises:
         UserError: anything that the user can put right.
@@ -82,7 +81,6 @@ def evaluate(
     right = COMMAND_OF.get(benchmark.config.kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
-    chosen = _label_options(labels) if chosen is None else chosen
     backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
     benchmark, dataset = (describe or _describe_data)(args, path, benchmark)
     job = Job(
@@ -96,7 +94,7 @@ def evaluate(
         seed=args.seed + args.trial,
         device=args.device,
         workers=args.workers,
-        options=chosen,
+        options=chosen or {},
     )
     record = execute_job(benchmark, job)
     if is_main_process():
@@ -136,17 +134,6 @@ def dataset_overrides(args: argparse.Namespace, settings: dict[str, Any]) -> lis
     """Return `settings` of the data set as overrides; what --set says of it has the last word."""
     named = {override.partition("=")[0] for override in args.overrides}
     return [f"dataset.{k}={json.dumps(v)}" for k, v in settings.items() if f"dataset.{k}" not in named]
-
-
-def _label_options(labels: Path | None) -> dict[str, Any]:
-    """The list goes into the job's key by its bytes, so that an edited list is another job."""
-    from mec_transfer.common.files import sha256_file
-
-    if labels is None:
-        return {}
-    if not labels.is_file():
-        raise UserError(f"--labels {labels}: no such file; give 1%, 10% or a file with one image name a line")
-    return {"labels": str(labels.resolve()), "labels_sha256": sha256_file(labels)}
 
 
 def default_name(checkpoint: str) -> str:

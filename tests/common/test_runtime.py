@@ -34,9 +34,7 @@ def test_versions_name_what_moves_numbers() -> None:
 
 
 @pytest.mark.parametrize("name", ["opencv-python", "opencv-python-headless"])
-def test_versions_record_whichever_opencv_and_engine_are_installed(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_versions_record_whichever_opencv_and_engine_are_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     installed = {name: "4.12", "detectron2": "0.6", "fvcore": "0.1.5", "faster-coco-eval": "1.8"}
 
     def version(wanted: str) -> str:

@@ -25,7 +25,7 @@ engine.load()
 from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
-from mec_transfer.detection.guard import checkpoint_features, check_network  # noqa: E402
+from mec_transfer.detection.guard import check_network, checkpoint_features  # noqa: E402
 from mec_transfer.detection.loading import MappedImages  # noqa: E402
 from mec_transfer.detection.network import (  # noqa: E402
     STAGES,
