@@ -192,7 +192,7 @@ class _Finetuning(Trainee):
         with _running_statistics(self._encoder.network, update=replica == 0 or self._joint):
             logits = self.head(self._encoder(images))
         loss = torch.nn.functional.cross_entropy(logits, labels) / self._groups
-        loss.backward()
+        self._encoder.backward(loss)
         return loss.detach()
 
     def reduce(self, loss: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,7 @@ def describe_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = 
     return DatasetInfo(
         name=dataset.name,
         fingerprint=summary.fingerprint,
+        train_fingerprint=summary.train_fingerprint,
         num_images=summary.num_images,
         classes=summary.classes,
         note=note,
@@ -67,9 +68,11 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
             "name the right folder, or give the data a name of its own (dataset.name)"
         )
     skipped = sum(len(split.skipped) for split in splits.values())
+    fingerprints = objects.fingerprints(splits)
     return DatasetInfo(
         name=dataset.name,
-        fingerprint=objects.fingerprint(splits),
+        fingerprint=fingerprints[-1],
+        train_fingerprint=fingerprints[len(set(dataset.train)) - 1],
         num_images=sum(len(split.images) for split in splits.values()),
         classes=count,
         note=f"{skipped} broken annotations left out" if skipped else "",
