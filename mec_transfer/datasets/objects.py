@@ -220,7 +220,12 @@ def box_problem(box: tuple[float, float, float, float], width: int, height: int)
 
 def fingerprint(splits: dict[str, ObjectSplit]) -> str:
     """Return a sha256 of splits: classes, every annotation, and the bytes of 64 images of each split."""
-    digest = hashlib.sha256(b"mec-transfer objects fingerprint 1\n")
+    return fingerprints(splits)[-1]
+
+
+def fingerprints(splits: dict[str, ObjectSplit]) -> list[str]:
+    """Return the fingerprint of the first split alone, of the first two, and so on: the last is that of all."""
+    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 1\n"), []
     for name, split in splits.items():
         digest.update(json.dumps([name, split.classes, len(split.images)]).encode())
         for image in split.images:
@@ -233,7 +238,8 @@ def fingerprint(splits: dict[str, ObjectSplit]) -> str:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return digest.hexdigest()
+        found.append(digest.hexdigest())
+    return found
 
 
 def _values(thing: ObjectAnnotation) -> list[Any]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
+from mec_transfer.benchmark import TRAINING_NAME, Benchmark, BenchmarkConfig, Job, job_key
 from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json, write_text
@@ -20,10 +20,11 @@ from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record, write_record
 from mec_transfer.results.store import JOB_NAME
+from mec_transfer.suite.takeover import explain_other_training, holds_same_training
 
 TRACEBACK_NAME = "traceback.txt"
-_WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, "cache"}
-"""Of a failed job; `cache` (a single command's) serves any job."""
+_WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, TRAINING_NAME, "cache"}
+"""Of a failed job; `cache` (a single command's) serves any job, and a training's name without its state none."""
 
 T = TypeVar("T")
 
@@ -97,8 +98,9 @@ def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
     if (folder / JOB_NAME).exists():
         there = read_json(folder / JOB_NAME)
         mine = isinstance(there, dict) and there.get("key") == key
-        if not mine and not _is_mere_failure(folder):
-            raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out")
+        if not mine and not _is_mere_failure(folder) and not holds_same_training(benchmark, job):
+            more = explain_other_training(benchmark, job)
+            raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out{more}")
     elif (folder / RECORD_NAME).exists():
         raise UserError(f"{folder}: holds a {RECORD_NAME} without its {JOB_NAME}; choose another --out")
     if not (folder / RECORD_NAME).exists():
