@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ import torch
 from mec_transfer.common import distributed
 from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import replace_with_copy, save_torch
+from mec_transfer.common.files import replace_with_copy, save_torch, write_text
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
@@ -29,6 +31,7 @@ from pretrain.objective import MecLoss, NoLogarithmError
 from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
+TRACEBACK = "traceback.txt"
 _DIVERGED = (
     "the last whole checkpoint is kept. Lower base_lr, or raise eps or warmup_epochs, and start in another --out"
 )
@@ -73,10 +76,21 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # else "fp32" convolutions keep 10 bits of 23
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
-    with lock, distributed.process_group(device):
+    with lock, _kept_traceback(options.out), distributed.process_group(device):
         run = _Run(config, identity, options, device)
         with held_signals() as stop:
             run.complete(stop)
+
+
+@contextlib.contextmanager
+def _kept_traceback(out: Path) -> Iterator[None]:
+    """Leave in `out` what a failure that is told in one line came from."""
+    try:
+        yield
+    except RunError as error:
+        if error.__cause__:
+            write_text(out / TRACEBACK, "".join(traceback.format_exception(error)))
+        raise
 
 
 class _Run:
@@ -134,7 +148,7 @@ class _Run:
                 self._obey_signal()
         finally:
             meter.close()
-            self.observers.close(self.out / LOG)
+            self.observers.close(self.out / LOG, draw=not stop.number)
         stop.number = 0  # there is nothing left to stop
         if self.writes:
             mark_finished(self.out, self.identity)

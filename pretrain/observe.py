@@ -73,14 +73,17 @@ class Observers:
             self.board.write(step, {"knn_top1": top1})
         return {"knn_top1": top1}
 
-    def close(self, log: Path) -> None:
-        """Draw the run as `training.png` beside its log. A run that is done stays done where that fails."""
+    def close(self, log: Path, draw: bool = True) -> None:
+        """Draw the run as `training.png` beside its log. A run that is done stays done where that fails.
+
+        To `draw` takes seconds, which a run that is asked to stop may not have.
+        """
         if not is_main_process():
             return
         if self.board:
             self.board.close()
         try:
-            if log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
+            if draw and log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
                 plot_runs([log], self.out / PLOT)
         except Exception as error:
             warn(f"{self.out / PLOT}: not drawn ({(str(error).splitlines() or [type(error).__name__])[0]})")

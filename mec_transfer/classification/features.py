@@ -1,8 +1,8 @@
 """The features of a frozen backbone: each image is read once, however many benchmarks use it.
 
-They are kept in the job's cache, keyed by everything they depend on (weights, data, split, view, precision). Under
-torchrun each process takes a contiguous share of what is missing; batches, and so the features, do not depend on
-the number of processes.
+They are kept in the job's cache, keyed by everything they depend on (weights, data, split, view, precision), and are
+used where they lie, mapped. Under torchrun each process takes a contiguous share of what is missing; batches, and so
+the features, do not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job, Problem
+from mec_transfer.classification.feature_rows import FeatureRows
 from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
@@ -43,21 +44,24 @@ class FeatureRecipe(StrictModel):
 
     view: ViewConfig
     mixed_precision: bool
-    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32."""
+    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32.
+
+    False, as published: float32 throughout, without TensorFloat-32.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Features:
     """The features of one split, in the order of its images."""
 
-    values: torch.Tensor
-    """(N, width) float32, on the CPU."""
+    values: FeatureRows
+    """(N, width), mapped from the store's files."""
     labels: torch.Tensor
     """(N,) int64."""
     computed: int
     """How many of them were computed now, by all processes; the others came from the cache."""
     seconds: float
-    """Wall clock of computing and reading them."""
+    """Wall clock of computing and checking them."""
     precision: str
 
 
@@ -76,7 +80,9 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     stores = {
         name: _store(job, name, images, recipe, encoder.precision, encoder.device) for name, images in splits.items()
     }
-    features = {name: _extract_split(job, stores[name], splits[name], recipe, encoder) for name in splits}
+    # The training images last, which are the most: what is wrong with the others is found out before.
+    order = sorted(splits, key=lambda name: name == "train")
+    features = {name: _extract_split(job, stores[name], splits[name], recipe, encoder) for name in order}
     if _state_sha256(encoder) != before:
         for store in stores.values():
             store.remove()
@@ -153,7 +159,8 @@ def _store(
     about = {
         "version": _VERSION,
         "backbone": job.backbone.sha256,
-        "data": job.dataset.fingerprint,
+        # A mended val image leaves what was computed of the training images good.
+        "data": (job.dataset.train_fingerprint if split == "train" else "") or job.dataset.fingerprint,
         "split": split,
         "images": hashlib.sha256(listing).hexdigest(),
         "view": [view.resize, view.crop, view.interpolation if view.resize else None],
@@ -167,22 +174,20 @@ def _extract_split(
     job: Job, store: FeatureStore, images: ImageList, recipe: FeatureRecipe, encoder: Encoder
 ) -> Features:
     began = time.monotonic()
-    values = numpy.empty((len(images), encoder.backbone.width), dtype=numpy.float32)
-    missing = _read_parts(store, range(len(store.parts)), values)
-    missing = sorted(set().union(*distributed.gather_objects(missing)))
+    missing = _missing_parts(store)
     if missing:
         if is_main_process():
             store.describe()
         own = _own_share(missing)
-        _compute_parts(job, store, own, images, recipe, encoder, values)
+        _compute_parts(job, store, own, images, recipe, encoder)
         distributed.barrier()
-        if lost := _read_parts(store, [part for part in missing if part not in own], values):
+        if lost := [part for part in missing if part not in own and not store.is_whole(part)]:
             raise RunError(
                 f"{store.path(lost[0])}: cannot be read back; all processes must see the same cache folder, and the "
                 "disk must be sound"
             )
     return Features(
-        values=torch.from_numpy(values),
+        values=FeatureRows([store.open(part) for part in range(len(store.parts))]),
         labels=torch.from_numpy(images.labels),
         computed=sum(len(store.parts[part]) for part in missing),
         seconds=time.monotonic() - began,
@@ -190,16 +195,16 @@ def _extract_split(
     )
 
 
-def _read_parts(store: FeatureStore, parts: Sequence[int], values: numpy.ndarray) -> list[int]:
-    """Fill `values` from the store; return the parts that it lacks."""
-    lacking = []
-    for part in parts:
-        rows = store.parts[part]
-        if not store.read(part, values[rows.start : rows.stop]):
-            lacking.append(part)
-            if store.path(part).exists():
-                warn(f"{store.path(part)}: damaged; its {len(rows)} images are read again")
-    return lacking
+def _missing_parts(store: FeatureStore) -> list[int]:
+    """Return the parts that are to be computed; each process reads through a share of those that are there."""
+    parts = range(len(store.parts))
+    own = _own_share(parts)
+    lacking = [part for part in parts if not (store.is_whole(part) if part in own else store.is_present(part))]
+    missing = sorted(set().union(*distributed.gather_objects(lacking)))
+    for part in missing:
+        if store.path(part).exists():
+            warn(f"{store.path(part)}: damaged; its {len(store.parts[part])} images are read again")
+    return missing
 
 
 def _own_share(parts: Sequence[int]) -> Sequence[int]:
@@ -216,9 +221,8 @@ def _compute_parts(
     images: ImageList,
     recipe: FeatureRecipe,
     encoder: Encoder,
-    values: numpy.ndarray,
 ) -> None:
-    """Fill the rows of `parts` in `values` and put them in the store: each is written while the next is computed."""
+    """Compute `parts` and put them in the store: each is written while the next is computed."""
     size = job.batch_size or default_batch_size(recipe.view, encoder.device)
     batches = {part: _cut(store.parts[part], size) for part in parts}
     ordered = [batch for part in parts for batch in batches[part]]
@@ -232,8 +236,7 @@ def _compute_parts(
             for batch in batches[part]:
                 found.append(encoder(next(loaded).contiguous(memory_format=layout)))
                 meter.advance(len(batch))
-            done = values[store.parts[part].start : store.parts[part].stop]
-            done[:] = torch.cat(found).cpu().numpy()
+            done = torch.cat(found).cpu().numpy()
             if written:
                 written.result()
             _require_finite(done, job)

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.classification.feature_rows import PickedRows
 from mec_transfer.classification.features import (
     FeatureRecipe,
     Features,
@@ -109,8 +110,8 @@ class Knn(Benchmark):
         """Return each k's best classes for all val images; each process judges a contiguous share of them."""
         recipe, device = self.config.recipe, pick_device(job.device)
         rank, world = distributed.rank(), distributed.world_size()
-        share = val.values[len(val.values) * rank // world : len(val.values) * (rank + 1) // world]
-        similarities, indices = nearest(_unit(train.values, device), _unit(share, device), max(recipe.ks))
+        share = torch.arange(len(val.values) * rank // world, len(val.values) * (rank + 1) // world)
+        similarities, indices = nearest(train.values, PickedRows(val.values, share), max(recipe.ks), device)
         top = {}
         for k in recipe.ks:
             votes = vote(similarities[:, :k], indices[:, :k], train.labels, recipe.temperature, classes)
@@ -131,11 +132,6 @@ def knn_predict(
 
     Features of any length and on one device; `train_labels` is (N,) int64; k may not exceed N.
     """
-    train, test = (_unit(features, features.device) for features in (train_features, test_features))
-    similarities, indices = nearest(train, test, k)
+    similarities, indices = nearest(train_features, test_features, k)
     votes = vote(similarities, indices, train_labels.cpu(), temperature, classes)
     return torch.from_numpy(best_classes(votes.numpy())[:, 0].copy())
-
-
-def _unit(features: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return torch.nn.functional.normalize(features.float(), dim=1).to(device)

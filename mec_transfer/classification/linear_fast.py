@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, field_validator
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.classification.feature_rows import PickedRows, on_device
 from mec_transfer.classification.features import (
     FeatureRecipe,
     Features,
@@ -131,17 +132,19 @@ class LinearFast(Benchmark):
         recipe, device = self.config.recipe, pick_device(job.device)
         rates, settings = recipe.learning_rates, recipe.settings()
         seed = derive_seed(job.seed, job.trial, "linear_fast")
-        values, labels = train.values.to(device), train.labels.to(device)
+        values, labels = on_device(train.values, device), train.labels.to(device)
         meter = Meter(f"{self.config.id} heads", 2 * recipe.epochs, "epochs")
         try:
-            fit_on, held = (rows.to(device) for rows in split_held_out(train.labels, recipe.held_out, seed))
-            heads = train_heads(values[fit_on], labels[fit_on], classes, rates, settings, seed, meter.advance)
-            guesses = torch.cat([scores.argmax(dim=2) for scores in heads.scores(values[held])])  # (held out, L)
-            right = (guesses == train.labels[held.cpu(), None]).sum(dim=0)
+            fit_on, held = split_held_out(train.labels, recipe.held_out, seed)
+            kept, kept_labels = PickedRows(values, fit_on), train.labels[fit_on].to(device)
+            heads = train_heads(kept, kept_labels, classes, rates, settings, seed, meter.advance)
+            held_scores = heads.scores(PickedRows(values, held))
+            guesses = torch.cat([scores.argmax(dim=2) for scores in held_scores])  # (held out, L)
+            right = (guesses == train.labels[held, None]).sum(dim=0)
             heads = train_heads(values, labels, classes, rates, settings, seed, meter.advance)
         finally:
             meter.close()
-        best = [best_classes(scores.numpy()) for scores in heads.scores(val.values.to(device))]
+        best = [best_classes(scores.numpy()) for scores in heads.scores(val.values)]
         top = {_tag(rate): numpy.concatenate([chunk[:, head] for chunk in best]) for head, rate in enumerate(rates)}
         held_out = [100.0 * int(count) / len(held) for count in right]
         primary = _tag(rates[_choose(held_out)])

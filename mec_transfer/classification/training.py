@@ -32,6 +32,13 @@ class Trainee(abc.ABC):
     kept: ClassVar[tuple[str, ...]] = ()
     """The modules whose weights stay on disk when training is over."""
 
+    def prepare(self) -> None:  # noqa: B027
+        """Do before the first epoch what does not depend on training: a val image that is broken is found then.
+
+        Where the network itself is trained there is nothing of that kind: all val images are decoded when the first
+        epoch is judged, before any state is kept, so that a broken one costs that epoch and no more.
+        """
+
     @abc.abstractmethod
     def train_mode(self) -> None:
         """Set every module as it is to be while training."""
@@ -90,6 +97,7 @@ def fit(
         steps = f" and {state.step} steps" if state.step else ""
         say(f"{title}: going on after epoch {state.epoch}{steps} of {epochs}")
     began, done = time.monotonic() - state.seconds, state.epoch
+    trainee.prepare()
     meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps + state.step)
     try:
         for epoch in range(done, epochs):

@@ -132,32 +132,6 @@ def parse_whole(text: str) -> int:
     return int(number)
 
 
-def json_number(value: Any, name: str) -> float:
-    """Return a JSON value that must be a finite number.
-
-    Raises:
-        ValueError: it is something else; says what it is, so that "1" and 1 can be told apart.
-    """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-        raise ValueError(f"{name} is not finite")
-    kinds = {type(None): "missing or null", bool: str(value).lower(), str: f"the string {value!r}", list: "a list"}
-    raise ValueError(f"{name} is {kinds.get(type(value), 'an object')}; a number is needed")
-
-
-def json_whole(value: Any, name: str) -> int:
-    """Return a JSON value that must be a whole number, 3 or 3.0. Raises ValueError as `json_number` does."""
-    number = json_number(value, name)
-    if number != int(number):
-        raise ValueError(f"{name} is {value}; a whole number is needed")
-    return int(value)
-
-
 class Json:
     """A JSON file, with the line of any item of its lists."""
 

@@ -18,8 +18,6 @@ from mec_transfer.datasets.scan import file_names, list_folder
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
 """Roboflow's exports: each split is a folder that holds its images and this file."""
-_ENOUGH = 3
-"""Boxes that must reach out of their images before the file is taken to hold corners."""
 
 
 class CocoSource:
@@ -56,7 +54,7 @@ class CocoSource:
                 if image_id in refused:
                     continue  # named already
                 if image_id not in known:
-                    raise ValueError(f"there is no image {values.show(image_id)}")
+                    raise ValueError(f"there is no image {values.brief(image_id)}")
                 category = values.identifier(item.get("category_id"), "its category_id")
                 name = self._categories.get(category)
                 if name not in classes:
@@ -76,17 +74,11 @@ class CocoSource:
             )
             for image_id, image in sorted(known.items(), key=_by_id)
         )
-        split = ObjectSplit(name=self.name, classes=classes, images=images)
-        if holds_corners(split):
-            raise DataError(
-                f"{self.path}: boxes read as corners (x0, y0, x1, y1) all lie in their images, as COCO's (x, y, width, "
-                "height) many reach out; write widths and heights"
-            )
-        return split, problems
+        return ObjectSplit(name=self.name, classes=classes, images=images), problems
 
     def where(self, image: ObjectImage) -> str:
         """Return file and line of an image."""
-        return self._complain("images", self._index_of[image.image_id], f"image {values.show(image.image_id)}")
+        return self._complain("images", self._index_of[image.image_id], f"image {values.brief(image.image_id)}")
 
     def _complain(self, key: str, index: int, what: str) -> str:
         return self._json.complain(key, index, what)
@@ -123,7 +115,7 @@ class CocoSource:
         for index, item in enumerate(items):
             try:
                 number = values.identifier(item.get("id"), "its id")
-                name = values.text(item.get("name"), "its name")
+                name = values.name(item.get("name"), "its name")
                 if not name:
                     raise ValueError("its name is empty")
                 if found.get(number, name) != name:
@@ -161,22 +153,6 @@ def split_names(root: Path) -> list[str]:
     names = {name for name in names if not name.startswith(_OTHER_TASKS)}
     folders = list_folder(root)[0] if root.is_dir() else []
     return sorted(names | {name for name in folders if (root / name / _ROBOFLOW).is_file()})
-
-
-def holds_corners(split: ObjectSplit) -> bool:
-    """Whether boxes look like x0, y0, x1, y1 in place of COCO's x, y, width, height.
-
-    Then a half of them or more reach out of their images, and every one lies in its image if it is read as corners.
-    """
-    out = total = 0
-    for image in split.images:
-        for thing in image.objects:
-            x, y, width, height = thing.xywh or (0.0, 0.0, 0.0, 0.0)
-            if width <= x or height <= y or width > image.width + 1 or height > image.height + 1:
-                return False
-            out += x + width > image.width + 1 or y + height > image.height + 1
-            total += 1
-    return out >= _ENOUGH and 2 * out >= total
 
 
 def _annotations(root: Path, split: str) -> Path:
@@ -228,5 +204,4 @@ def _by_id(item: tuple[int | str, Any]) -> tuple[bool, int, str]:
 
 def _label(item: dict[str, Any]) -> str:
     """Return what names an item in a message: its id, or a file's name."""
-    name = item.get("file_name") if item.get("id") is None else item["id"]
-    return ascii(name) if isinstance(name, str) and len(name) < 99 else values.show(name)
+    return values.brief(item.get("file_name") if item.get("id") is None else item["id"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from mec_transfer.datasets import values
-from mec_transfer.datasets.object_notes import usable_polygons
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit, Segmentation, box_problem
+from mec_transfer.datasets.polygons import measurable
 from mec_transfer.datasets.rle import mask_runs
 
 
@@ -20,7 +20,7 @@ def read_object(item: dict[str, Any], class_index: int, width: int, height: int)
     try:
         if not isinstance(bbox, list) or len(bbox) != 4:
             raise ValueError("not four")
-        x, y, w, h = (values.number(value, "a number") for value in bbox)
+        x, y, w, h = map(float, values.numbers(bbox, "a number"))
     except ValueError:
         raise ValueError(f"a bbox is four numbers (x, y, width, height), found {values.show(bbox)}") from None
     box = (x, y, x + w, y + h)
@@ -83,16 +83,6 @@ def to_coco_json(split: ObjectSplit, masks: bool = True) -> dict[str, Any]:
     }
 
 
-def measurable(segmentation: Segmentation) -> Segmentation | None:
-    """Return a segmentation as pycocotools takes it: as it is where it does, else what is usable of it, if anything.
-
-    It raises where the first polygon has four numbers or fewer, and draws whatever others are there.
-    """
-    if isinstance(segmentation, dict) or len(segmentation[0]) > 4:
-        return segmentation
-    return usable_polygons(segmentation) or None
-
-
 def _segmentation(found: Any, height: int, width: int) -> Segmentation:
     """Check polygons (of any number of points) or an RLE. Raises ValueError with what is wrong."""
     if isinstance(found, dict):
@@ -101,7 +91,7 @@ def _segmentation(found: Any, height: int, width: int) -> Segmentation:
         raise ValueError(
             f"a segmentation is a list of polygons ([[x, y, ...], ...]) or an RLE, found {values.show(found)}"
         )
-    return [[values.number(value, "a number of a polygon") for value in polygon] for polygon in found]
+    return [values.numbers(polygon, "a number of a polygon") for polygon in found]
 
 
 def _run_lengths(found: dict[str, Any], height: int, width: int) -> dict[str, Any]:

@@ -99,12 +99,13 @@ def _read_list(root: Path, year: str, name: str, problems: list[str]) -> tuple[P
             "ImageSets, JPEGImages and Annotations"
         )
     folder = _folder(root, "JPEGImages")
+    there = list_folder(folder)[0] if folder.is_dir() else []
     names: dict[str, int] = {}
     for number, line in read_lines(path):
         entry = line.strip().rstrip(",;").rstrip()
         frame = _LISTED_FRAME.match(entry.replace("\\", "/"))
         sequence = frame[1] if frame else entry
-        if len(entry.split()) > 1 and not frame and not _IMAGE.search(entry) and not (folder / entry).is_dir():
+        if len(entry.split()) > 1 and not frame and not _IMAGE.search(entry) and entry not in there:
             sequence = entry.split()[0]  # further columns, such as how many frames there are
         if not sequence or "/" in sequence or "\\" in sequence or sequence in (".", "..") or _IMAGE.search(sequence):
             problems.append(f"{path}:{number}: '{sequence}' is not the name of a sequence")

@@ -23,11 +23,10 @@ from typing import Any
 
 import numpy
 
+from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import (
     Json,
     Table,
-    json_number,
-    json_whole,
     parse_number,
     parse_whole,
     read_lines,
@@ -151,17 +150,17 @@ def _frame_and_score(item: dict[str, Any], known: set[int], name: str) -> tuple[
     key = next((key for key in ("frame", "image_id") if key in item), None)
     if key is None:
         raise ValueError("'frame' is missing")
-    number = json_whole(item[key], key)
+    number = values.whole(item[key], key)
     if number not in known:
         raise ValueError(f"there is no frame {number} in '{name}' ({min(known)} to {max(known)})")
     if "score" not in item:
         raise ValueError("'score' is missing")
-    return number, json_number(item["score"], "the score")
+    return number, values.number(item["score"], "the score")
 
 
 def _is_other(item: dict[str, Any], others: Counter[str]) -> bool:
     """Return whether an item is not a person, and count it where it is not. Raises ValueError."""
-    category = json_whole(item.get("category_id", _PERSON), "category_id")
+    category = values.whole(item.get("category_id", _PERSON), "category_id")
     if category != _PERSON:
         others[f"category_id {category}"] += 1
     return category != _PERSON
@@ -172,7 +171,7 @@ def _four_numbers(item: dict[str, Any]) -> list[float]:
     needs = "bbox needs [x, y, width, height]"
     if not isinstance(item.get("bbox"), list) or len(item["bbox"]) != 4:
         raise ValueError(needs)
-    return [json_number(value, f"{needs}: a value") for value in item["bbox"]]
+    return [values.number(value, f"{needs}: a value") for value in item["bbox"]]
 
 
 _Mask = tuple[int, tuple[int, int, int, int], float, dict[str, Any]]
@@ -199,7 +198,7 @@ def _size_and_counts(item: dict[str, Any]) -> tuple[list[int], str]:
     size, counts = (segmentation.get(key) for key in ("size", "counts")) if isinstance(segmentation, dict) else (0, 0)
     if not isinstance(size, list) or len(size) != 2 or not isinstance(counts, str):
         raise ValueError(needs)
-    return [json_whole(value, f"{needs}: a side") for value in size], counts
+    return [values.whole(value, f"{needs}: a side") for value in size], counts
 
 
 def _mask(size: list[int], counts: str, frames: Frames, score: float) -> tuple[Any, float, dict[str, Any]]:

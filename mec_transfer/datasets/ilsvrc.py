@@ -87,7 +87,7 @@ def _read_pairs(file: Path, names: list[str], number: dict[str, int]) -> _Labels
             raise DataError(f"{file}, line {line}: 'name wnid' or 'name index' is needed, found {text!r}")
         if label in number or not label.isdecimal():
             label_number = _class_number(file, line, label, number)
-        elif int(label) < len(number):
+        elif float(label) < len(number):  # `int` refuses thousands of digits in words of its own
             label_number = int(label)
         else:
             raise DataError(f"{file}, line {line}: index {label}, but train has {len(number)} classes, counted from 0")

@@ -104,8 +104,10 @@ def _published_indices(train: ImageList, labels: str, root: Path) -> numpy.ndarr
 
 def _listed_indices(train: ImageList, file: Path) -> numpy.ndarray:
     """Read a file of image names, with or without the class folder; empty lines and those after "#" are skipped."""
-    if not file.exists():
-        raise DataError(f"labels {str(file)!r}: neither a share such as 10% nor a file")
+    try:
+        file.stat()
+    except (OSError, ValueError):  # a name too long, or with a zero in it, is no file either
+        raise DataError(f"labels {str(file)!r}: neither a share such as 10% nor a file") from None
     by_path = {path: index for index, path in enumerate(train.paths)}
     by_name: dict[str, list[int]] = {}
     for index, path in enumerate(train.paths):

@@ -48,6 +48,7 @@ class Loader(Generic[T]):
         self, dataset: Dataset[Any], workers: int, *, persistent: bool = False, pin_memory: bool = False, **options: Any
     ) -> None:
         """Start nothing yet; `options` are DataLoader's."""
+        self.dataset = dataset
         self._workers, self._persistent = workers, persistent and workers > 0
         context = "fork" if workers and sys.platform.startswith("linux") else None
         self._make = functools.partial(

@@ -94,7 +94,12 @@ def _is_sequence(folder: Path) -> bool:
 def _open(root: Path, folder: Path, detections: str) -> MotSequence:
     path, ground_truth = folder / "seqinfo.ini", folder / "gt" / "gt.txt"
     info = _SeqInfo(path)
-    frames = open_frames(folder / (info.text("imDir").replace("\\", "/") or "img1"), folder.name)
+    images = folder / (info.text("imDir").replace("\\", "/") or "img1")
+    try:
+        list_folder(images)
+    except DataError as error:
+        raise DataError(f"{path}:{info.line('imDir')}: imDir: {error}") from None
+    frames = open_frames(images, folder.name)
     if frames.numbers[0] != 1:
         raise DataError(f"{frames.paths[0]}: the first frame must be number 1")
     for key, actual in (("seqLength", len(frames)), ("imWidth", frames.width), ("imHeight", frames.height)):

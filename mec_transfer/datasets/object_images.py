@@ -144,11 +144,13 @@ def image_problems(splits: Sequence[ObjectSplit], thorough: bool = False) -> lis
         For each split, what is wrong with which of its images, by index.
     """
     headers = [read_headers([image.path for image in split.images]) for split in splits]
-    shown = any(
-        isinstance(header, Header) and _frame(image, header) == "shown"
+    frames = {
+        _frame(image, header)
         for split, found in zip(splits, headers)
         for image, header in zip(split.images, found)
-    )
+        if isinstance(header, Header)
+    }
+    shown = "shown" in frames and "stored" not in frames
     return [_split_problems(split, found, shown, thorough) for split, found in zip(splits, headers)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.polygons import has_outline, measurable, usable_polygons
 
 _EMPTY = 1e-5
 """Pixels of width and height up to which Detectron2's `filter_empty_instances` drops an object."""
@@ -17,16 +18,6 @@ _NOTES = {
     "out": ("box", "boxes", "beyond the border of the image", "clipped in training"),
 }
 """One, several, which, and what Detectron2 does with them."""
-
-
-def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
-    """Return the polygons of three points or more: the rule of Detectron2's `load_coco_json`."""
-    return [polygon for polygon in polygons if len(polygon) % 2 == 0 and len(polygon) >= 6]
-
-
-def has_outline(thing: ObjectAnnotation) -> bool:
-    """Whether Detectron2 loads an object: it leaves one out that has polygons but none that is usable."""
-    return not isinstance(thing.segmentation, list) or bool(usable_polygons(thing.segmentation))
 
 
 def training_notes(split: ObjectSplit) -> list[str]:
@@ -45,6 +36,18 @@ def training_notes(split: ObjectSplit) -> list[str]:
         what = f"{counts[kind]} {subject} {which} {verb} {fate}, as Detectron2 does"
         lines.append(f"{split.name}: {what}; the first in {first[kind]}")
     return lines
+
+
+def mask_notes(split: ObjectSplit) -> list[str]:
+    """Say how many of a split's objects have no mask that can be measured, though they have polygons."""
+    names = [
+        image.path.name
+        for image in split.images
+        for thing in image.objects
+        if thing.segmentation is not None and measurable(thing.segmentation) is None
+    ]
+    what = "without a polygon of three points are left out of the truth of the masks"
+    return [f"{split.name}: objects {what}: {len(names)}, the first in {names[0]}"] if names else []
 
 
 def _of_object(thing: ObjectAnnotation, image: ObjectImage) -> dict[str, int]:

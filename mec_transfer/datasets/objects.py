@@ -134,11 +134,14 @@ def read_splits(
         DataError: a split is not there, or its list or JSON file cannot be used at all.
     """
     from mec_transfer.datasets import object_images
+    from mec_transfer.datasets.box_conventions import convention_problem
 
     sources, classes = _read_sources(root, layout, list(dict.fromkeys(names)), classes)
     splits = []
     for source in sources:
         split, problems = source.read(classes)
+        if mistake := convention_problem(split):
+            raise DataError(f"{root}: split '{split.name}': {mistake}")
         splits.append(dataclasses.replace(split, skipped=tuple(problems)))
     if look != "no":
         broken = object_images.image_problems(splits, thorough=look == "all")
@@ -217,7 +220,12 @@ def box_problem(box: tuple[float, float, float, float], width: int, height: int)
 
 def fingerprint(splits: dict[str, ObjectSplit]) -> str:
     """Return a sha256 of splits: classes, every annotation, and the bytes of 64 images of each split."""
-    digest = hashlib.sha256(b"mec-transfer objects fingerprint 1\n")
+    return fingerprints(splits)[-1]
+
+
+def fingerprints(splits: dict[str, ObjectSplit]) -> list[str]:
+    """Return the fingerprint of the first split alone, of the first two, and so on: the last is that of all."""
+    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 1\n"), []
     for name, split in splits.items():
         digest.update(json.dumps([name, split.classes, len(split.images)]).encode())
         for image in split.images:
@@ -230,7 +238,8 @@ def fingerprint(splits: dict[str, ObjectSplit]) -> str:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return digest.hexdigest()
+        found.append(digest.hexdigest())
+    return found
 
 
 def _values(thing: ObjectAnnotation) -> list[Any]:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import Json, json_number, json_whole
+from mec_transfer.datasets import values
+from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.boxes import FARTHEST
 from mec_transfer.datasets.detections import JOINTS
 
@@ -65,7 +66,7 @@ def read_pose_file(path: Path, problems: list[str], *, identified: bool, heads: 
             name = image.get("file_name")
             if "id" not in image or not isinstance(name, str) or not Path(name.replace("\\", "/")).name:
                 raise ValueError("needs an id (a number) and a file_name")
-            number = json_whole(image["id"], "id")
+            number = values.whole(image["id"], "id")
             if number in persons:
                 raise ValueError(f"id {number} is there twice")
         except ValueError as error:
@@ -73,7 +74,7 @@ def read_pose_file(path: Path, problems: list[str], *, identified: bool, heads: 
         persons[number] = []
     for index, item in enumerate(document.items("annotations")):
         try:
-            number = json_whole(item.get("image_id"), "image_id")
+            number = values.whole(item.get("image_id"), "image_id")
             if number not in persons:
                 raise ValueError(f"there is no image {number}")
             person = _Person(item, columns, identified=identified, head=heads)
@@ -151,8 +152,8 @@ class _Person:
         self.pose[(triples == 0).all(axis=1)] = numpy.nan
         there = ~numpy.isnan(self.pose[:, 0])
         score = item.get("score", self.pose[there, 2].mean() if there.any() else 0.0)
-        self.score = json_number(score, "score")
-        self.identity = json_whole(item.get("track_id"), "track_id") if identified else -1
+        self.score = values.number(score, "score")
+        self.identity = values.whole(item.get("track_id"), "track_id") if identified else -1
         if identified and self.identity < 0:
             raise ValueError(f"track_id is {self.identity}, a whole number from 0 is needed")
         self.head = numpy.nan
@@ -162,17 +163,17 @@ class _Person:
                 raise ValueError("bbox_head is empty")
 
 
-def _numbers(values: Any, count: int, name: str) -> numpy.ndarray:
+def _numbers(found: Any, count: int, name: str) -> numpy.ndarray:
     """Raises ValueError."""
     needs = f"{name} needs {count} finite numbers"
-    if not isinstance(values, list) or len(values) != count:
-        raise ValueError(f"{needs}, and {f'has {len(values)}' if isinstance(values, list) else 'is no list of them'}")
-    if set(map(type, values)) <= {int, float}:
+    if not isinstance(found, list) or len(found) != count:
+        raise ValueError(f"{needs}, and {f'has {len(found)}' if isinstance(found, list) else 'is no list of them'}")
+    if set(map(type, found)) <= {int, float}:
         with contextlib.suppress(OverflowError):
-            numbers = numpy.array(values, dtype=numpy.float64)
+            numbers = numpy.array(found, dtype=numpy.float64)
             if numpy.isfinite(numbers).all():
                 return numbers
-    return numpy.array([json_number(value, f"{needs}: a value") for value in values])
+    return numpy.array([values.number(value, f"{needs}: a value") for value in found])
 
 
 def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
@@ -185,7 +186,7 @@ def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
     for xs, ys in zip(all_x, all_y):
         if not isinstance(xs, list) or len(xs) < 3:
             raise wrong
-        x, y = (_numbers(values, len(xs), "an ignore region") for values in (xs, ys))
+        x, y = (_numbers(side, len(xs), "an ignore region") for side in (xs, ys))
         regions.append(numpy.stack([x, y], axis=1))
         check_points(regions[-1])
     return tuple(regions)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy
 
-from mec_transfer.datasets.annotations import Json, json_number
+from mec_transfer.datasets import values
+from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.detections import JOINTS
 from mec_transfer.datasets.pose_files import PoseFrame, check_points
 
@@ -69,4 +70,4 @@ def _value(item: dict[str, Any], key: str) -> float:
     found: Any = item.get(key)
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
-    return json_number(found, key)
+    return values.number(found, key)

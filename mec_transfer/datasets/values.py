@@ -11,18 +11,23 @@ import re
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = {"": False, "0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
+_PLAIN = {int, float}
 _SHOWN = 60
 _KINDS: dict[type, str] = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 
-def show(value: object) -> str:
-    """Return a value for a message: short, on one line, in ASCII, with its kind where that is no number."""
+def brief(value: object) -> str:
+    """Return a value for a message: short, on one line, in ASCII."""
     text = ascii(value)
-    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def show(value: object) -> str:
+    """Return a value for a message that says what it is instead of a number."""
     if value is None:
         return "missing"
     kind = _KINDS.get(type(value))
-    return f"{kind} ({text})" if kind else text
+    return f"{kind} ({brief(value)})" if kind else brief(value)
 
 
 def number(value: object, what: str) -> float:
@@ -38,12 +43,31 @@ def number(value: object, what: str) -> float:
     raise ValueError(f"{what} is {show(value)}, a number is needed")
 
 
+def numbers(values: list[object], what: str) -> list[float]:
+    """Return finite numbers; a list of nothing else is returned itself, quickly. Raises ValueError."""
+    if set(map(type, values)) <= _PLAIN:
+        try:
+            if math.isfinite(sum(values)):  # type: ignore[arg-type]
+                return values  # type: ignore[return-value]
+        except OverflowError:  # the slow way finds out by which
+            pass
+    return [number(value, what) for value in values]
+
+
 def size(value: object, what: str) -> int:
     """Return a number of pixels, a whole number from 1 on. Raises ValueError."""
     found = number(value, what)
     if found < 1 or found != int(found):
         raise ValueError(f"{what} is {show(value)}, a whole number from 1 on is needed")
     return int(found)
+
+
+def whole(value: object, what: str) -> int:
+    """Return a whole number, as 3, 3.0 or "3". Raises ValueError."""
+    found = number(value, what)
+    if found != int(found):
+        raise ValueError(f"{what} is {show(value)}, a whole number is needed")
+    return value if isinstance(value, int) else int(found)
 
 
 def flag(value: object, what: str) -> bool:
@@ -66,13 +90,13 @@ def identifier(value: object, what: str) -> int | str:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and (word := text(value, what)):
+    if isinstance(value, str) and (word := text(value, what).strip()):
         return int(word) if re.fullmatch(r"-?(0|[1-9]\d{0,17})", word, re.ASCII) else word
     raise ValueError(f"{what} is {show(value) if value != '' else 'empty'}, a number is needed")
 
 
 def text(value: object, what: str) -> str:
-    """Return a text with its white space tidied; a number counts as its digits. Raises ValueError."""
+    """Return a text; a number counts as its digits. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
@@ -81,4 +105,9 @@ def text(value: object, what: str) -> str:
         value.encode()
     except UnicodeEncodeError:  # half of a pair of surrogates: no file can be called so, and no record can hold it
         raise ValueError(f"{what} is {show(value)}, which is not valid Unicode") from None
-    return " ".join(value.split())
+    return value
+
+
+def name(value: object, what: str) -> str:
+    """Return a name, its white space tidied. Raises ValueError."""
+    return " ".join(text(value, what).split())

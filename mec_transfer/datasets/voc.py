@@ -24,6 +24,7 @@ CLASSES = (
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """By which an image is looked for, in this order and in any case."""
+_FLAG = re.compile(r"\s+[+-]?[01]$")
 _UNKNOWN = {"unspecified": "0", "unknown": "0"}
 """What tools write into <difficult> that never asked."""
 
@@ -129,11 +130,20 @@ def merge_classes(sources: Sequence[VocSource]) -> tuple[str, ...]:
 
 def split_names(root: Path) -> list[str]:
     """Return the splits that `root` (a devkit or one VOC folder) has, sorted."""
-    found = _lists(root)
+    found = [name for name in _lists(root) if not _is_class_list(root, name)]
     for base in (root, root / "VOCdevkit"):
         for folder in sorted(base.glob("VOC[0-9][0-9][0-9][0-9]")):
             found += [f"{folder.name[3:]}_{name}" for name in _lists(folder) if "_" not in name]
     return sorted(found)
+
+
+def _is_class_list(folder: Path, name: str) -> bool:
+    """Whether a list is of one class's images in a split, such as cat_train beside train, each with its flag."""
+    main = folder / "ImageSets" / "Main"
+    if "_" not in name or not (main / f"{name.rpartition('_')[2]}.txt").is_file():
+        return False
+    line = read_text(main / f"{name}.txt").strip().partition("\n")[0].strip()
+    return _FLAG.search(line) is not None and not (folder / "Annotations" / f"{line}.xml").is_file()
 
 
 def _lists(folder: Path) -> list[str]:
@@ -172,7 +182,7 @@ def _name_of(entry: str, annotations: frozenset[str]) -> str:
 
     The line itself (names may hold spaces and dots), without a class list's flag, without folders and ending.
     """
-    plain = re.sub(r"\s+[+-]?[01]$", "", entry)
+    plain = _FLAG.sub("", entry)
     for name in (entry, plain):
         base = re.split(r"[/\\]", name)[-1]
         stem, suffix = os.path.splitext(base)  # noqa: PTH122
@@ -211,7 +221,7 @@ def _object(thing: ElementTree.Element, classes: tuple[str, ...], width: int, he
     for key in ("name", "bndbox"):
         if (count := len(thing.findall(key))) != 1:
             raise ValueError(f"an object needs one <{key}>, found {count or 'none'}")
-    name = values.text(thing.findtext("name"), "the name")
+    name = values.name(thing.findtext("name"), "the name")
     if name not in classes:
         raise ValueError(f"unknown class '{name}'; there are {', '.join(classes)}" if name else "an object has no name")
     corners = [thing.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]

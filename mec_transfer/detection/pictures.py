@@ -12,9 +12,9 @@ import numpy
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from mec_transfer.datasets.coco_items import measurable
 from mec_transfer.datasets.object_images import load_shown
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
+from mec_transfer.datasets.polygons import measurable
 from mec_transfer.detection.coco_ap import pairs
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)

@@ -15,6 +15,7 @@ from mec_transfer.common.interrupt import raised_signals, signal_of
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.registry import load_benchmark
+from mec_transfer.suite.takeover import adopt_training
 
 
 def main(task_file: str) -> int:
@@ -53,6 +54,7 @@ def _run(task_file: Path) -> None:
     )
     if job.key(benchmark.config) != task["key"]:
         raise UserError(f"{task['checkpoint']} or {task['benchmark']} changed since the run began; start it again")
+    adopt_training(benchmark, job)
     execute_job(benchmark, job)
 
 

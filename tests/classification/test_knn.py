@@ -82,7 +82,8 @@ def test_a_collapsed_network_has_the_first_images_as_neighbours() -> None:
 def test_blocks_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = (torch.nn.functional.normalize(torch.randn(n, 12)) for n in (333, 700))
     whole = neighbours.nearest(train, test, 9)
-    monkeypatch.setattr(neighbours, "_BLOCK", 50)
+    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
+    monkeypatch.setattr(neighbours, "_PRODUCT", 50)
     monkeypatch.setattr(neighbours, "_CHUNK_ELEMENTS", 1)
     cut = neighbours.nearest(train, test, 9)
     torch.testing.assert_close(whole[0], cut[0], rtol=0, atol=1e-6)
@@ -142,6 +143,6 @@ def test_predictions_come_from_the_val_images(make_job: MakeJob, monkeypatch: py
     """Neighbours are looked for among the training images alone: the search never sees val as train."""
     seen = []
     real = neighbours.nearest
-    monkeypatch.setattr(knn, "nearest", lambda a, b, k: seen.append((len(a), len(b), k)) or real(a, b, k))
+    monkeypatch.setattr(knn, "nearest", lambda a, b, k, on: seen.append((len(a), len(b), k)) or real(a, b, k, on))
     tiny().run(make_job())
     assert seen == [(48, 12, 48)]

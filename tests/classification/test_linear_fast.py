@@ -11,6 +11,7 @@ import torch
 
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import linear_fast
+from mec_transfer.classification.feature_rows import FeatureRows
 from mec_transfer.classification.features import Features
 from mec_transfer.classification.heads import HeadSettings, train_heads
 from mec_transfer.classification.linear_fast import LinearFast, LinearFastConfig, split_held_out
@@ -95,11 +96,12 @@ def test_the_choice_does_not_see_the_val_labels(make_job: MakeJob) -> None:
     job = make_job()
     job.workdir.mkdir()
     train, val = (
-        (Features(values=x, labels=y, computed=0, seconds=0, precision="")) for x, y in (blobs(99), blobs(50, 1))
+        (Features(values=FeatureRows([x]), labels=y, computed=0, seconds=0, precision=""))
+        for x, y in (blobs(99), blobs(50, 1))
     )
     probe = tiny(held_out=0.3)
     honest, choice = probe._probe(train, val, 4, job)
-    poisoned = dataclasses.replace(val, labels=(val.labels + 1) % 4, values=val.values * 0 - 1)
+    poisoned = dataclasses.replace(val, labels=(val.labels + 1) % 4, values=FeatureRows([val.values[:] * 0 - 1]))
     poisoned_metrics, poisoned_choice = probe._probe(train, poisoned, 4, job)
     assert choice == poisoned_choice
     assert len(set(choice)) > 1  # there was something to choose

@@ -7,8 +7,6 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import (
     Json,
-    json_number,
-    json_whole,
     parse_number,
     parse_whole,
     read_table,
@@ -110,30 +108,8 @@ def test_fields_of_a_line(line: str, fields: list[str]) -> None:
     assert split_fields(line) == fields
 
 
-@pytest.mark.parametrize(
-    ("value", "what"),
-    [
-        ("1", "x is the string '1'; a number is needed"),
-        (None, "x is missing or null; a number is needed"),
-        (True, "x is true; a number is needed"),
-        ([1], "x is a list; a number is needed"),
-        ({}, "x is an object; a number is needed"),
-        (float("nan"), "x is not finite"),
-        (10**400, "x is not finite"),
-    ],
-)
-def test_a_json_value_that_is_no_number_says_what_it_is(value: object, what: str) -> None:
-    for read in (json_number, json_whole):
-        with pytest.raises(ValueError, match="^x is ") as caught:
-            read(value, "x")
-        assert str(caught.value) == what
-
-
 def test_numbers() -> None:
-    assert (json_number(2, "x"), json_whole(3.0, "x"), json_whole(2**60 + 1, "x")) == (2.0, 3, 2**60 + 1)
     assert (parse_number(" 1e1"), parse_whole("7.0")) == (10.0, 7)
-    with pytest.raises(ValueError, match=r"x is 1\.5; a whole number is needed"):
-        json_whole(1.5, "x")
     for text in ("1_0", "x", "", "1.5", "inf", "nan"):
         with pytest.raises(ValueError, match=".+"):
             parse_whole(text)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.coco import split_names
-from mec_transfer.datasets.coco_items import measurable, to_coco_json
+from mec_transfer.datasets.coco_items import to_coco_json
 from mec_transfer.datasets.objects import ObjectSplit, open_objects, open_splits, require_masks
+from mec_transfer.datasets.polygons import measurable
 from tests.datasets.objects_world import coco_data, line_of, write_coco
 
 
@@ -98,7 +99,7 @@ def test_what_tools_write_otherwise_is_read_as_it_is_meant(tmp_path, change, exp
     ("change", "message"),
     [
         ({"id": None}, r"image 'x.png': its id is missing, a number is needed"),
-        ({"id": [7]}, r"image a list \(\[7\]\): its id is a list"),
+        ({"id": [7]}, r"image \[7\]: its id is a list"),
         ({"width": 30.5}, "image 7: its width is 30.5, a whole number from 1 on is needed"),
         ({"height": 0}, "image 7: its height is 0"),
         ({"height": "tall"}, r"image 7: its height is a string \('tall'\)"),
@@ -221,7 +222,7 @@ def test_two_categories_of_one_name_are_one_class_where_one_of_them_is_unused(tm
     [
         ({"id": 5}, "category 5: its name is missing, a string is needed"),
         ({"id": 5, "name": " "}, "category 5: its name is empty"),
-        ({"name": "x"}, "category missing: its id is missing"),
+        ({"name": "x"}, "category None: its id is missing"),
         ({"id": 9, "name": "x"}, "category 9: its id, 9, is that of 'kite' too"),
         ({"id": 5, "name": "\ud800"}, r"category 5: its name is .*not valid Unicode"),
     ],
@@ -253,6 +254,13 @@ def test_boxes_given_as_corners_are_not_taken_for_widths(tmp_path):
         read(tmp_path, data)
     data["annotations"].append({"id": 9, "image_id": 7, "category_id": 4, "bbox": [10, 8, 5, 5]})
     assert read(tmp_path, data).num_objects == 5
+
+
+def test_fractions_are_not_taken_for_pixels(tmp_path):
+    data = coco_data()
+    data["annotations"] = [{"id": i, "image_id": 7, "category_id": 4, "bbox": [0.1, 0.2, 0.3, 0.4]} for i in range(4)]
+    with pytest.raises(DataError, match="split 'train2017': no box reaches beyond the first pixel"):
+        read(tmp_path, data)
 
 
 def test_masks_are_measured_by_what_pycocotools_can_draw():

@@ -16,11 +16,15 @@ from mec_transfer.datasets.layouts import open_split
 
 def encoded(kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((9, 7)).convert("RGB").save(buffer, kind)
+    picture = Image.linear_gradient("L").resize((9, 7))
+    if kind.endswith("16"):
+        Image.fromarray(numpy.asarray(picture).astype(numpy.uint16) * 257).save(buffer, kind.removesuffix("16"))
+    else:
+        picture.convert("RGB").save(buffer, kind)
     return buffer.getvalue()
 
 
-ENCODED = {kind: encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF")}
+ENCODED = {kind: encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PNG16", "PPM16", "TIFF16")}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged TIFF tags

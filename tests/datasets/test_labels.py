@@ -103,8 +103,9 @@ def test_wrong_list_files(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_missing_and_binary_list_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a share such as 10% nor a file"):
-        choose("10 percent")
+    for name in ("10 percent", "10" * 5000, "10\0"):
+        with pytest.raises(DataError, match="neither a share such as 10% nor a file"):
+            choose(name)
     (tmp_path / "binary").write_bytes(b"\xff\x00\xff")
     with pytest.raises(DataError, match="binary:1: not a text file"):
         choose(str(tmp_path / "binary"))

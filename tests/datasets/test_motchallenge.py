@@ -140,13 +140,13 @@ SOUND = {"frame": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
     ("item", "what"),
     [
         ({"frame": 7}, "there is no frame 7"),
-        ({"frame": "1"}, "frame is the string '1'; a number is needed"),
+        ({"frame": "one"}, "frame is a string ('one'), a number is needed"),
         ({"bbox": [0, 0, 5]}, "bbox needs [x, y, width, height]"),
         ({"bbox": None}, "bbox needs [x, y, width, height]"),
         ({"bbox": [0, 0, "a", 5]}, "bbox needs [x, y, width, height]"),
         ({"bbox": [0, 0, 0, 5]}, "empty box"),
         ({"bbox": [0, -11, 5, 5]}, "lies outside the image"),
-        ({"score": float("nan")}, "the score is not finite"),
+        ({"score": float("nan")}, "the score is nan, a number is needed"),
     ],
 )
 def test_broken_json_is_named_with_its_line(tmp_path: Path, item: dict[str, object], what: str) -> None:
@@ -184,6 +184,7 @@ def test_a_score_that_is_missing(tmp_path: Path) -> None:
         ("imWidth=100", "imWidth=99", ":6: imWidth is 99"),
         ("imHeight=50\n", "", ":1: imHeight is missing"),
         ("imExt=.png", "imExt=.jpg", ":8: imExt is .jpg, but there is 000001.png"),
+        ("imDir=img1", "imDir=frames", ":3: imDir: "),
         ("frameRate=25", "frameRate=fast", ":4: frameRate is 'fast'"),
         ("frameRate=25", "frameRate=0", ":4: frameRate is 0"),
         ("[Sequence]", "[Video]", ":1: has no section [Sequence]"),
@@ -307,17 +308,17 @@ def test_detections_that_are_no_persons_are_counted_and_none_left_is_an_error(tm
 @pytest.mark.parametrize(
     ("item", "what"),
     [
-        ({"frame": True}, "frame is true; a number is needed"),
-        ({"frame": 1.5}, "frame is 1.5; a whole number is needed"),
-        ({"frame": None}, "frame is missing or null"),
-        ({"category_id": "1"}, "category_id is the string '1'"),
-        ({"category_id": None}, "category_id is missing or null"),
-        ({"score": "0.5"}, "the score is the string '0.5'"),
-        ({"score": None}, "the score is missing or null"),
-        ({"score": True}, "the score is true"),
-        ({"bbox": ["0", "0", "5", "5"]}, "bbox needs [x, y, width, height]: a value is the string '0'"),
+        ({"frame": True}, "frame is true or false (True), a number is needed"),
+        ({"frame": 1.5}, "frame is 1.5, a whole number is needed"),
+        ({"frame": None}, "frame is missing"),
+        ({"category_id": "person"}, "category_id is a string ('person')"),
+        ({"category_id": None}, "category_id is missing"),
+        ({"score": "high"}, "the score is a string ('high')"),
+        ({"score": None}, "the score is missing"),
+        ({"score": True}, "the score is true or false"),
+        ({"bbox": ["0,5", 0, 5, 5]}, "bbox needs [x, y, width, height]: a value is a string ('0,5')"),
         ({"bbox": {"x": 0}}, "bbox needs [x, y, width, height]"),
-        ({"bbox": [0, 0, float("inf"), 5]}, "a value is not finite"),
+        ({"bbox": [0, 0, float("inf"), 5]}, "a value is inf, a number is needed"),
     ],
 )
 def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, object], what: str) -> None:
@@ -328,10 +329,14 @@ def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, ob
     assert what in str(caught.value)
 
 
-def test_whole_frames_may_be_floats_in_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "item", [{"frame": 2.0, "category_id": 1.0}, {"frame": "2", "category_id": "1", "score": "0.5"}]
+)
+def test_numbers_may_be_floats_or_strings_in_json(tmp_path: Path, item: dict[str, object]) -> None:
     make(tmp_path)
-    (tmp_path / "MOT16-02.json").write_text(json.dumps([{**SOUND, "frame": 2.0, "category_id": 1.0}]))
-    assert [len(frame) for frame in read(tmp_path, "{sequence}.json").detections] == [0, 1, 0]
+    (tmp_path / "MOT16-02.json").write_text(json.dumps([{**SOUND, **item, "bbox": ["0", 0, "5.0", 5]}]))
+    video = read(tmp_path, "{sequence}.json")
+    assert [frame.boxes.tolist() for frame in video.detections] == [[], [[0, 0, 5, 5]], []]
 
 
 @pytest.mark.parametrize(

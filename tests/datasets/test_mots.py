@@ -178,12 +178,12 @@ def test_masks_of_other_classes_are_counted_and_none_left_is_an_error(tmp_path: 
 @pytest.mark.parametrize(
     ("item", "what"),
     [
-        ({"segmentation": {"size": ["30", "40"], "counts": ONE}}, "a side is the string '30'"),
+        ({"segmentation": {"size": ["30px", 40], "counts": ONE}}, "a side is a string ('30px')"),
         ({"segmentation": {"size": [30], "counts": ONE}}, "segmentation needs {'size'"),
         ({"segmentation": {"size": [30, 40], "counts": "\u00e9"}}, "malformed RLE"),
-        ({"frame": "1"}, "frame is the string '1'"),
-        ({"score": None}, "the score is missing or null"),
-        ({"category_id": "2"}, "category_id is the string '2'"),
+        ({"frame": "1.jpg"}, "frame is a string ('1.jpg')"),
+        ({"score": None}, "the score is missing"),
+        ({"category_id": "two"}, "category_id is a string ('two')"),
     ],
 )
 def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, object], what: str) -> None:

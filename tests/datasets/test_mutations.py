@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.davis import DavisVideo
+from mec_transfer.datasets.labels import label_subset
+from mec_transfer.datasets.layouts import open_split
 from mec_transfer.datasets.motchallenge import MotVideo
 from mec_transfer.datasets.mots import MotsVideo
 from mec_transfer.datasets.otb import BoxVideo
 from mec_transfer.datasets.posetrack import PoseVideo
 from mec_transfer.datasets.videos import Video
 from mec_transfer.tracking.frozen import box_scores, mask_scores, pose_scores
+from tests.datasets import test_ilsvrc, test_mots
 from tests.datasets.tiny_videos import SPLITS, read, write
 
 ROUNDS = 40
@@ -115,6 +119,52 @@ def try_once(root: Path, layout: str, path: Path) -> bool:
     for video in videos:
         use(video)
     return bool(videos) and not problems
+
+
+SOUND = {
+    "motchallenge": {"frame": 1, "bbox": [0, 0, 5, 5.5], "score": 0.5, "category_id": 1},
+    "mots": {"image_id": 1, "score": 1, "segmentation": {"size": [30, 40], "counts": test_mots.ONE}},
+}
+
+
+@pytest.mark.parametrize("layout", SOUND)
+def test_spoilt_json_detections_are_named_or_still_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    write(tmp_path, layout)
+    monkeypatch.setitem(SPLITS, layout, ("train", "found.json"))
+    path, rng = tmp_path / "found.json", random.Random(layout)
+    sound = json.dumps([SOUND[layout]] * 3, indent=1)
+    refused = 0
+    for _ in range(3 * ROUNDS):
+        if rng.random() < 0.7:
+            path.write_text(spoil_json(sound, rng))
+        else:
+            path.write_bytes(spoil_bytes(sound.encode(), rng))
+        refused += not try_once(tmp_path, layout, path)
+    assert refused > ROUNDS
+
+
+@pytest.mark.parametrize("name", [*test_ilsvrc.KINDS, "labels"])
+def test_spoilt_lists_of_images_are_named_or_still_sound(make_images: Callable[..., Path], name: str) -> None:
+    root = make_images(
+        *[f"train/{c}/{c}_1.JPEG" for c in test_ilsvrc.CLASSES], *[f"val/{n}" for n in test_ilsvrc.NAMES]
+    )
+    train = open_split(root, "imagefolder", "train") if name == "labels" else None
+    sound = test_ilsvrc.KINDS.get(name, "# mine\nn01/n01_1.JPEG\nn03_1.JPEG\n").encode()
+    path, rng, refused = root / name, random.Random(name), 0
+    for _ in range(3 * ROUNDS):
+        path.write_bytes(spoil_bytes(sound, rng))
+        try:
+            if train is None:
+                labels = open_split(root, "imagefolder", "val").labels
+            else:
+                labels = label_subset(train, str(path), dataset="x", root=root, seed=0).indices
+            assert len(labels) and labels.min() >= 0 and labels.max() < 3
+        except DataError as error:
+            assert str(root) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > ROUNDS
 
 
 @pytest.mark.parametrize("layout", SPLITS)

@@ -55,6 +55,8 @@ def test_one_picture_whose_size_tells_speaks_for_the_others_of_the_data_set(tmp_
     assert list(image_problems([upside_down])[0]) == [0, 1]
     telling = split_of((save(tmp_path / "b.jpg", 8), (20, 30)))
     assert image_problems([upside_down, telling]) == [{}, {}]
+    contrary = split_of((tmp_path / "b.jpg", (30, 20)))
+    assert [list(found) for found in image_problems([upside_down, telling, contrary])] == [[0, 1], [], [0]]
     assert image_problems([split_of((tmp_path / "a.jpg", (30, 20)), objects=())]) == [{}]  # no box to be elsewhere
 
 

@@ -125,7 +125,7 @@ def change(data: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
     ("path", "value", "entry", "what"),
     [
         (["annotations", 1, "image_id"], 9, 1, "there is no image 9"),
-        (["annotations", 1, "track_id"], None, 1, "track_id is missing or null"),
+        (["annotations", 1, "track_id"], None, 1, "track_id is missing"),
         (["annotations", 1, "track_id"], -2, 1, "track_id is -2"),
         (["annotations", 2, "track_id"], 0, 2, "track_id 0 is in image 70 twice"),
         (["annotations", 1, "keypoints"], [1, 2, 3], 1, "keypoints needs 51 finite numbers"),
@@ -134,7 +134,7 @@ def change(data: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
         (["annotations", 1, "bbox_head"], [1, 2, 0, 0], 1, "bbox_head is empty"),
         (["annotations", 1, "bbox_head"], None, 1, "bbox_head needs 4 finite numbers"),
         (["annotations", 1, "scores"], [1, 2], 1, "scores needs 17 finite numbers"),
-        (["annotations", 1, "score"], "high", 1, "score is the string 'high'; a number is needed"),
+        (["annotations", 1, "score"], "high", 1, "score is a string ('high'), a number is needed"),
         (["images", 0, "ignore_regions_y"], [], 0, "ignore_regions_x and ignore_regions_y"),
         (["images", 0, "ignore_regions_x"], [[1, 2]], 0, "ignore_regions_x and ignore_regions_y"),
         (["images", 0, "ignore_regions_x"], [[1, 2, 3, 4]], 0, "an ignore region needs 4 finite numbers"),
@@ -224,9 +224,9 @@ def test_detections_may_have_posetrack17s_form(tmp_path: Path) -> None:
     [
         (["image"], [], "needs an image with a name"),
         (["annorect"], None, "needs an image with a name, and annorect"),
-        (["annorect", 0, "score"], ["a"], "score is the string 'a'; a number is needed"),
+        (["annorect", 0, "score"], ["a"], "score is a string ('a'), a number is needed"),
         (["annorect", 0, "annopoints", 0, "point", 1, "id"], [15], "a point has id 15; there are 0 to 14"),
-        (["annorect", 0, "annopoints", 0, "point", 1, "x"], [1, 2], "x is a list; a number is needed"),
+        (["annorect", 0, "annopoints", 0, "point", 1, "x"], [1, 2], "x is a list ([1, 2]), a number is needed"),
         (["image", 0, "name"], "000009.jpg", "lists image 000009.jpg, where the ground truth has 000000.jpg"),
     ],
 )
@@ -242,12 +242,12 @@ def test_broken_posetrack17_detections_are_named(tmp_path: Path, path: list[Any]
 @pytest.mark.parametrize(
     ("path", "value", "what"),
     [
-        (["images", 1, "id"], "71", "id is the string '71'; a number is needed"),
-        (["images", 1, "id"], True, "id is true"),
-        (["annotations", 1, "image_id"], "72", "image_id is the string '72'"),
+        (["images", 1, "id"], "b", "id is a string ('b'), a number is needed"),
+        (["images", 1, "id"], True, "id is true or false"),
+        (["annotations", 1, "image_id"], "c", "image_id is a string ('c')"),
         (["annotations", 1, "image_id"], [72], "image_id is a list"),
-        (["annotations", 1, "track_id"], "3", "track_id is the string '3'"),
-        (["annotations", 1, "keypoints", 3], "5", "keypoints needs 51 finite numbers: a value is the string '5'"),
+        (["annotations", 1, "track_id"], "x", "track_id is a string ('x')"),
+        (["annotations", 1, "keypoints", 3], "five", "keypoints needs 51 finite numbers: a value is a string ('five')"),
         (["annotations", 1, "keypoints", 0], 1e300, "a point is more than 1e+06 pixels away"),
     ],
 )
@@ -256,6 +256,16 @@ def test_a_value_of_another_type_says_so(tmp_path: Path, path: list[Any], value:
     with pytest.raises(DataError) as caught:
         read(tmp_path)
     assert what in str(caught.value)
+
+
+def test_ids_may_be_strings(tmp_path: Path) -> None:
+    gt = truth()
+    for image in gt["images"]:
+        image["id"] = str(image["id"])
+    gt["annotations"][0] |= {"image_id": "70", "track_id": "7"}
+    make(tmp_path, gt)
+    frames = read_pose_file(tmp_path / "annotations/val/000_x.json", [], identified=True, heads=True)
+    assert [frame.identities.tolist() for frame in frames] == [[7, 3], [], [0]]
 
 
 def test_an_image_without_an_id_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,18 @@ def test_sizes_may_be_floats_or_left_out(tmp_path, size):
     assert (image.width, image.height) == (30, 20)
 
 
+def test_a_turned_image_needs_a_size_that_tells_its_frame(tmp_path):
+    root = write_voc(tmp_path, {"a": voc_object(), "b": ""}, size=(0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "ab":
+        Image.new("RGB", (20, 30)).save(root / "JPEGImages" / f"{name}.jpg", exif=exif)
+    with pytest.raises(DataError, match=r"a.jpg: is turned by EXIF, and its annotation has no size that tells"):
+        open_objects(root, "voc", "trainval")
+    (image,) = open_objects(root, "voc", "trainval", skip_invalid=True).images
+    assert (image.image_id, image.width, image.height) == ("b", 30, 20)  # without a box, it does not matter
+
+
 @pytest.mark.parametrize(
     ("size", "message"), [(("wide", 20), "the size is a string"), ((30.5, 20), "width is a string")]
 )
@@ -157,6 +169,14 @@ def test_an_entry_without_annotation_is_named_by_the_name_it_has(tmp_path):
     (root / "ImageSets" / "Main" / "trainval.txt").write_text("a\nb 1\n")
     with pytest.raises(DataError, match=r"Annotations/b.xml: cannot be read \(No such file"):
         open_objects(root, "voc", "trainval")
+
+
+def test_lists_of_one_class_are_no_splits_of_their_own(tmp_path):
+    root = write_voc(tmp_path, {"a": voc_object(), "b": voc_object()})
+    for name, text in (("cell_trainval", "a  1\nb -1\n"), ("small_trainval", "a\n")):
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    assert split_names(root) == ["small_trainval", "trainval"]
+    assert len(open_objects(root, "voc", "cell_trainval").images) == 2
 
 
 def test_files_of_macos_are_passed_over(tmp_path):

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.object_images import load_shown
-from mec_transfer.datasets.object_notes import training_notes
+from mec_transfer.datasets.object_notes import mask_notes, training_notes
 from mec_transfer.datasets.objects import ObjectSplit, open_splits
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics
@@ -127,6 +127,7 @@ def test_coco_is_trained_on_what_detectron2s_own_loader_gives(tmp_path, masks):
     assert "19.png" not in {Path(item["file_name"]).name for item in items}
     count = same_instances(mapped(items, masks), mapped(theirs, masks), masks)
     notes = training_notes(split)
+    assert mask_notes(split)[0].endswith("left out of the truth of the masks: 1, the first in 11.png")
     assert count == sum(item["iscrowd"] == 0 for item in data["annotations"]) - 3
     assert notes == [
         "val: 2 objects without width or height are not trained on, as Detectron2 does; the first in 4.png",

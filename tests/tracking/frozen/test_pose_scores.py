@@ -233,7 +233,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / RESULTS / "A.json"
     sound = json.loads(path.read_text())
     for change, what in (
-        ({"annotations": [sound["annotations"][0] | {"track_id": None}]}, r"A.json:1: track_id is missing or null"),
+        ({"annotations": [sound["annotations"][0] | {"track_id": None}]}, r"A.json:1: track_id is missing"),
         ({"images": sound["images"][:-1], "annotations": []}, "4 frames of results, but 5 of ground truth"),
         ({"images": {}}, r"A.json:1: 'images' must be a list"),
     ):
