@@ -29,7 +29,11 @@ from mec_transfer.common.runtime import hardware, usable_cores, versions
 
 RESULTS = Path(__file__).parent / "results"
 SUITES = {
-    "imagenet": ["knn_dino", "linear_mec", *(f"semisup_{n}pct_{r}" for r in ("barlow", "vicreg", "swav") for n in (1, 10))],
+    "imagenet": [
+        "knn_dino",
+        "linear_mec",
+        *(f"semisup_{n}pct_{r}" for r in ("barlow", "vicreg", "swav") for n in (1, 10)),
+    ],
     "coco": ["coco_c4_1x", "coco_fpn_1x"],
 }
 CLASSES = 1000
@@ -111,7 +115,9 @@ def dry_run(world: Path, suite: list[str], out: Path) -> tuple[float, float]:
     """Return the seconds and the peak resident memory (GB) of a dry run."""
     file = out / "suite.yaml"
     out.mkdir(parents=True, exist_ok=True)
-    file.write_text("id: opening\nmodels: {random: 'random:resnet50'}\nbenchmarks:\n" + "".join(f"  - {n}\n" for n in suite))
+    file.write_text(
+        "id: opening\nmodels: {random: 'random:resnet50'}\nbenchmarks:\n" + "".join(f"  - {n}\n" for n in suite)
+    )
     command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--suite", str(file), "--data-root", str(world)]
     began = time.monotonic()
     process = subprocess.Popen([*command, "--out", str(out / "run"), "--dry-run"], stderr=subprocess.PIPE, text=True)

@@ -19,63 +19,12 @@ from pydantic import Field, field_validator
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.config import StrictModel, json_sha256
 from mec_transfer.common.runtime import hardware, versions
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.data import Data
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 
 TRAINING_NAME = "training.json"
 """What the training in a job's folder depends on (`Benchmark.training_identity`), for as long as it is of use."""
-
-
-class Contents(StrictModel):
-    """What a published data set holds, as far as its protocol fixes it and a source says so."""
-
-    classes: int | None = None
-    images: dict[str, int] = Field(default_factory=dict)
-    """By split. A split that is not named here may hold any number."""
-    sequences: int | None = None
-    """In the split that is measured on."""
-
-
-class DatasetConfig(StrictModel):
-    """The data set of a benchmark."""
-
-    name: str
-    """As the leaderboard shows it, for instance `imagenet`."""
-    layout: str
-    """An on-disk layout that `mec_transfer.datasets` reads, for instance `imagefolder`."""
-    folder: str
-    """Below a suite's --data-root. A single command's --data names the data set's own folder instead."""
-    expect: dict[str, Contents] = Field(default_factory=dict)
-    """By a data set's name, what that name promises. A folder that holds anything else is data of one's own."""
-
-    @property
-    def promised(self) -> Contents | None:
-        """What `name` promises; None for a name that promises nothing."""
-        return self.expect.get(self.name)
-
-
-class ObjectsDatasetConfig(DatasetConfig):
-    """The data set of a benchmark that finds objects, `layout` being voc or coco."""
-
-    layout: Literal["voc", "coco"]
-    train: tuple[str, ...] = Field(min_length=1)
-    """Splits to train on, as `mec_transfer.datasets.objects` calls them, for instance `2007_trainval`."""
-    test: str
-    """The split to measure on."""
-    classes: tuple[str, ...] = ()
-    """Of data of one's own: an annotation of another class is then a mistake. Empty: those that are found."""
-
-
-class VideosDatasetConfig(DatasetConfig):
-    """The data set of a tracking benchmark."""
-
-    layout: Literal["otb", "davis", "motchallenge", "mots", "posetrack18"]
-    split: str
-    """As `mec_transfer.datasets.videos` calls it, for instance `2017/val` of DAVIS."""
-    sequences: tuple[str, ...] = ()
-    """Only these of the split; none: all of them."""
-    detections: str = ""
-    """Where association finds what a detector saw: a path below the data set's folder (or an absolute one) with
-    `{sequence}` for the sequence's name, for instance `train/{sequence}/det/det.txt`."""
 
 
 class MetricsConfig(StrictModel):
@@ -126,14 +75,8 @@ class BenchmarkConfig(StrictModel):
 
     def hashed(self) -> dict[str, Any]:
         """Return the values that `sha256` is of, as JSON values."""
-        words: Any = {
-            "title": True,
-            "published": True,
-            "trials": True,
-            "dataset": {"folder", "expect"},
-            "metrics": {"also"},
-        }
-        return self.model_dump(mode="json", exclude=words)
+        words: Any = {"title": True, "published": True, "trials": True, "dataset": True, "metrics": {"also"}}
+        return self.model_dump(mode="json", exclude=words) | {"dataset": self.dataset.hashed()}
 
     def info(self) -> BenchmarkInfo:
         """What a record says of this benchmark."""
@@ -167,9 +110,9 @@ class Job:
 
     model_name: str
     backbone: Backbone
-    data: Path
-    """The data set's own folder."""
+    data: Data
     dataset: DatasetInfo
+    """What a record says of the data."""
     workdir: Path
     """Everything that the job writes lies here; what it finds here is an earlier attempt at the same job."""
     cache: Path | None = None
@@ -180,12 +123,10 @@ class Job:
     workers: int = 0
     batch_size: int | None = None
     """Images in one forward pass where that does not change the result; None for the family's own choice."""
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What one kind of benchmark alone takes, such as `skip_invalid` for detection."""
 
     def key(self, benchmark: BenchmarkConfig) -> str:
         """The job's identity: one directory a key."""
-        return job_key(self.backbone.sha256, benchmark, self.dataset.fingerprint, self.trial, self.seed, self.options)
+        return job_key(self.backbone.sha256, benchmark, self.dataset.fingerprint, self.trial, self.seed)
 
     def model_info(self) -> ModelInfo:
         """What a record says of this job's model."""
@@ -205,17 +146,24 @@ def describe_model(name: str, backbone: Backbone) -> ModelInfo:
     )
 
 
-def job_key(
-    backbone_sha256: str,
-    benchmark: BenchmarkConfig,
-    fingerprint: str,
-    trial: int,
-    seed: int,
-    options: dict[str, Any],
-) -> str:
-    """Hash (backbone, benchmark, data, trial) with the seed and options to 16 hex digits."""
-    parts = [backbone_sha256, benchmark.sha256, fingerprint, trial, seed, options]
+def job_key(backbone_sha256: str, benchmark: BenchmarkConfig, fingerprint: str, trial: int, seed: int) -> str:
+    """Hash (backbone, benchmark, data, trial) with the seed to 16 hex digits."""
+    parts = [backbone_sha256, benchmark.sha256, fingerprint, trial, seed, {}]  # {}: what earlier versions had there
     return json_sha256(parts)[:16]
+
+
+def describe_data(data: Data) -> DatasetInfo:
+    """Return what a record says of a data set. Raises DataError where a file cannot be read."""
+    return DatasetInfo(
+        name=data.config.name,
+        fingerprint=data.fingerprint,
+        train_fingerprint=data.train_fingerprint,
+        num_images=sum(data.splits.values()),
+        classes=data.classes,
+        splits=data.splits,
+        sequences=data.sequences,
+        note=data.note,
+    )
 
 
 class Benchmark(abc.ABC):

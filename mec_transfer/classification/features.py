@@ -32,8 +32,8 @@ from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device
+from mec_transfer.datasets.image_data import ImageData
 from mec_transfer.datasets.images import ImageList
-from mec_transfer.datasets.layouts import find_problems, open_split
 
 _VERSION = 1
 """Of what goes into a feature; raised when numbers may move."""
@@ -93,11 +93,11 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     return features
 
 
-def check_features(job: Job, layout: str, recipe: FeatureRecipe) -> tuple[list[Problem], dict[str, ImageList]]:
-    """Return what keeps features from being computed (data, crop, device, disk), and the splits where they open."""
-    problems = [Problem(message=message) for message in find_problems(job.data, layout)]
+def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict[str, ImageList]]:
+    """Return what keeps features from being computed (data, crop, device, disk), and the splits that are sound."""
+    problems = [Problem(message=message) for message in job.data.problems]
     try:
-        splits = open_splits(job.data, layout)
+        splits = labelled_splits(job)
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
@@ -135,9 +135,10 @@ def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
     }
 
 
-def open_splits(root: Path, layout: str) -> dict[str, ImageList]:
-    """Open the training and the val images. Raises DataError."""
-    return {"train": open_split(root, layout, "train"), "val": open_split(root, layout, "val")}
+def labelled_splits(job: Job) -> dict[str, ImageList]:
+    """Return the training and the val images. Raises DataError where they have no labels."""
+    assert isinstance(job.data, ImageData)
+    return {split: job.data.labelled(split) for split in ("train", "val")}
 
 
 def features_folder(job: Job) -> Path:

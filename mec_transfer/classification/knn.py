@@ -19,7 +19,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    open_splits,
+    labelled_splits,
 )
 from mec_transfer.classification.neighbours import nearest, vote
 from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
@@ -67,7 +67,7 @@ class Knn(Benchmark):
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether there are k training images."""
         recipe = self.config.recipe
-        problems, splits = check_features(job, self.config.dataset.layout, recipe)
+        problems, splits = check_features(job, recipe)
         if splits and max(recipe.ks) > len(splits["train"]):
             message = (
                 f"recipe.ks: {max(recipe.ks)} neighbours of {len(splits['train'])} training images; lower it, "
@@ -84,7 +84,7 @@ class Knn(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began, recipe = time.monotonic(), self.config.recipe
-        splits = open_splits(job.data, self.config.dataset.layout)
+        splits = labelled_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
         top = self._classify(features["train"], features["val"], len(splits["train"].classes), job)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import LarcSGD, make_linear
 from mec_transfer.classification.predictions import recompute_metrics
@@ -22,7 +23,6 @@ from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, pick_device
-from mec_transfer.datasets.layouts import find_problems, open_split
 from mec_transfer.results.record import Record
 
 _CHUNK = 256
@@ -64,11 +64,11 @@ class Linear(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, the recipe's fit to them, the disk."""
-        recipe, layout = self.config.recipe, self.config.dataset.layout
-        if found := find_problems(job.data, layout):
-            return [Problem(message=message) for message in found]
+        recipe = self.config.recipe
+        if job.data.problems:
+            return [Problem(message=message) for message in job.data.problems]
         try:
-            train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+            train, val = labelled_splits(job).values()
             plan = _plan(recipe, len(train), job)
         except UserError as error:
             return [Problem(message=str(error))]
@@ -83,8 +83,8 @@ class Linear(Benchmark):
             DataError: the data set is not there, or an image of it cannot be decoded.
             RunError: the loss is no longer finite, the disk is full, or the backbone moved.
         """
-        recipe, layout = self.config.recipe, self.config.dataset.layout
-        train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+        recipe = self.config.recipe
+        train, val = labelled_splits(job).values()
         device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "linear")
         encoder = Encoder(job.backbone, device, recipe.mixed_precision, channels_last=True)
         before = encoder.sha256()

@@ -20,7 +20,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    open_splits,
+    labelled_splits,
 )
 from mec_transfer.classification.heads import HeadSettings, train_heads
 from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
@@ -83,9 +83,10 @@ class LinearFast(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether every class has an image to hold out and one to train on."""
-        problems, splits = check_features(job, self.config.dataset.layout, self.config.recipe)
+        problems, splits = check_features(job, self.config.recipe)
         if splits and numpy.bincount(splits["train"].labels).min() < 2:
-            message = f"{job.data}: a class has only one training image; two are needed, to train on and to hold out"
+            folder = job.data.folder
+            message = f"{folder}: a class has only one training image; two are needed, to train on and to hold out"
             problems.append(Problem(message=message))
         return problems + check_primary(self.config.metrics, map(_tag, self.config.recipe.learning_rates))
 
@@ -97,7 +98,7 @@ class LinearFast(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began, recipe = time.monotonic(), self.config.recipe
-        splits = open_splits(job.data, self.config.dataset.layout)
+        splits = labelled_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
         outcome = None

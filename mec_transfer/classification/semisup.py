@@ -14,6 +14,7 @@ from pydantic import Field
 from mec_transfer.backbone import syncbn
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import make_linear
 from mec_transfer.classification.predictions import recompute_metrics
@@ -26,7 +27,7 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.labels import LabelSubset, label_subset
-from mec_transfer.datasets.layouts import few, find_problems, open_split
+from mec_transfer.datasets.layouts import few
 from mec_transfer.results.record import DatasetInfo, Record
 
 
@@ -78,11 +79,11 @@ class Semisup(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, the list of labels, the recipe's fit to them, the disk."""
-        recipe, layout = self.config.recipe, self.config.dataset.layout
-        if found := find_problems(job.data, layout):
-            return [Problem(message=message) for message in found]
+        recipe = self.config.recipe
+        if job.data.problems:
+            return [Problem(message=message) for message in job.data.problems]
         try:
-            train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+            train, val = labelled_splits(job).values()
             labelled = train.subset(self._labels(train, job).indices)
             plan = _plan(recipe, len(labelled))
         except UserError as error:
@@ -108,8 +109,8 @@ class Semisup(Benchmark):
             DataError: the data set or the list of labels is not there, or an image cannot be decoded.
             RunError: the loss is no longer finite, or the disk is full.
         """
-        recipe, layout = self.config.recipe, self.config.dataset.layout
-        train, val = open_split(job.data, layout, "train"), open_split(job.data, layout, "val")
+        recipe = self.config.recipe
+        train, val = labelled_splits(job).values()
         labels = self._labels(train, job)
         labelled = train.subset(labels.indices)
         device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "semisup")
@@ -139,7 +140,8 @@ class Semisup(Benchmark):
 
     def _labels(self, train: ImageList, job: Job) -> LabelSubset:
         """The split of a data set without a published list is drawn from seed 0 for every job: it is data."""
-        return label_subset(train, self.config.recipe.labels, dataset=self.config.dataset.name, root=job.data, seed=0)
+        dataset, root = self.config.dataset.name, job.data.folder
+        return label_subset(train, self.config.recipe.labels, dataset=dataset, root=root, seed=0)
 
 
 def _plan(recipe: SemisupRecipe, images: int) -> BatchPlan:

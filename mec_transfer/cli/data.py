@@ -4,6 +4,7 @@ examples:
   mec-transfer data demo --out worlds/demo
   mec-transfer data check /data/imagenet
   mec-transfer data check /data/MOT16 --config mot_unitrack
+  mec-transfer data check clips --layout otb --thorough
   mec-transfer data fingerprint /data/imagenet
   mec-transfer data subset --fetch --out /data/imagenet/imagenet_subsets
   mec-transfer data subset /data/cifar10 --labels 10% --out cifar10_10percent.txt
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mec_transfer.common.errors import UserError
 
 if TYPE_CHECKING:
-    from mec_transfer.benchmark import DatasetConfig
+    from mec_transfer.datasets.config import DatasetConfig
+    from mec_transfer.datasets.data import Data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
     check = actions.add_parser("check", help="look for what keeps a data set from being used", allow_abbrev=False)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint that records carry", allow_abbrev=False)
+    check.add_argument("--thorough", action="store_true", help="decode every image, not a sample")
     for action in (check, fingerprint):
         action.add_argument("data", type=Path, metavar="DIR", help="the data set's own folder")
         action.add_argument(
             "--layout",
             default="imagefolder",
-            help="imagefolder (train/ and val/, the default), unlabelled, voc or coco",
+            help="imagefolder (train/ and val/, the default), unlabelled; voc, coco; otb, davis, motchallenge, mots, "
+            "posetrack18",
         )
         action.add_argument(
             "--config", metavar="FILE|NAME", help="the data set of this benchmark, in place of a layout"
+        )
+        action.add_argument("--split", help="only this one (default: all that the folder has)")
+        action.add_argument("--sequences", metavar="A,B", help="of videos: only these (default: all of the split)")
+        action.add_argument(
+            "--detections", metavar="PATH", help="of videos: a detector's files below DIR, {sequence} being the name"
         )
     subset = actions.add_parser(
         "subset", help="fetch SimCLR's published label lists, or draw a list", allow_abbrev=False
@@ -68,88 +77,85 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from mec_transfer.datasets.layouts import find_problems, open_all
+    """Print what there is and what is wrong with it; return 2 where something is."""
+    from mec_transfer.datasets.thorough import undecodable
 
-    if args.config:
-        return _check_for(args.config, args.data)
-    if args.layout in ("voc", "coco"):
-        return _check_objects(args.data, args.layout)
-    problems = find_problems(args.data, args.layout)
-    for problem in problems:
-        print(f"problem: {problem}")
-    if problems:
-        return 2
-    for name, images in open_all(args.data, args.layout).items():
-        classes = f", {len(images.classes)} classes" if images.classes else ""
-        print(f"{name or 'images'}: {len(images)} images{classes}")
-    print("no problems found")
-    return 0
-
-
-def _check_objects(data: Path, layout: str) -> int:
-    from mec_transfer.datasets import coco, objects, voc
-    from mec_transfer.datasets.object_notes import training_notes
-
-    names = {"voc": voc.split_names, "coco": coco.split_names}[layout](data)
-    if not names:
-        raise UserError(
-            f"{data}: has no split of layout {layout}; see mec-transfer detect --help for what it looks like"
-        )
-    found = objects.read_splits(data, "voc" if layout == "voc" else "coco", names, look="sample")
-    for name, split in found.items():
-        for problem in split.skipped:
-            print(f"problem: {problem}")
-        print(f"{name}: {len(split.images)} images, {split.num_objects} objects, {len(split.classes)} classes")
-        for note in training_notes(split):
-            print(f"note: {note}")
-    if any(split.skipped for split in found.values()):
-        return 2
-    print("no problems found")
-    return 0
-
-
-def _check_for(config: str, data: Path) -> int:
-    """Check the data set that a benchmark's config names."""
-    from mec_transfer.benchmark import VideosDatasetConfig
-    from mec_transfer.datasets.videos import read_videos
-
-    dataset = _dataset_of(config)
-    if isinstance(dataset, VideosDatasetConfig):
-        wanted = (dataset.layout, dataset.split, dataset.sequences, dataset.detections)
-        videos, problems = read_videos(data, *wanted)
+    found = 0
+    for config in _configs(args):
+        data, problems = _examine(args, config)
+        if data:
+            print("\n".join(data.describe()))
+            if args.thorough:
+                problems += undecodable(data)
         for problem in problems:
             print(f"problem: {problem}")
-        if problems:
-            return 2
-        for video in videos:
-            print(f"{video.name}: {len(video.frames)} frames of {video.frames.width}x{video.frames.height}")
-    print(_describe(dataset, data))
+        found += len(problems)
+    if found:
+        return 2
     print("no problems found")
     return 0
 
 
-def _dataset_of(config: str) -> DatasetConfig:
+def _examine(args: argparse.Namespace, config: DatasetConfig) -> tuple[Data | None, list[str]]:
+    from mec_transfer.benchmark import describe_data
+    from mec_transfer.datasets.index import Index
+    from mec_transfer.datasets.registry import find_layout
+    from mec_transfer.suite.own_data import differences
+
+    data, problems = find_layout(config.layout).examine(config, args.data, Index())
+    if data and not problems and args.config:
+        print(_fingerprint_line(data))
+        differing = differences(describe_data(data), config.promised) if config.promised else []
+        for difference in differing:
+            print(f"note: is not {config.name}: {difference}")
+    return data, problems
+
+
+def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
+    """Return the data set that --config names, else one for each split of the folder, or for all of them together."""
+    from mec_transfer.common.config import parse_config
+    from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+    from mec_transfer.datasets.registry import find_layout, kind_of
     from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
-    return load_benchmark(find_benchmark(config, Path())).config.dataset
+    if args.config:
+        config = load_benchmark(find_benchmark(args.config, Path())).config.dataset
+        given = {key: value for key, value in _part(args).items() if value}
+        return [parse_config(type(config), {**config.model_dump(mode="json"), **given}, "data check")]
+    kind, about = kind_of(args.layout), {"name": "data", "layout": args.layout}
+    if kind == "images":
+        return [DatasetConfig(**about)]
+    if not args.data.is_dir():
+        raise UserError(f"{args.data}: no such folder")
+    names = [args.split] if args.split else find_layout(args.layout).split_names(args.data)
+    if not names:
+        raise UserError(
+            f"{args.data}: has no split of layout {args.layout}; name one with --split, or another --layout"
+        )
+    if kind == "objects":
+        return [ObjectsDatasetConfig(**about, train=tuple(names), test=names[-1])]
+    part = {key: value for key, value in _part(args).items() if key != "split"}
+    return [parse_config(VideosDatasetConfig, {**about, **part, "split": name}, "data check") for name in names]
 
 
-def _describe(dataset: DatasetConfig, data: Path) -> str:
-    from mec_transfer.suite.dataset import describe_dataset
+def _part(args: argparse.Namespace) -> dict[str, Any]:
+    sequences = args.sequences.split(",") if args.sequences else []
+    return {"split": args.split or "", "sequences": sequences, "detections": args.detections or ""}
 
-    info = describe_dataset(dataset, data)
-    return f"{info.fingerprint}  {info.num_images} images" + (f"  {info.note}" if info.note else "")
+
+def _fingerprint_line(data: Data) -> str:
+    from mec_transfer.benchmark import describe_data
+
+    info = describe_data(data)
+    classes = f"  {info.classes} classes" if info.classes else ""
+    return f"{info.fingerprint}  {info.num_images} images{classes}" + (f"  {info.note}" if info.note else "")
 
 
 def _fingerprint(args: argparse.Namespace) -> int:
-    from mec_transfer.datasets.fingerprint import summarise
+    from mec_transfer.datasets.registry import open_data
 
-    if args.config:
-        print(_describe(_dataset_of(args.config), args.data))
-        return 0
-    summary = summarise(args.data, args.layout)
-    classes = f"  {summary.classes} classes" if summary.classes else ""
-    print(f"{summary.fingerprint}  {summary.num_images} images{classes}")
+    for config in _configs(args):
+        print(_fingerprint_line(open_data(config, args.data)))
     return 0
 
 

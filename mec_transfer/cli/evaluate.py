@@ -62,9 +62,8 @@ def evaluate(
     from mec_transfer.backbone.source import resolve_backbone
     from mec_transfer.benchmark import Job
     from mec_transfer.common.paths import find_config
-    from mec_transfer.suite.dataset import describe_dataset
     from mec_transfer.suite.execute import execute_job
-    from mec_transfer.suite.own_data import fit_data
+    from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
     from mec_transfer.suite.registry import load_benchmark
 
     check_compute(args)
@@ -78,20 +77,15 @@ def evaluate(
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
     backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
-    fitted = fit_data(
-        lambda overrides: load_benchmark(path, overrides).config,
-        args.overrides,
-        args.data,
-        lambda dataset, folder: describe_dataset(dataset, folder, skip_invalid),
-        settings,
-    )
+    overrides = [*args.overrides, SKIP_INVALID] if skip_invalid else args.overrides
+    fitted = fit_data(lambda given: load_benchmark(path, given).config, overrides, args.data, settings)
     if fitted.note:
         warn(fitted.note)
     benchmark = load_benchmark(path, fitted.overrides)
     job = Job(
         model_name=args.name or default_name(args.checkpoint),
         backbone=backbone,
-        data=args.data,
+        data=fitted.data,
         dataset=fitted.info,
         workdir=args.out,
         cache=args.cache or args.out / "cache",
@@ -99,7 +93,6 @@ def evaluate(
         seed=args.seed + args.trial,
         device=args.device,
         workers=args.workers,
-        options={"skip_invalid": True} if skip_invalid else {},
     )
     record = execute_job(benchmark, job)
     if is_main_process():

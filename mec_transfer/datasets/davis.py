@@ -52,6 +52,14 @@ class DavisVideo(Video):
         return numpy.where(pixels <= self.objects, pixels, 0).astype(numpy.uint8)
 
 
+def split_names(root: Path) -> list[str]:
+    """Return the splits that have a list of sequences, such as 2017/val; `all` where there are frames without lists."""
+    lists = sorted(path for year in _YEARS for path in (root / "ImageSets" / year).glob("*.txt"))
+    if not lists and (root / "JPEGImages").is_dir():
+        return ["all"]
+    return [f"{path.parent.name}/{path.stem}" for path in lists]
+
+
 def read_videos(
     root: Path, split: str, sequences: tuple[str, ...], detections: str
 ) -> tuple[list[DavisVideo], list[str]]:

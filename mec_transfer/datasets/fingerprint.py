@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy
+
 from mec_transfer.datasets.images import ImageList
-from mec_transfer.datasets.layouts import open_all
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.layouts import open_all, sizes_of
 from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.shards import ShardedImages
 
@@ -46,28 +50,59 @@ def summarise(root: Path, layout: str) -> DatasetSummary:
     Raises:
         DataError: the data set is malformed, or a listed file cannot be read.
     """
-    splits = open_all(root, layout)
-    digest = hashlib.sha256(f"{_VERSION}\n{layout}\n".encode())
-    after = []
-    for name, images in splits.items():
-        _add_split(digest, name, images)
-        after.append(digest.hexdigest())
+    return summarise_splits(open_all(root, layout), layout, Index())
+
+
+def summarise_splits(splits: Mapping[str, ImageList | ShardedImages], layout: str, index: Index) -> DatasetSummary:
+    """Do what `summarise` does for splits that are open already; `index` remembers it. Raises DataError."""
+    samples = {name: _sample(images) for name, images in splits.items()}
+    stamp = _stamp(splits, samples, index)
+    kept = index.recall(f"fingerprint {layout}", stamp)
+    if kept is None:
+        kept = _hash_splits(splits, samples, layout, index)
+        index.keep(f"fingerprint {layout}", stamp, kept)
     labelled = next(iter(splits.values())).classes
     return DatasetSummary(
-        fingerprint=after[-1],
-        train_fingerprint=after[0],
+        fingerprint=kept[-1],
+        train_fingerprint=kept[0],
         splits={name: len(images) for name, images in splits.items()},
         classes=len(labelled) or None,
     )
 
 
-def _add_split(digest: hashlib._Hash, name: str, images: ImageList | ShardedImages) -> None:
-    sizes = images.sizes().tolist()
+def _hash_splits(
+    splits: Mapping[str, ImageList | ShardedImages], samples: Mapping[str, bytes], layout: str, index: Index
+) -> list[str]:
+    """Return the sha256 after each split."""
+    digest = hashlib.sha256(f"{_VERSION}\n{layout}\n".encode())
+    after = []
+    for name, images in splits.items():
+        _add_split(digest, name, images, sizes_of(images, index))
+        digest.update(samples[name])
+        after.append(digest.hexdigest())
+    return after
+
+
+def _sample(images: ImageList | ShardedImages) -> bytes:
+    """Return the sha256 of each of the sampled files, one after the other."""
+    indices = sample_indices(len(images), _SAMPLED_FILES)
+    return b"".join(hashlib.sha256(images.read(index)).digest() for index in indices)
+
+
+def _stamp(splits: Mapping[str, ImageList | ShardedImages], samples: Mapping[str, bytes], index: Index) -> str:
+    """Hash all that a fingerprint is made of, without a line of text for each of a million images."""
+    digest = hashlib.sha256()
+    for name, images in splits.items():
+        digest.update(f"{name} {len(images)}\n".encode())
+        digest.update(os.fsencode("\n".join(images.paths)))
+        digest.update(sizes_of(images, index).tobytes() + images.labels.tobytes() + samples[name])
+    return digest.hexdigest()
+
+
+def _add_split(digest: hashlib._Hash, name: str, images: ImageList | ShardedImages, sizes: numpy.ndarray) -> None:
     lines = [
         b"%s\0%d\0%d\n" % (os.fsencode(path), size, label)
-        for path, size, label in zip(images.paths, sizes, images.labels.tolist())
+        for path, size, label in zip(images.paths, sizes.tolist(), images.labels.tolist())
     ]
     digest.update(f"split {name} {len(images)}\n".encode())
     digest.update(b"".join(lines))
-    for index in sample_indices(len(images), _SAMPLED_FILES):
-        digest.update(hashlib.sha256(images.read(index)).digest())

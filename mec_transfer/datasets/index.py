@@ -23,7 +23,7 @@ from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
 
 _FORMAT = "mec-transfer index 1"
 _SETTLED_NS = 2_000_000_000
-"""A folder that changed so shortly before it was listed may have changed once more within the same tick of its clock."""
+"""A folder that changed so shortly before it was listed may have changed again within the same tick of its clock."""
 _SAMPLED_SIZES = 256
 
 

@@ -17,8 +17,9 @@ import numpy
 from mec_transfer.common.errors import DataError, did_you_mean
 from mec_transfer.datasets.ilsvrc import read_flat_labels
 from mec_transfer.datasets.images import ImageList, decode_rgb
+from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.sample import sample_indices
-from mec_transfer.datasets.scan import IMAGE_SUFFIXES, is_image, list_folder, list_images
+from mec_transfer.datasets.scan import IMAGE_SUFFIXES, is_image
 from mec_transfer.datasets.shards import ShardedImages, holds_shards, open_shards
 
 LAYOUTS = ("imagefolder", "unlabelled")
@@ -29,24 +30,26 @@ _KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
 _OTHER_NAMES = {"train": ("training", "Train"), "val": ("valid", "validation", "test", "Val")}
 
 
-def open_split(root: Path, layout: str, split: Split) -> ImageList:
+def open_split(root: Path, layout: str, split: Split, index: Index | None = None) -> ImageList:
     """List the images of a split with their labels: classes in sorted order, within a class sorted by path.
 
-    The list's `root` is the split's own folder. Both splits must have the same classes.
+    The list's `root` is the split's own folder. Both splits must have the same classes. `index` knows the folders, or
+    learns them.
 
     Raises:
         DataError: a split is missing or malformed; says which folder and what to do.
     """
     if layout != "imagefolder":
         raise DataError(f"layout '{layout}' has no split '{split}'.{did_you_mean(layout, LAYOUTS)} Use 'imagefolder'.")
-    classes = _class_folders(root, "train")
+    index = index or Index()
+    classes = _class_folders(root, "train", index)
     if split == "val":
-        found = _class_folders(root, "val", flat=True)
+        found = _class_folders(root, "val", index, flat=True)
         if not found:
-            return _open_flat(root, classes)
+            return _open_flat(root, classes, index)
         _require_same_classes(root, classes, found)
     folder = root / split
-    listed = {name: list_images(folder / name) for name in classes}
+    listed = {name: index.list_images(folder / name) for name in classes}
     empty = [name for name, images in listed.items() if not images]
     if empty:
         raise DataError(
@@ -57,7 +60,7 @@ def open_split(root: Path, layout: str, split: Split) -> ImageList:
     return ImageList(folder, paths, labels.astype(numpy.int64), tuple(classes))
 
 
-def open_unlabelled(root: Path) -> ImageList | ShardedImages:
+def open_unlabelled(root: Path, index: Index | None = None) -> ImageList | ShardedImages:
     """List every image below `root` or in its shards, sorted by path, without labels (-1).
 
     Raises:
@@ -65,7 +68,7 @@ def open_unlabelled(root: Path) -> ImageList | ShardedImages:
     """
     if holds_shards(root):
         return open_shards(root)
-    paths = tuple(list_images(root))
+    paths = tuple((index or Index()).list_images(root))
     if not paths:
         raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}) below this folder")
     return ImageList(root, paths, numpy.full(len(paths), -1, dtype=numpy.int64), ())
@@ -73,16 +76,17 @@ def open_unlabelled(root: Path) -> ImageList | ShardedImages:
 
 def unlabelled_paths(root: Path) -> Sequence[str]:
     """Return the paths of what `open_unlabelled` opens; none where it would find no image."""
-    return open_shards(root).paths if holds_shards(root) else list_images(root)
+    return open_shards(root).paths if holds_shards(root) else Index().list_images(root)
 
 
-def open_all(root: Path, layout: str) -> Mapping[str, ImageList | ShardedImages]:
+def open_all(root: Path, layout: str, index: Index | None = None) -> Mapping[str, ImageList | ShardedImages]:
     """Return every split of a data set by name; for `unlabelled` the one split is called "". Raises DataError."""
     if layout == "unlabelled":
-        return {"": open_unlabelled(root)}
+        return {"": open_unlabelled(root, index)}
     if layout not in LAYOUTS:
         raise DataError(f"'{layout}' is not a layout.{did_you_mean(layout, LAYOUTS)} There are: {', '.join(LAYOUTS)}.")
-    return {"train": open_split(root, layout, "train"), "val": open_split(root, layout, "val")}
+    index = index or Index()
+    return {"train": open_split(root, layout, "train", index), "val": open_split(root, layout, "val", index)}
 
 
 def find_problems(root: Path, layout: str) -> list[str]:
@@ -94,10 +98,20 @@ def find_problems(root: Path, layout: str) -> list[str]:
         splits = open_all(root, layout)
     except DataError as first:
         return _all_errors(root, layout, str(first))
-    problems = [problem for images in splits.values() for problem in _file_problems(images)]
+    return file_problems(root, splits, Index())
+
+
+def file_problems(root: Path, splits: Mapping[str, ImageList | ShardedImages], index: Index) -> list[str]:
+    """Return what `find_problems` does, of splits that are open already."""
+    problems = [problem for images in splits.values() for problem in _file_problems(images, index)]
     if any(len(images.classes) == 1 for images in splits.values()):
         problems.append(f"{root}: only one class; at least two are needed to tell apart")
     return problems
+
+
+def sizes_of(images: ImageList | ShardedImages, index: Index) -> numpy.ndarray:
+    """Return the sizes in bytes, (N,) int64, as the index knows them."""
+    return index.file_sizes(images.root, images.paths) if isinstance(images, ImageList) else images.sizes()
 
 
 def few(names: Iterable[str], shown: int = 5) -> str:
@@ -118,8 +132,8 @@ def _all_errors(root: Path, layout: str, first: str) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
-def _file_problems(images: ImageList | ShardedImages) -> list[str]:
-    sizes = images.sizes()
+def _file_problems(images: ImageList | ShardedImages, index: Index) -> list[str]:
+    sizes = sizes_of(images, index)
     problems = []
     for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
         if bad.any():
@@ -127,9 +141,9 @@ def _file_problems(images: ImageList | ShardedImages) -> list[str]:
             problems.append(f"{images.root}: {len(names)} of {len(images)} images are {what}: {few(names)}")
     broken = []
     sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
-    for index in sample:
+    for place in sample:
         try:
-            decode_rgb(images.read(index), images.name(index))
+            decode_rgb(images.read(place), images.name(place))
         except DataError as error:
             broken.append(str(error))
     if broken:
@@ -137,14 +151,14 @@ def _file_problems(images: ImageList | ShardedImages) -> list[str]:
     return problems
 
 
-def _class_folders(root: Path, split: Split, flat: bool = False) -> list[str]:
+def _class_folders(root: Path, split: Split, index: Index, flat: bool = False) -> list[str]:
     """The names of a split's class folders. With `flat`, none is allowed where images lie in the split itself."""
     if not root.is_dir():
-        list_folder(root)  # names what is wrong
+        index.list_folder(root)  # names what is wrong
     folder = root / split
     if not folder.is_dir():
-        raise DataError(f"{root}: no folder '{split}' in it{_explain_missing(root, split)}")
-    classes, files = list_folder(folder)
+        raise DataError(f"{root}: no folder '{split}' in it{_explain_missing(root, split, index)}")
+    classes, files = index.list_folder(folder)
     loose = [name for name in files if is_image(name)]
     if classes and loose:
         raise DataError(
@@ -169,8 +183,8 @@ def _require_same_classes(root: Path, train: list[str], val: list[str]) -> None:
         raise DataError(f"{root}: train and val have different classes ({'; '.join(parts)})")
 
 
-def _open_flat(root: Path, classes: list[str]) -> ImageList:
-    names = [name for name in list_folder(root / "val")[1] if is_image(name)]
+def _open_flat(root: Path, classes: list[str], index: Index) -> ImageList:
+    names = [name for name in index.list_folder(root / "val")[1] if is_image(name)]
     labels = read_flat_labels(root, names, classes)
     absent = sorted(set(range(len(classes))) - set(labels.tolist()))
     if absent:
@@ -178,12 +192,12 @@ def _open_flat(root: Path, classes: list[str]) -> ImageList:
     return ImageList(root / "val", tuple(names), labels, tuple(classes))
 
 
-def _explain_missing(root: Path, split: str) -> str:
+def _explain_missing(root: Path, split: str, index: Index) -> str:
     """Say what was probably meant: another name of the split, or a folder below or above `root`."""
     for other in _OTHER_NAMES[split]:
         if (root / other).is_dir():
             return f", but '{other}'; rename or link it to '{split}'"
-    below = [root / name for name in list_folder(root)[0]]
+    below = [root / name for name in index.list_folder(root)[0]]
     for near in (*below, root / _KAGGLE_FOLDER, *root.resolve().parents[:2]):
         if (near / "train").is_dir() and (near / "val").is_dir():
             return f"; did you mean {near}?"

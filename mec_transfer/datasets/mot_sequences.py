@@ -59,6 +59,12 @@ def read_mot_sequences(
     return videos, problems
 
 
+def split_names(root: Path) -> list[str]:
+    """Return the folders that hold sequences, such as `train`."""
+    folders = [name for name in list_folder(root)[0] if root.is_dir()]
+    return [split for split in folders if any(_is_sequence(root / split / n) for n in list_folder(root / split)[0])]
+
+
 def sequence_length(path: Path) -> int:
     """Return how many frames a seqinfo.ini says that there are. Raises DataError."""
     return int(_SeqInfo(path).number("seqLength"))

@@ -20,6 +20,7 @@ from mec_transfer.datasets.boxes import FARTHEST, far_outside, split_by_frame
 from mec_transfer.datasets.detection_files import read_box_detections
 from mec_transfer.datasets.detections import Detections
 from mec_transfer.datasets.mot_sequences import MotSequence, read_mot_sequences
+from mec_transfer.datasets.mot_sequences import split_names as split_names
 from mec_transfer.datasets.sequences import Frames
 from mec_transfer.datasets.videos import Video
 

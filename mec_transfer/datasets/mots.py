@@ -18,6 +18,7 @@ from mec_transfer.datasets.annotations import parse_whole, read_lines
 from mec_transfer.datasets.detection_files import PEDESTRIAN, read_mask_detections
 from mec_transfer.datasets.detections import Detections
 from mec_transfer.datasets.mot_sequences import MotSequence, read_mot_sequences
+from mec_transfer.datasets.mot_sequences import split_names as split_names
 from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs
 from mec_transfer.datasets.sequences import Frames
 from mec_transfer.datasets.videos import Video

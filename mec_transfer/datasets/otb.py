@@ -58,6 +58,11 @@ class BoxVideo(Video):
     """(frames, 4) float64: x, y, w, h in pixels counted from 1, as the file has them; the first lies in the image."""
 
 
+def split_names(root: Path) -> list[str]:
+    """Return `all` where there is a sequence; the published hundred are a part of it."""
+    return ["all"] if root.is_dir() and _find_targets(root) else []
+
+
 def read_videos(root: Path, split: str, sequences: Sequence[str], detections: str) -> tuple[list[BoxVideo], list[str]]:
     """Read the videos of a split; return the sound ones, and a line for each thing that is wrong.
 

@@ -39,6 +39,11 @@ class PoseVideo(Video):
     """The annotations' file."""
 
 
+def split_names(root: Path) -> list[str]:
+    """Return the folders of annotations, such as `val`."""
+    return list_folder(root / "annotations")[0] if (root / "annotations").is_dir() else []
+
+
 def read_videos(
     root: Path, split: str, sequences: tuple[str, ...], detections: str
 ) -> tuple[list[PoseVideo], list[str]]:

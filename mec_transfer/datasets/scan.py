@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,27 +49,6 @@ def is_no_data(name: str) -> bool:
 def is_image(name: str) -> bool:
     """Whether a file's name ends like an image's."""
     return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def list_images(folder: Path) -> list[str]:
-    """Return every image below `folder`, relative to it with forward slashes, sorted.
-
-    Sub-folders and links are followed, hidden names left out, as torchvision's ImageFolder does within a class.
-    Raises DataError when a folder cannot be read, or a link leads back to a folder that holds it.
-    """
-    return sorted(_walk(folder, "", ()))
-
-
-def _walk(folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
-    folders, files = list_folder(folder)
-    yield from (prefix + name for name in files if is_image(name))
-    if not folders:
-        return
-    parents = (*parents, os.path.realpath(folder))
-    for name in folders:
-        if os.path.realpath(folder / name) in parents:
-            raise DataError(f"{folder / name}: links back to a folder that holds it; remove the link")
-        yield from _walk(folder / name, f"{prefix}{name}/", parents)
 
 
 def file_sizes(root: Path, paths: Sequence[str]) -> numpy.ndarray:

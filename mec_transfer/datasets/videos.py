@@ -13,6 +13,7 @@ import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.files import sha256_file
@@ -26,7 +27,7 @@ LAYOUTS = {
     "mots": "mec_transfer.datasets.mots",
     "posetrack18": "mec_transfer.datasets.posetrack",
 }
-"""Layout -> the module that has `read_videos(root, split, sequences, detections)`."""
+"""Layout -> the module that has `read_videos(root, split, sequences, detections)` and `split_names(root)`."""
 SHOWN = 5
 """Of many problems, how many an error names."""
 _SAMPLED_FILES = 64
@@ -56,6 +57,11 @@ class Video:
         return self.frames.name
 
 
+def layout_module(layout: str) -> Any:
+    """Return the module of a layout: it has `read_videos` and `split_names`."""
+    return importlib.import_module(LAYOUTS[layout])
+
+
 def read_videos(
     root: Path, layout: str, split: str, sequences: Sequence[str] = (), detections: str = ""
 ) -> tuple[list[Video], list[str]]:
@@ -77,7 +83,7 @@ def read_videos(
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     found: tuple[list[Video], list[str]]
-    found = importlib.import_module(LAYOUTS[layout]).read_videos(root, split, tuple(sequences), detections)
+    found = layout_module(layout).read_videos(root, split, tuple(sequences), detections)
     videos, problems = found
     for reasons in ([video.unscored for video in videos], [video.undetected for video in videos]):
         if reasons and all(reasons):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, ObjectsDatasetConfig, Problem, make_record
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
@@ -21,8 +21,10 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
+from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.datasets.object_data import ObjectData
 from mec_transfer.datasets.object_notes import mask_notes, training_notes
-from mec_transfer.datasets.objects import Look, ObjectSplit, join_splits, open_splits, require_masks
+from mec_transfer.datasets.objects import ObjectSplit, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
@@ -100,7 +102,7 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            train, test = self._open(job, look="sample")
+            train, test = self._splits(job)
             problems += check_sufficiency(train, test)
             config, _ = self._detectron2(job, len(train.classes))
             if config.MODEL.MASK_ON:
@@ -123,7 +125,7 @@ class Detect(Benchmark):
             Interrupted: a signal came; the state is saved.
         """
         began = time.monotonic()
-        train_split, test_split = self._open(job)
+        train_split, test_split = self._splits(job)
         config, notes = self._detectron2(job, len(train_split.classes))
         notes += training_notes(train_split) + (mask_notes(test_split) if config.MODEL.MASK_ON else [])
         skipped = [line for split in (train_split, test_split) for line in split.skipped]
@@ -206,11 +208,9 @@ class Detect(Benchmark):
     def _metric(self) -> str:
         return self.config.recipe.metric
 
-    def _open(self, job: Job, look: Look = "no") -> tuple[ObjectSplit, ObjectSplit]:
-        data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
-        names, classes = (*data.train, data.test), tuple(data.classes) or None
-        splits = open_splits(job.data, data.layout, names, classes, skip, look)
-        return join_splits([splits[name] for name in data.train]), splits[data.test]
+    def _splits(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
+        assert isinstance(job.data, ObjectData)
+        return job.data.train, job.data.test
 
     def _detectron2(self, job: Job, classes: int) -> tuple[Any, list[str]]:
         """Return Detectron2's config for the job, and what a reader of the number should know of it."""

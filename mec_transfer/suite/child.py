@@ -8,13 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import read_json
 from mec_transfer.common.interrupt import raised_signals, signal_of
-from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.execute import execute_job
-from mec_transfer.suite.registry import load_benchmark
+from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
 
 
@@ -35,25 +32,7 @@ def main(task_file: str) -> int:
 
 
 def _run(task_file: Path) -> None:
-    from mec_transfer.backbone.source import resolve_backbone
-
-    task = read_json(task_file)
-    benchmark = load_benchmark(Path(task["benchmark"]), task["overrides"])
-    job = Job(
-        model_name=task["model_name"],
-        backbone=resolve_backbone(task["checkpoint"], task["encoder"]),
-        data=Path(task["data"]),
-        dataset=DatasetInfo.model_validate(task["dataset"]),
-        workdir=Path(task["workdir"]),
-        cache=Path(task["cache"]),
-        trial=task["trial"],
-        seed=task["seed"],
-        device=task["device"],
-        workers=task["workers"],
-        options=task["options"],
-    )
-    if job.key(benchmark.config) != task["key"]:
-        raise UserError(f"{task['checkpoint']} or {task['benchmark']} changed since the run began; start it again")
+    benchmark, job = JobSpec.read(task_file).load()
     adopt_training(benchmark, job)
     execute_job(benchmark, job)
 

@@ -131,12 +131,11 @@ class JobIdentity:
     dataset: DatasetInfo
     trial: int
     seed: int
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """As `Job.key`."""
-        return job_key(self.model.sha256, self.config, self.dataset.fingerprint, self.trial, self.seed, self.options)
+        return job_key(self.model.sha256, self.config, self.dataset.fingerprint, self.trial, self.seed)
 
     def write(self, folder: Path) -> None:
         """Write `folder`/job.json: whose folder it is, for the program and for people."""
@@ -147,7 +146,6 @@ class JobIdentity:
             "dataset": self.dataset.model_dump(mode="json"),
             "trial": self.trial,
             "seed": self.seed,
-            "options": self.options,
             "config": self.config.model_dump(mode="json"),
         }
         write_json(folder / JOB_NAME, about)
@@ -177,7 +175,6 @@ def identity_of(benchmark: Benchmark, job: Job) -> JobIdentity:
         dataset=job.dataset,
         trial=job.trial,
         seed=job.seed,
-        options=job.options,
     )
 
 

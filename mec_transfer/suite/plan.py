@@ -6,19 +6,20 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, PrivateAttr
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig
 from mec_transfer.common.config import load_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
-from mec_transfer.suite.dataset import describe_dataset
 from mec_transfer.suite.execute import JobIdentity
 from mec_transfer.suite.memory import Memory, file_stamp
-from mec_transfer.suite.own_data import Describe, fit_data
+from mec_transfer.suite.opened import OpenedData
+from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
 from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
 State = Literal["done", "to run", "failed before"]
@@ -36,8 +37,6 @@ class PlannedBenchmark:
     data: Path
     dataset: DatasetInfo | None
     """None where the data cannot be used; `problem` says why."""
-    options: dict[str, Any]
-    """As `Job.options`."""
     note: str = ""
     """Why the data is one's own, and under which protocol id."""
     problem: str = ""
@@ -80,30 +79,20 @@ class PlannedJob:
 
 
 def plan_benchmarks(
-    suite: SuiteConfig, source: Path, data_root: Path | None, memory: Memory, skip_invalid: bool = False
+    suite: SuiteConfig,
+    source: Path,
+    data_root: Path | None,
+    memory: Memory,
+    opened: OpenedData,
+    skip_invalid: bool = False,
 ) -> list[PlannedBenchmark]:
-    """Load every benchmark of a suite and look at its data; `skip_invalid` leaves broken annotations out.
+    """Load every benchmark of a suite and open its data; `skip_invalid` leaves broken annotations out.
 
     Raises:
         ConfigError: a benchmark config is wrong, or two entries are the same.
         UserError: no data root is given where one is needed, or no benchmark's data can be used.
     """
-    described: dict[tuple[Path, str], DatasetInfo | DataError] = {}
-
-    def describe(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
-        """Look at a data set once, however many benchmarks use it."""
-        place = (folder, dataset.model_dump_json(exclude={"expect", "folder"}))
-        if place not in described:
-            try:
-                described[place] = describe_dataset(dataset, folder, skip_invalid)
-            except DataError as error:
-                described[place] = error
-        found = described[place]
-        if isinstance(found, DataError):
-            raise found
-        return found
-
-    planned = [_plan_benchmark(entry, source, data_root, describe, memory, skip_invalid) for entry in suite.benchmarks]
+    planned = [_plan_benchmark(entry, source, data_root, opened, memory, skip_invalid) for entry in suite.benchmarks]
     if all(entry.dataset is None for entry in planned):
         raise UserError(planned[0].problem)
     seen: set[tuple[str, Path]] = set()
@@ -116,23 +105,24 @@ def plan_benchmarks(
 
 
 def _plan_benchmark(
-    entry: BenchmarkEntry, source: Path, data_root: Path | None, describe: Describe, memory: Memory, skip_invalid: bool
+    entry: BenchmarkEntry, source: Path, data_root: Path | None, opened: OpenedData, memory: Memory, skip_invalid: bool
 ) -> PlannedBenchmark:
     path = find_benchmark(entry.config, source.parent)
     config = _config(path, entry.set, memory)
     data = below_root(entry.data or config.dataset.folder, data_root, source)
-    detects = isinstance(config.dataset, ObjectsDatasetConfig)
+    overrides = list(entry.set)
+    if skip_invalid and isinstance(config.dataset, ObjectsDatasetConfig):
+        overrides.append(SKIP_INVALID)
     planned = PlannedBenchmark(
         path=path,
-        overrides=entry.set,
+        overrides=overrides,
         config=config,
         trials=entry.trials or config.trials,
         data=data,
         dataset=None,
-        options={"skip_invalid": True} if skip_invalid and detects else {},
     )
     try:
-        fitted = fit_data(lambda overrides: _config(path, overrides, memory), entry.set, data, describe)
+        fitted = fit_data(lambda given: _config(path, given, memory), overrides, data, open_=opened.open)
     except DataError as error:
         return dataclasses.replace(planned, problem=str(error))
     return dataclasses.replace(
@@ -201,7 +191,7 @@ def _plan_job(
 ) -> PlannedJob:
     config = entry.config
     dataset = entry.dataset or DatasetInfo(name=config.dataset.name, fingerprint="", num_images=0)
-    identity = JobIdentity(config=config, model=model, dataset=dataset, trial=trial, seed=seed, options=entry.options)
+    identity = JobIdentity(config=config, model=model, dataset=dataset, trial=trial, seed=seed)
     folder = out / "jobs" / model.name / f"{_slug(config.id)}-t{trial}-{identity.key[:8]}"
     job = PlannedJob(
         entry=entry,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import write_json, write_text
+from mec_transfer.common.files import write_text
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.processes import describe_status
 from mec_transfer.common.progress import say, warn
@@ -20,6 +20,7 @@ from mec_transfer.results.store import Store
 from mec_transfer.suite.config import SuiteConfig
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
+from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.plan import (
     PlannedJob,
     below_root,
@@ -29,6 +30,7 @@ from mec_transfer.suite.plan import (
     plan_jobs,
 )
 from mec_transfer.suite.process import ChildStopped, last_line, run_child
+from mec_transfer.suite.spec import JobSpec
 
 TASK_NAME = "task.json"
 
@@ -85,13 +87,15 @@ class _Run:
         memory = Memory(self.out / "memory.json", write=not options.dry_run)
         self.reader = ModelReader(memory)
         data_root = self._data_root()
-        self.benchmarks = plan_benchmarks(suite, source, data_root, memory, options.skip_invalid)
+        self.opened = OpenedData(self.out)
+        self.benchmarks = plan_benchmarks(suite, source, data_root, memory, self.opened, options.skip_invalid)
         self.pretrainings = {
             name: Pretraining(name, model, below_root(model.data or "", data_root, source), self.out)
             for name, model in suite.models.items()
             if model.pretrain
         }
         self.jobs = [job for name in suite.models if name not in self.pretrainings for job in self._jobs_of(name)]
+        self.opened.close()
 
     def _data_root(self) -> Path | None:
         demo, given = self.suite.demo_world, self.options.data_root
@@ -129,7 +133,7 @@ class _Run:
         return Job(
             model_name=job.identity.model.name,
             backbone=self.reader.backbone(job.checkpoint, job.encoder),
-            data=job.entry.data,
+            data=self.opened.open(job.identity.config.dataset, job.entry.data),
             dataset=job.identity.dataset,
             workdir=job.folder,
             cache=self.out / "cache",
@@ -137,7 +141,6 @@ class _Run:
             seed=job.identity.seed,
             device=self.options.device,
             workers=self.options.workers,
-            options=job.identity.options,
         )
 
     def show_plan(self) -> None:
@@ -160,6 +163,7 @@ class _Run:
         for name, pretraining in self.pretrainings.items():
             try:
                 self.jobs += self._jobs_of(name, self._pretrain(pretraining))
+                self.opened.close()
             except ChildStopped as stop:
                 say(f"  STOPPED  {stop}")
                 stopped += sum(entry.trials for entry in self.benchmarks)
@@ -201,7 +205,7 @@ class _Run:
 
     def _run_child(self, job: PlannedJob) -> Record:
         before = _stamp(job.folder / RECORD_NAME)
-        write_json(job.folder / TASK_NAME, self._task(job))
+        self._spec(job).write(job.folder / TASK_NAME)
         command = [sys.executable, "-m", "mec_transfer.suite.child", str(job.folder / TASK_NAME)]
         log = job.folder / "log.txt"
         status = run_child(command, log, _show)
@@ -219,24 +223,24 @@ class _Run:
         write_record(job.folder, record)
         return record
 
-    def _task(self, job: PlannedJob) -> dict[str, object]:
-        return {
-            "checkpoint": job.checkpoint,
-            "encoder": job.encoder,
-            "benchmark": str(job.entry.path.resolve()),
-            "overrides": job.entry.overrides,
-            "model_name": job.identity.model.name,
-            "data": str(job.entry.data),
-            "dataset": job.identity.dataset.model_dump(mode="json"),
-            "workdir": str(job.folder),
-            "cache": str(self.out / "cache"),
-            "trial": job.identity.trial,
-            "seed": job.identity.seed,
-            "key": job.identity.key,
-            "device": self.options.device,
-            "workers": self.options.workers,
-            "options": job.identity.options,
-        }
+    def _spec(self, job: PlannedJob) -> JobSpec:
+        return JobSpec(
+            key=job.identity.key,
+            model_name=job.identity.model.name,
+            checkpoint=job.checkpoint,
+            encoder=job.encoder,
+            benchmark=str(job.entry.path.resolve()),
+            overrides=job.entry.overrides,
+            data=str(job.entry.data),
+            index=str(self.opened.index_file(job.entry.data)),
+            dataset=job.identity.dataset,
+            trial=job.identity.trial,
+            seed=job.identity.seed,
+            device=self.options.device,
+            workers=self.options.workers,
+            workdir=str(job.folder),
+            cache=str(self.out / "cache"),
+        )
 
 
 def _show(line: str) -> None:

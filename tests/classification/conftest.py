@@ -14,6 +14,8 @@ from PIL import Image
 
 from mec_transfer.backbone.backbone import Backbone, Provenance, build_resnet
 from mec_transfer.benchmark import Job
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.registry import open_data
 from mec_transfer.results.record import DatasetInfo
 
 CLASSES, TRAIN, VAL = 6, 8, 2
@@ -31,6 +33,9 @@ def write_images(root: Path, seed: int = 0) -> Path:
                 pixels = numpy.clip(rng.normal(colour, 60, size=(40, 40, 3)), 0, 255).astype(numpy.uint8)
                 Image.fromarray(pixels).save(folder / f"class{label}_{number}.png")
     return root
+
+
+TINY = DatasetConfig(name="tiny", layout="imagefolder")
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +61,7 @@ def make_job(tiny_images: Path, resnet18: Backbone, tmp_path: Path) -> Callable[
         job = Job(
             model_name="r18",
             backbone=resnet18,
-            data=tiny_images,
+            data=open_data(TINY, changes.pop("data", tiny_images)),
             dataset=dataset,
             workdir=tmp_path / folder,
             device="cpu",

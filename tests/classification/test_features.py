@@ -15,14 +15,13 @@ import torch
 from PIL import Image
 
 from mec_transfer.backbone.backbone import Backbone
-from mec_transfer.benchmark import DatasetConfig, Job
+from mec_transfer.benchmark import Job, describe_data
 from mec_transfer.classification import feature_store, features, loading
-from mec_transfer.classification.features import FeatureRecipe, check_features, extract_features, open_splits
+from mec_transfer.classification.features import FeatureRecipe, check_features, extract_features, labelled_splits
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.images import load_rgb
-from mec_transfer.suite.dataset import describe_dataset
 from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
@@ -30,7 +29,7 @@ RECIPE = FeatureRecipe(view=ViewConfig(resize=None, crop=32), mixed_precision=Tr
 
 
 def extract(job: Job, recipe: FeatureRecipe = RECIPE) -> dict[str, features.Features]:
-    return extract_features(job, open_splits(job.data, "imagefolder"), recipe)
+    return extract_features(job, labelled_splits(job), recipe)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_features_are_those_of_a_plain_forward_pass(make_job: MakeJob, resnet18:
     network = resnet18.module().double().eval()
     view = eval_transform(RECIPE.view)
     mean, std = (torch.tensor(v).double().view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    for split, images in open_splits(job.data, "imagefolder").items():
+    for split, images in labelled_splits(job).items():
         found = extract(job)[split]
         pixels = torch.stack([view(load_rgb(images.root / path)) for path in images.paths])
         with torch.no_grad():
@@ -140,9 +139,9 @@ def test_a_mended_val_image_leaves_the_features_of_the_training_images(
     whole = broken.read_bytes()
 
     def described() -> Job:
-        return make_job(data=data, cache=tmp_path / "cache", dataset=describe_dataset(config, data))
+        dataset = describe_data(make_job(data=data).data)
+        return make_job(data=data, cache=tmp_path / "cache", dataset=dataset)
 
-    config = DatasetConfig(name="tiny", layout="imagefolder", folder="tiny")
     first = described()
     extract(first)
     decoded.clear()
@@ -225,10 +224,10 @@ def test_loading_processes_change_nothing(make_job: MakeJob, workers: int) -> No
 
 def test_a_full_disk_is_said_before_and_during(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job()
-    assert check_features(job, "imagefolder", RECIPE)[0] == []
+    assert check_features(job, RECIPE)[0] == []
     usage = features.shutil._ntuple_diskusage(1 << 30, 1 << 30, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage)
-    (problem,) = check_features(job, "imagefolder", RECIPE)[0]
+    (problem,) = check_features(job, RECIPE)[0]
     assert "0 MiB free" in problem.message and "features" in problem.message
     monkeypatch.setattr(os, "fsync", _no_space)
     with pytest.raises(RunError, match=r"features.*cannot be written \(No space left on device\)"):
@@ -241,10 +240,10 @@ def _no_space(descriptor: int) -> None:
 
 
 def test_checks_name_what_is_wrong(make_job: MakeJob, tmp_path: Path) -> None:
-    (problem,) = check_features(make_job(data=tmp_path / "nowhere"), "imagefolder", RECIPE)[0]
-    assert "nowhere" in problem.message
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        make_job(data=tmp_path / "nowhere")
     large = FeatureRecipe(view=ViewConfig(resize=None, crop=64), mixed_precision=True)
-    (problem,) = check_features(make_job(), "imagefolder", large)[0]
+    (problem,) = check_features(make_job(), large)[0]
     assert "40x40 pixels is smaller than the crop of 64" in problem.message
 
 

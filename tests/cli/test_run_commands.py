@@ -36,11 +36,12 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     import fake_family
 
     from mec_transfer.backbone import source
-    from mec_transfer.suite import dataset, registry
+    from mec_transfer.datasets.registry import LAYOUTS
+    from mec_transfer.suite import registry
 
     monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", "fake_family:Fake")
     monkeypatch.setattr(source, "resolve_backbone", fake_family.fake_backbone)
-    monkeypatch.setattr(dataset, "describe_dataset", fake_family.fake_dataset)
+    monkeypatch.setitem(LAYOUTS["images"], "fake", "fake_family:FakeLayout")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "size").write_text("10")
     (tmp_path / "fake.yaml").write_text(FAKE_YAML)

@@ -99,7 +99,9 @@ def test_results_hold_for_their_stamp(tmp_path: Path) -> None:
     assert second.recall("fingerprint", "two") is None and second.recall("other", "one") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "mec-transfer index 0"}', b'{"format": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"format": "mec-transfer index 0"}', b'{"format": 1}', b"\xff"]
+)
 def test_a_damaged_file_loses_time_alone(tree: Path, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "index.json"
     file.write_bytes(content)

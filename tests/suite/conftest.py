@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mec_transfer.datasets.registry import LAYOUTS
+
 FAKE = Path(__file__).parent / "fake"
 sys.path.append(str(FAKE))
 
@@ -91,15 +93,20 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def fake_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake family's data."""
+    monkeypatch.setitem(LAYOUTS["images"], "fake", "fake_family:FakeLayout")
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake family in this process."""
     import fake_family
 
     from mec_transfer.backbone import source
-    from mec_transfer.suite import models, plan, registry
+    from mec_transfer.suite import models, registry
 
     monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", "fake_family:Fake")
     monkeypatch.setattr(source, "resolve_backbone", fake_family.fake_backbone)
-    monkeypatch.setattr(plan, "describe_dataset", fake_family.fake_dataset)
     assert models  # imported after the stand-ins are in place

@@ -9,6 +9,7 @@ from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
+from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.plan import _config, below_root, plan_benchmarks, plan_jobs
 from mec_transfer.suite.registry import find_benchmark, load_benchmark
 
@@ -87,7 +88,9 @@ def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: i
     from mec_transfer.results.record import ModelInfo
 
     suite = load_suite(world.root / "suite.yaml", [])
-    benchmarks = plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+    benchmarks = plan_benchmarks(
+        suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
+    )
     assert [(entry.config.id, entry.trials, entry.data.name) for entry in benchmarks] == [
         ("one", 1, "first"),
         ("two", 2, "second"),
@@ -107,7 +110,9 @@ def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: i
 def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None:  # type: ignore[no-untyped-def]
     world.write("suite.yaml", "id: s\nbenchmarks: [one.yaml, {config: one.yaml, set: [recipe.seconds=0.5]}]\n")
     suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
-    one, custom = plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+    one, custom = plan_benchmarks(
+        suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
+    )
     assert one.config.protocol == "fake-one"
     assert custom.config.protocol.startswith("fake-one+custom-")
 
@@ -118,13 +123,13 @@ def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monk
     world.write("suite.yaml", "id: s\nbenchmarks: [{config: two.yaml, set: [recipe.seconds=1e-8]}]\n")
     source = world.root / "suite.yaml"
     suite = load_suite(source, ["m=random:x"])
-    (first,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+    (first,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
     with monkeypatch.context() as patch:
         patch.delattr(plan, "load_benchmark")
-        (again,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+        (again,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
     assert again.config.sha256 == first.config.sha256 and again.config.info() == first.config.info()
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
-    (newer,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"))
+    (newer,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
     assert newer.config.version == 2
 
 
@@ -160,7 +165,9 @@ def test_a_misconfigured_suite_stops_before_anything_runs(
     world.write("suite.yaml", text)
     suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
     with pytest.raises(error, match=message):
-        plan_benchmarks(suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"))
+        plan_benchmarks(
+            suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
+        )
     assert not world.out.exists()
 
 

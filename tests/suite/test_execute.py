@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_family import Fake, FakeConfig, fake_backbone, fake_dataset
+from fake_family import Fake, FakeConfig, FakeData, fake_backbone
 
-from mec_transfer.benchmark import DatasetConfig, Job, MetricsConfig
+from mec_transfer.benchmark import Job, MetricsConfig, describe_data
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.lock import folder_lock
+from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.results.record import Record, read_record
 from mec_transfer.suite.execute import execute_job, identity_of
 
@@ -39,8 +40,8 @@ def job(tmp_path: Path) -> Iterator[Job]:
     yield Job(
         model_name="mec",
         backbone=fake_backbone("random:mec"),
-        data=data,
-        dataset=fake_dataset(make_config().dataset, data),
+        data=FakeData(make_config().dataset, data),
+        dataset=describe_data(FakeData(make_config().dataset, data)),
         workdir=tmp_path / "work",
         device="cpu",
     )
@@ -65,7 +66,7 @@ def test_the_folder_says_whose_it_is(job: Job) -> None:
     assert about["model"]["name"] == "mec" and about["config"]["protocol"] == "fake-one"
 
 
-@pytest.mark.parametrize("change", ["model", "data", "trial", "seed", "config", "options"])
+@pytest.mark.parametrize("change", ["model", "data", "trial", "seed", "config"])
 def test_another_job_is_refused_in_one_line(job: Job, change: str) -> None:
     execute_job(Fake(make_config()), job)
     before = (job.workdir / "record.json").read_bytes()
@@ -76,7 +77,6 @@ def test_another_job_is_refused_in_one_line(job: Job, change: str) -> None:
         "trial": {"trial": 1},
         "seed": {"seed": 1},
         "config": {},
-        "options": {"options": {"labels": "x"}},
     }[change]
     with pytest.raises(UserError, match=r"holds another job \(fake-one of mec .*choose another --out") as caught:
         execute_job(Fake(config), dataclasses.replace(job, **other))  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def test_a_failure_is_recorded_with_its_reason_and_tried_again(job: Job) -> None
     record = read_record(job.workdir)
     assert (record.status, record.error, record.metrics) == ("failed", "the loss is nan at step 7", {})
     assert "RunError: the loss is nan" in (job.workdir / "traceback.txt").read_text()
-    (job.data / "mended").touch()
+    (job.data.folder / "mended").touch()
     assert execute_job(benchmark, job).status == "ok"
     assert not (job.workdir / "traceback.txt").exists()
 
@@ -149,14 +149,14 @@ def test_what_is_not_a_number_is_a_failure(
 
 
 def test_a_mistake_found_by_the_check_leaves_nothing(job: Job) -> None:
-    (job.data / "broken").touch()
+    (job.data.folder / "broken").touch()
     with pytest.raises(UserError, match="is broken; mend it"):
         execute_job(Fake(make_config()), job)
     assert not job.workdir.exists()
 
 
 def test_warnings_of_the_check_go_into_the_record(job: Job) -> None:
-    (job.data / "odd").touch()
+    (job.data.folder / "odd").touch()
     assert execute_job(Fake(make_config()), job).warnings == ["the data is odd"]
     assert read_record(job.workdir).warnings == ["the data is odd"]
 

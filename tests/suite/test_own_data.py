@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mec_transfer.benchmark import Contents, DatasetConfig
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.config import Contents, DatasetConfig
+from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.videos import MissingPart
-from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.own_data import FittedData, fit_data
 from mec_transfer.suite.registry import benchmark_files, find_benchmark, load_benchmark
 
@@ -18,16 +19,37 @@ VOC07 = {"2007_trainval": 5011, "2007_test": 4952}
 IMAGENET = {"train": 1_281_167, "val": 50_000}
 
 
+class Found(Data):
+    """A data set that holds what it is told."""
+
+    def __init__(self, config: DatasetConfig, folder: Path, found: dict[str, Any]) -> None:
+        super().__init__(config, folder)
+        self.found = found
+        self.sequences = found.get("sequences")
+
+    @property
+    def splits(self) -> dict[str, int]:
+        return self.found.get("splits", {})
+
+    @property
+    def classes(self) -> int | None:
+        return self.found.get("classes")
+
+    def hash(self) -> tuple[str, str]:
+        return "f", ""
+
+    def image_files(self) -> Iterator[tuple[str, bytes | Path]]:
+        yield from ()
+
+
 def fit(
     name: str, folder: Path, *overrides: str, settings: dict[str, object] | None = None, **found: object
 ) -> FittedData:
     """Fit a config that ships to a folder that holds what `found` says."""
 
-    def describe(dataset: DatasetConfig, _: Path) -> DatasetInfo:
-        return DatasetInfo.model_validate({"name": dataset.name, "fingerprint": "f", "num_images": 1, **found})
-
     path = find_benchmark(name, Path())
-    return fit_data(lambda given: load_benchmark(path, given).config, overrides, folder, describe, settings)
+    opened = lambda config, where: Found(config, where, found)  # noqa: E731
+    return fit_data(lambda given: load_benchmark(path, given).config, overrides, folder, settings, opened)
 
 
 def voc(root: Path, *lists: str) -> Path:
@@ -122,15 +144,15 @@ def test_splits_that_cannot_be_found_are_an_error(
 def test_other_sequences_than_the_published_are_all_taken(tmp_path: Path) -> None:
     asked: Iterator[tuple[str, ...]] = iter([("MOT16-02",), ()])
 
-    def describe(dataset: DatasetConfig, _: Path) -> DatasetInfo:
-        sequences = dataset.model_dump()["sequences"]
+    def opened(config: DatasetConfig, folder: Path) -> Data:
+        sequences = config.model_dump()["sequences"]
         assert sequences[:1] == next(asked)
         if sequences:
             raise MissingPart("has no sequence MOT16-02")
-        return DatasetInfo(name=dataset.name, fingerprint="f", num_images=9, sequences=2)
+        return Found(config, folder, {"sequences": 2})
 
     path = find_benchmark("mot_unitrack", Path())
-    fitted = fit_data(lambda given: load_benchmark(path, given).config, [], tmp_path / "street", describe)
+    fitted = fit_data(lambda given: load_benchmark(path, given).config, [], tmp_path / "street", open_=opened)
     assert "no sequence MOT16-02; all of 'train' are taken" in fitted.note
     assert fitted.config.model_dump()["dataset"]["sequences"] == () and fitted.info.name == "street"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_family import Fake, fake_backbone
+from fake_family import Fake, FakeData, fake_backbone
 
 from mec_transfer.benchmark import TRAINING_NAME, Job
 from mec_transfer.common.errors import RunError, UserError
@@ -53,10 +53,11 @@ def benchmark() -> Trained:
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "size").write_text("10")
     return Job(
         model_name="mec",
         backbone=fake_backbone("random:mec"),
-        data=tmp_path / "d",
+        data=FakeData(make_config().dataset, tmp_path / "d"),
         dataset=data("broken"),
         workdir=tmp_path / "jobs" / "mec" / "one-t0-aaaaaaaa",
     )

@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 import numpy
 import torch
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, VideosDatasetConfig, make_record
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import DataError, RunError, UserError
@@ -25,7 +25,9 @@ from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say, warn
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.videos import Video, open_videos, remarks
+from mec_transfer.datasets.config import VideosDatasetConfig
+from mec_transfer.datasets.video_data import VideoData
+from mec_transfer.datasets.videos import Video, remarks
 from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.frozen.appearance import Appearance, Features, Precision, Stage
 from mec_transfer.tracking.frozen.feature_cache import CachedFeatures
@@ -114,10 +116,9 @@ class FrozenTask(Benchmark, Generic[V]):
         return problems
 
     def open(self, job: Job) -> tuple[V, ...]:
-        """Read the videos. Raises DataError for anything that is wrong with them, or nothing to follow in them."""
-        data = self.config.dataset
-        found = open_videos(job.data, data.layout, data.split, data.sequences, data.detections)
-        videos = cast("tuple[V, ...]", found)
+        """Return the videos. Raises DataError where there is nothing to follow in them."""
+        assert isinstance(job.data, VideoData)
+        videos = cast("tuple[V, ...]", job.data.videos)
         if why := self.nothing_left(videos):
             raise DataError(f"{videos[0].files[-1]}: nothing to follow: {why}")
         return videos

@@ -11,13 +11,18 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from mec_transfer.backbone.backbone import Backbone, Provenance
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, DatasetConfig, Job, Problem
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import CheckpointError, DataError, RunError
-from mec_transfer.results.record import DatasetInfo, Record, Selection
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.data import Data, Layout
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.registry import LAYOUTS
+from mec_transfer.results.record import Record, Selection
 
 
 class Recipe(StrictModel):
@@ -38,15 +43,15 @@ class Fake(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         problems = []
-        if (job.data / "broken").exists():
-            problems.append(Problem(message=f"{job.data}: is broken; mend it"))
-        if (job.data / "odd").exists():
+        if (job.data.folder / "broken").exists():
+            problems.append(Problem(message=f"{job.data.folder}: is broken; mend it"))
+        if (job.data.folder / "odd").exists():
             problems.append(Problem(message="the data is odd", severity="warning"))
         return problems
 
     def run(self, job: Job) -> Record:
         note(job, "begin")
-        recipe, mended = self.config.recipe, (job.data / "mended").exists()
+        recipe, mended = self.config.recipe, (job.data.folder / "mended").exists()
         time.sleep(recipe.seconds)
         if job.model_name in recipe.fail_for.split(",") and not mended:
             raise RunError("the loss is nan at step 7")
@@ -99,27 +104,40 @@ def fake_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
     return backbone
 
 
-def fake_dataset(dataset: DatasetConfig, folder: Path, skip_invalid: bool = False) -> DatasetInfo:
-    if not (folder / "size").is_file():
-        raise DataError(f"{folder}: no such data; make it")
-    size = (folder / "size").read_text()
-    return DatasetInfo(
-        name=dataset.name,
-        fingerprint=hashlib.sha256(size.encode()).hexdigest(),
-        num_images=int(size),
-        classes=2,
-        splits={"all": int(size)},
-    )
+class FakeData(Data):
+    def __init__(self, config: DatasetConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        self.size = (folder / "size").read_text()
+
+    @property
+    def splits(self) -> dict[str, int]:
+        return {"all": int(self.size)}
+
+    @property
+    def classes(self) -> int:
+        return 2
+
+    def hash(self) -> tuple[str, str]:
+        return hashlib.sha256(self.size.encode()).hexdigest(), ""
+
+    def image_files(self) -> Iterator[tuple[str, bytes | Path]]:
+        yield from ()
+
+
+class FakeLayout(Layout):
+    def open(self, config: DatasetConfig, folder: Path, index: Index) -> FakeData:
+        if not (folder / "size").is_file():
+            raise DataError(f"{folder}: no such data; make it")
+        return FakeData(config, folder)
 
 
 def install() -> None:
     """Register the family, and stand in for the parts of the suite that need torch."""
     import mec_transfer.backbone.source as source
     import mec_transfer.common.runtime as runtime
-    import mec_transfer.suite.dataset as dataset
     from mec_transfer.suite.registry import BENCHMARKS
 
     BENCHMARKS["fake/fake"] = "fake_family:Fake"
     source.resolve_backbone = fake_backbone
-    dataset.describe_dataset = fake_dataset
+    LAYOUTS["images"]["fake"] = "fake_family:FakeLayout"
     runtime.hardware = lambda: {"cpu": "fake", "cores": 1, "gpu": "none", "gpus": 0}

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.benchmark import Job, MetricsConfig, VideosDatasetConfig
+from mec_transfer.benchmark import Job, MetricsConfig
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.datasets import videos
+from mec_transfer.datasets.config import VideosDatasetConfig
 from mec_transfer.datasets.sequences import open_frames
+from mec_transfer.datasets.video_data import VideoData
 from mec_transfer.datasets.videos import Video
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.frozen.appearance import Features
@@ -68,6 +70,9 @@ class Brightest(FrozenTask[Video]):
         return lambda index: Marks(boxes={1: (found[index][1], found[index][0], found[index][1], found[index][0])})
 
 
+DATASET = VideosDatasetConfig(name="spots", layout="otb", split="all")
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     for name, spots in SPOTS.items():
@@ -81,9 +86,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def task(data: Path, monkeypatch: pytest.MonkeyPatch) -> Brightest:
-    found = [Video(frames=open_frames(data / name, name), files=()) for name in SPOTS]
-    monkeypatch.setattr("mec_transfer.tracking.frozen.task.open_videos", lambda *_: tuple(found))
+def task() -> Brightest:
     config = FrozenConfig(
         id="brightest",
         family="tracking",
@@ -91,7 +94,7 @@ def task(data: Path, monkeypatch: pytest.MonkeyPatch) -> Brightest:
         protocol="brightest",
         title="Brightest",
         published="Nowhere.",
-        dataset=VideosDatasetConfig(name="spots", layout="otb", folder="spots", split="all"),
+        dataset=DATASET,
         metrics=MetricsConfig(primary="hit"),
         recipe=FrozenRecipe(),
     )
@@ -102,10 +105,11 @@ def task(data: Path, monkeypatch: pytest.MonkeyPatch) -> Brightest:
 
 @pytest.fixture
 def job(data: Path, tmp_path: Path) -> Job:
+    found = tuple(Video(frames=open_frames(data / name, name), files=()) for name in SPOTS)
     return Job(
         model_name="random",
         backbone=resolve_backbone("random:resnet18"),
-        data=data,
+        data=VideoData(DATASET, data, found),
         dataset=DatasetInfo(name="spots", fingerprint="0", num_images=5),
         workdir=tmp_path / "out",
         device="cpu",

@@ -15,6 +15,7 @@ from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.davis import DavisVideo
 from mec_transfer.datasets.index_masks import encode_index_mask, read_index_mask
+from mec_transfer.datasets.registry import open_data
 from mec_transfer.datasets.videos import open_videos
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.registry import load_benchmark
@@ -161,7 +162,7 @@ def job(tmp_path: Path) -> Job:
     return Job(
         model_name="random",
         backbone=resolve_backbone("random:resnet18"),
-        data=draw(tmp_path / "data", frames=4),
+        data=open_data(benchmark("demo_vos").config.dataset, draw(tmp_path / "data", frames=4)),
         dataset=DatasetInfo(name="demo", fingerprint="0", num_images=8),
         workdir=tmp_path / "run",
         device="cpu",
@@ -219,7 +220,7 @@ def test_trackeval_gives_the_same_numbers_from_the_written_files(tmp_path: Path)
 )
 def test_damaged_results_are_named(job: Job, spoil: Callable[[Path], object], message: str) -> None:
     vos = benchmark("demo_vos")
-    scored(vos, first_video(job.data), ByColour(), job.workdir)
+    scored(vos, first_video(job.data.folder), ByColour(), job.workdir)
     spoil(job.workdir / "results" / "ball" / "00001.png")
     with pytest.raises(UserError, match=message):
         vos.measure(job.workdir, ["ball"])

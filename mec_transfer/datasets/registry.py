@@ -1,0 +1,73 @@
+"""Every layout there is, by string, and the one door to all of them.
+
+A layout is a class in a file of its own; its line here is all that the rest of the program knows of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mec_transfer.common.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from mec_transfer.datasets.config import DatasetConfig
+    from mec_transfer.datasets.data import Data, Layout
+    from mec_transfer.datasets.index import Index
+
+LAYOUTS = {
+    "images": {
+        "imagefolder": "mec_transfer.datasets.image_data:ImageLayout",
+        "unlabelled": "mec_transfer.datasets.image_data:ImageLayout",
+    },
+    "objects": {
+        "voc": "mec_transfer.datasets.object_data:ObjectLayout",
+        "coco": "mec_transfer.datasets.object_data:ObjectLayout",
+    },
+    "videos": {
+        "otb": "mec_transfer.datasets.video_data:VideoLayout",
+        "davis": "mec_transfer.datasets.video_data:VideoLayout",
+        "motchallenge": "mec_transfer.datasets.video_data:VideoLayout",
+        "mots": "mec_transfer.datasets.video_data:VideoLayout",
+        "posetrack18": "mec_transfer.datasets.video_data:VideoLayout",
+    },
+}
+"""Kind -> name -> the class, a `data.Layout`."""
+
+
+def layout_names(kind: str = "") -> list[str]:
+    """Return the names of the layouts of a kind, or of all."""
+    return [name for key, names in LAYOUTS.items() if kind in ("", key) for name in names]
+
+
+def kind_of(name: str) -> str:
+    """Return which kind of data a layout holds. Raises DataError for an unknown one; the nearest name is suggested."""
+    for kind, names in LAYOUTS.items():
+        if name in names:
+            return kind
+    known = layout_names()
+    raise DataError(f"'{name}' is not a layout.{did_you_mean(name, known)} There are: {', '.join(known)}.")
+
+
+def find_layout(name: str) -> Layout:
+    """Return a layout. Raises DataError for an unknown name."""
+    module, _, class_name = LAYOUTS[kind_of(name)][name].partition(":")
+    layout: Layout = getattr(importlib.import_module(module), class_name)(name)
+    return layout
+
+
+def open_data(config: DatasetConfig, folder: Path, index: Index | None = None) -> Data:
+    """Open the data set in `folder` as `config` describes it.
+
+    Args:
+        config: layout, splits and so on.
+        folder: the data set's own.
+        index: what is known of the folder from before, and gets what is found; None to look and forget.
+
+    Raises:
+        DataError: the folder does not hold such a data set, or what it holds is broken; says where and what to do.
+    """
+    from mec_transfer.datasets.index import Index
+
+    return find_layout(config.layout).open(config, folder, index or Index())

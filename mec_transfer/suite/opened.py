@@ -1,0 +1,56 @@
+"""The data sets of a run: each is opened once, and what was found out is kept beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.data import Data
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.registry import open_data
+
+
+class OpenedData:
+    """Opens data sets for the jobs of one run, however many of them use the same."""
+
+    def __init__(self, out: Path) -> None:
+        self._folder = out / "index"
+        self._indices: dict[Path, Index] = {}
+        self._opened: dict[tuple[Path, str], Data | DataError] = {}
+
+    def open(self, config: DatasetConfig, folder: Path) -> Data:
+        """Return the data set, which is opened the first time. Raises DataError as `open_data` does, every time."""
+        # What a data set is called does not change what is in it.
+        key = folder, config.model_dump_json(exclude={"name", "folder", "expect"})
+        if key not in self._opened:
+            try:
+                self._opened[key] = open_data(config, folder, self._index(folder))
+            except DataError as error:
+                self._opened[key] = error
+        found = self._opened[key]
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    def index_file(self, folder: Path) -> Path:
+        """Return where what is known of the folder is kept, for a process that opens it too."""
+        return self._folder / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]}.json"
+
+    def save(self) -> None:
+        """Write what is known. Raises RunError where the disk is full."""
+        for index in self._indices.values():
+            index.save()
+
+    def close(self) -> None:
+        """Let go of the data: a run holds none of it while its jobs do their work."""
+        self.save()
+        self._opened.clear()
+        self._indices.clear()
+
+    def _index(self, folder: Path) -> Index:
+        if folder not in self._indices:
+            self._indices[folder] = Index(self.index_file(folder))
+        return self._indices[folder]
