@@ -73,8 +73,8 @@ class Loader(Generic[T]):
             RunError: anything else that went wrong there, or a loading process died.
         """
         whole = False
-        self._start()
         try:
+            self._start()
             while True:
                 try:
                     item = self._next()
