@@ -12,6 +12,7 @@ Shown is the line that says why: the last one, of a suite the last one that begi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -193,10 +194,10 @@ def send(pid: int, event: str) -> None:
     """Kill a loading process of a running command, or signal its whole group."""
     if event == "killed worker" and (workers := workers_of(pid)):
         os.kill(workers[0], signal.SIGKILL)
-    for number in SIGNALS.get(event, ()):
-        if _runs(pid):
+    for times, number in enumerate(SIGNALS.get(event, ())):
+        time.sleep(times)  # a second Ctrl-C comes after a second
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number)
-        time.sleep(0.1)
 
 
 def run(starter: Starter, command: Command, world: Path, out: Path, workers: int, event: str) -> tuple[str, float, str]:
