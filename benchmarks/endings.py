@@ -297,14 +297,13 @@ def main() -> None:
             shutil.rmtree(broken, ignore_errors=True)
         starter.process.kill()
     machine, made = hardware(), versions()
-    table = "\n".join(rows) + (
-        f"\n\n{len(rows) - 2} endings, {bad} of them not as wanted. {datetime.now(UTC):%Y-%m-%d}; {machine['cpu']}, "
-        f"{machine['cores']} cores, load {os.getloadavg()[0]:.1f} at the end; torch {made['torch']}.\n"
+    about = (
+        f"{len(rows) - 2} endings, {bad} of them not as wanted. {datetime.now(UTC):%Y-%m-%d}; {machine['cpu']}, "
+        f"{machine['cores']} cores, load {os.getloadavg()[0]:.1f} at the end; torch {made['torch']}."
     )
+    print(about)
     if args.out:
-        write_text(args.out, f"# endings.py\n\n{table}")
-    else:
-        print(table)
+        write_text(args.out, "\n".join(["# endings.py", "", about, "", *rows, ""]))
 
 
 if __name__ == "__main__":
