@@ -4,8 +4,8 @@
 
 Each row is a real command on the demo world, with a random ResNet-18, on CPUs: a fork of a process that has imported
 what is slow, run to the very end of its interpreter. Its seconds count from the start where the fault lies in the data
-or in /dev/shm, else from the moment of the signal, which goes to the whole process group. A full /dev/shm is one of a
-megabyte in a mount namespace of the command's own; where that cannot be had (it takes root) those rows are left out.
+or in /dev/shm, else from the moment of the signal, which goes to the whole process group. A full /dev/shm is one of
+256 KiB in a mount namespace of the command's own; where that cannot be had (it takes root) those rows are left out.
 Shown is the line that says why: the last one, of a suite the last one that begins with FAILED.
 """
 
@@ -34,7 +34,7 @@ from mec_transfer.datasets.demo.world import write_demo_world
 
 SIGNALS = {"SIGTERM": (15,), "SIGUSR1": (10,), "Ctrl-C": (2,), "Ctrl-C twice": (2, 2)}
 EVENTS = ("broken image", "killed worker", "full /dev/shm", *SIGNALS)
-FULL_SHM = "mount --make-rprivate / && mount -t tmpfs -o size=1m tmpfs /dev/shm"
+FULL_SHM = "mount --make-rprivate / && mount -t tmpfs -o size=256k tmpfs /dev/shm"
 STARTER = """
 import ctypes, json, os, signal, subprocess, sys
 import torchvision, torch.utils.data
