@@ -32,6 +32,8 @@ _NO_ROOM = (
     "--ipc=host), or take fewer --workers, or --workers 0"
 )
 
+_DIED = "a loading process died ({}); try fewer --workers, or --workers 0"
+
 
 class Loader(Generic[T]):
     """Torch's DataLoader, whose processes end with this one, with an iteration that is left early, or when one fails.
@@ -73,8 +75,8 @@ class Loader(Generic[T]):
             RunError: anything else that went wrong there, or a loading process died.
         """
         whole = False
-        self._start()
         try:
+            self._start()
             while True:
                 try:
                     item = self._next()
@@ -141,6 +143,8 @@ class Loader(Generic[T]):
             text = str(error)
             if self._workers and any(sign in text for sign in _SIGNS_OF_NO_ROOM):
                 raise RunError(_NO_ROOM) from error
+            if text.startswith("DataLoader worker"):  # torch's own word for it, while the processes begin
+                raise RunError(_DIED.format(text.partition(". ")[0])) from error
             name = "" if "Original Traceback" in text else f"{type(error).__name__}: "  # which ends with it
             raise RunError(f"loading failed: {name}{_last_line(error)}") from error
         finally:
@@ -152,8 +156,7 @@ class Loader(Generic[T]):
             if worker.exitcode == -signal.SIGBUS:
                 raise RunError(_NO_ROOM)
             if worker.exitcode:
-                how = describe_status(worker.exitcode)
-                raise RunError(f"a loading process died ({how}); try fewer --workers, or --workers 0")
+                raise RunError(_DIED.format(describe_status(worker.exitcode)))
 
 
 _open: weakref.WeakSet[Loader[Any]] = weakref.WeakSet()

@@ -11,7 +11,7 @@ from pathlib import Path
 from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json
-from mec_transfer.common.interrupt import raised_signals, signal_of
+from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.registry import load_benchmark
@@ -30,6 +30,7 @@ def main(task_file: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
+        leave_at_once()
         return 128 + signal_of(error)
     return 0
 
