@@ -83,7 +83,6 @@ def test_blocks_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     train, test = (torch.nn.functional.normalize(torch.randn(n, 12)) for n in (333, 700))
     whole = neighbours.nearest(train, test, 9)
     monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
-    monkeypatch.setattr(neighbours, "_PRODUCT", 50)
     monkeypatch.setattr(neighbours, "_CHUNK_ELEMENTS", 1)
     cut = neighbours.nearest(train, test, 9)
     torch.testing.assert_close(whole[0], cut[0], rtol=0, atol=1e-6)
