@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from mec_transfer.classification.feature_rows import Rows, pieces
+from mec_transfer.classification.feature_rows import FeatureRows
 
 _CHUNK_ELEMENTS = 1 << 26
 """Similarities held at once: 256 MiB."""
@@ -20,7 +20,9 @@ _FEW = 256
 
 
 @torch.no_grad()
-def nearest(train: Rows, test: Rows, k: int, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(
+    train: torch.Tensor | FeatureRows, test: torch.Tensor | FeatureRows, k: int, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the k training rows most similar to each test row.
 
     Of equally similar rows the earlier one comes first, on any device: the order of equals that `topk` leaves open
@@ -71,10 +73,10 @@ def vote(
     return votes.scatter_add_(1, train_labels[indices], weights)
 
 
-def _unit(rows: Rows, start: int, out: torch.Tensor) -> torch.Tensor:
+def _unit(rows: torch.Tensor | FeatureRows, start: int, out: torch.Tensor) -> torch.Tensor:
     """Fill `out`, (n, D) float32, with the rows from `start` on, scaled to length 1, and return it."""
-    done = 0
-    for piece in pieces(rows, start, start + len(out)):
+    stop, done = start + len(out), 0
+    for piece in rows.between(start, stop).parts if isinstance(rows, FeatureRows) else [rows[start:stop]]:
         torch.nn.functional.normalize(piece.to(out.device).float(), dim=1, out=out[done : done + len(piece)])
         done += len(piece)
     return out
