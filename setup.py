@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: configs/ at the top of the repository ships inside the wheel, as mec_transfer.configs."""
+"""What pyproject.toml cannot say: the configs at the top ship inside the wheel, as mec_transfer.configs."""
 
 from setuptools import find_packages, setup
 

@@ -37,14 +37,18 @@ check demo-world 120 "${transfer[@]}" data demo --out "$demo"
 common=(--device cuda --workers 8)
 check knn 120 "${transfer[@]}" knn random:resnet50 --config demo_knn --data "$demo/imagenet" --out "$out/knn" "${common[@]}"
 check knn-cpu 240 "${transfer[@]}" knn random:resnet50 --config demo_knn --data "$demo/imagenet" --out "$out/knn-cpu" --device cpu
+check knn-bf16 120 "${transfer[@]}" knn random:resnet50 --config demo_knn --data "$demo/imagenet" --out "$out/knn-bf16" \
+  --set recipe.mixed_precision=true "${common[@]}"
 check linear-fast 120 "${transfer[@]}" linear random:resnet50 --config demo_linear_fast --data "$demo/imagenet" --out "$out/fast" "${common[@]}"
 check linear-mec 180 "${transfer[@]}" linear random:resnet50 --config cifar10_linear_mec --data "$demo/imagenet" \
   --set dataset.name=demo --set recipe.epochs=3 --set recipe.train_crop=64 --set recipe.eval_view.crop=64 --out "$out/linear" "${common[@]}"
 check semisup 180 "${transfer[@]}" semisup random:resnet50 --config demo_semisup_10pct_barlow --data "$demo/imagenet" --out "$out/semisup" "${common[@]}"
+check semisup-bf16 180 "${transfer[@]}" semisup random:resnet50 --config demo_semisup_10pct_barlow --data "$demo/imagenet" \
+  --set recipe.mixed_precision=true --out "$out/semisup-bf16" "${common[@]}"
 check semisup-syncbn 180 "${transfer[@]}" semisup random:resnet50 --config semisup_10pct_swav --data "$demo/imagenet" \
   --set dataset.name=demo --set recipe.epochs=3 --set recipe.batch=32 --set recipe.train_crop=64 \
   --set 'recipe.eval_view={resize: null, crop: 64}' --out "$out/swav" "${common[@]}"
-for job in knn fast linear semisup swav; do
+for job in knn knn-bf16 fast linear semisup semisup-bf16 swav; do
   check "verify-$job" 60 "${transfer[@]}" verify "$out/$job"
 done
 for precision in fp32 bf16; do
@@ -67,6 +71,8 @@ check detect-demo 240 "${transfer[@]}" detect random:resnet50 --config demo_mask
 check verify-detect 60 "${transfer[@]}" verify "$out/detect"
 short='recipe.changes={SOLVER.MAX_ITER: 20, SOLVER.STEPS: [15], SOLVER.WARMUP_ITERS: 5, SOLVER.IMS_PER_BATCH: 8, TEST.PRECISE_BN.NUM_ITER: 5, MODEL.RPN.POST_NMS_TOPK_TEST: 100}'
 check detect-c4 240 "${transfer[@]}" detect random:resnet50 --config voc07_c4 --data "$demo/voc/VOC2007" --out "$out/c4" --set "$short" "${common[@]}"
+check detect-tf32 240 "${transfer[@]}" detect random:resnet50 --config voc07_c4 --data "$demo/voc/VOC2007" --out "$out/c4-tf32" --set "$short" \
+  --set recipe.tf32=true "${common[@]}"
 check detection-step 300 "$python" benchmarks/detection_step.py --arch resnet50 --config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 15 \
   --workers 14 --device cuda --startup
 # Tracking: each task on the demo's videos, and once more in half precision, which may cost a little accuracy.

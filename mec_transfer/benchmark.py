@@ -21,6 +21,9 @@ from mec_transfer.common.config import StrictModel, json_sha256
 from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 
+TRAINING_NAME = "training.json"
+"""What the training in a job's folder depends on (`Benchmark.training_identity`), for as long as it is of use."""
+
 
 class Contents(StrictModel):
     """What a published data set holds, as far as its protocol fixes it and a source says so."""
@@ -119,6 +122,10 @@ class BenchmarkConfig(StrictModel):
     @property
     def sha256(self) -> str:
         """Hash of what can move a number: not the words, where the data lies, what it promises, or the trials."""
+        return json_sha256(self.hashed())
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the values that `sha256` is of, as JSON values."""
         words: Any = {
             "title": True,
             "published": True,
@@ -126,7 +133,7 @@ class BenchmarkConfig(StrictModel):
             "dataset": {"folder", "expect"},
             "metrics": {"also"},
         }
-        return json_sha256(self.model_dump(mode="json", exclude=words))
+        return self.model_dump(mode="json", exclude=words)
 
     def info(self) -> BenchmarkInfo:
         """What a record says of this benchmark."""
@@ -174,7 +181,7 @@ class Job:
     batch_size: int | None = None
     """Images in one forward pass where that does not change the result; None for the family's own choice."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What one kind of benchmark alone takes, such as `labels` for semi-supervised finetuning."""
+    """What one kind of benchmark alone takes, such as `skip_invalid` for detection."""
 
     def key(self, benchmark: BenchmarkConfig) -> str:
         """The job's identity: one directory a key."""
@@ -229,6 +236,14 @@ class Benchmark(abc.ABC):
 
         An earlier, interrupted attempt in `job.workdir` is continued. Raises what stopped it.
         """
+
+    def training_identity(self, job: Job) -> dict[str, Any] | None:
+        """Return what a training that `run` leaves in `job.workdir` depends on: not what it is then measured on.
+
+        None where nothing is left that is worth keeping when a job fails after its training. A benchmark that returns
+        something names the files of that state `training*`, and writes this value into `TRAINING_NAME` before them.
+        """
+        return None
 
     @abc.abstractmethod
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:

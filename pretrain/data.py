@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import Images, decode_rgb
-from mec_transfer.datasets.loading import ignore_signals, plain_errors
+from mec_transfer.datasets.loading import Loader
 from pretrain.config import ViewsConfig
 from pretrain.fast_views import Pixels, cut_view
 from pretrain.views import apply_view, draw_view
@@ -68,24 +68,17 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return numpy.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(self.num_images)
 
 
-def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> Loader[Batch]:
     """Return the loader of an epoch after the other; its processes live on between epochs."""
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        worker_init_fn=ignore_signals,
-    )
+    return Loader(dataset, workers, persistent=True, pin_memory=pin_memory, batch_sampler=batches)
 
 
-def load_epoch(loader: DataLoader[Batch], batches: EpochBatches, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
+def load_epoch(loader: Loader[Batch], batches: EpochBatches, epoch: int, first_batch: int = 0) -> Iterator[Batch]:
     """Yield the batches of `epoch` from its `first_batch` on.
 
     Raises:
         DataError: an image cannot be read.
-        RunError: a loading process died.
+        RunError: loading failed, or a loading process died.
     """
     batches.epoch, batches.first_batch = epoch, first_batch
-    yield from plain_errors(loader)
+    yield from loader

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ import torch
 from mec_transfer.common import distributed
 from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import replace_with_copy, save_torch
+from mec_transfer.common.files import replace_with_copy, save_torch, write_text
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
@@ -29,6 +31,7 @@ from pretrain.objective import MecLoss, NoLogarithmError
 from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
+TRACEBACK = "traceback.txt"
 _DIVERGED = (
     "the last whole checkpoint is kept. Lower base_lr, or raise eps or warmup_epochs, and start in another --out"
 )
@@ -73,20 +76,28 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # else "fp32" convolutions keep 10 bits of 23
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
-    with lock, distributed.process_group(device), held_signals() as stop:
-        _Run(config, identity, options, device, stop).complete()
+    with lock, _kept_traceback(options.out), distributed.process_group(device):
+        run = _Run(config, identity, options, device)
+        with held_signals() as stop:
+            run.complete(stop)
+
+
+@contextlib.contextmanager
+def _kept_traceback(out: Path) -> Iterator[None]:
+    """Leave in `out` what a failure that is told in one line came from."""
+    try:
+        yield
+    except RunError as error:
+        if error.__cause__:
+            write_text(out / TRACEBACK, "".join(traceback.format_exception(error)))
+        raise
 
 
 class _Run:
     def __init__(
-        self,
-        config: PretrainConfig,
-        identity: RunIdentity,
-        options: RunOptions,
-        device: torch.device,
-        stop: StopRequest,
+        self, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device
     ) -> None:
-        self.config, self.identity, self.out, self.stop = config, identity, options.out, stop
+        self.config, self.identity, self.out = config, identity, options.out
         images = open_unlabelled(options.folder)
         rank, world = distributed.rank(), distributed.world_size()
         self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
@@ -122,7 +133,9 @@ class _Run:
             replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
         say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
 
-    def complete(self) -> None:
+    def complete(self, stop: StopRequest) -> None:
+        """Train to the end, or until `stop` is asked for."""
+        self.stop = stop
         schedules, done = self.trainer.schedules, self.trainer.done
         meter = Meter("pretraining", schedules.last, "steps", start=done)
         try:
@@ -132,9 +145,11 @@ class _Run:
                 self._observe(epoch)
                 self._save()
                 self._keep()
+                self._obey_signal()
         finally:
             meter.close()
-            self.observers.close(self.out / LOG)
+            self.observers.close(self.out / LOG, draw=not stop.number)
+        stop.number = 0  # there is nothing left to stop
         if self.writes:
             mark_finished(self.out, self.identity)
         distributed.barrier()
@@ -241,7 +256,7 @@ class _Run:
 
     def _observe(self, epoch: int) -> None:
         done = self.trainer.done
-        measured = self.observers.epoch_end(epoch, done, self.trainer.model)
+        measured = self.observers.epoch_end(epoch, done, self.trainer.model, self.stop)
         if measured and self.log is not None:
             self.log.write({"step": done, "epoch": epoch, **measured})
 

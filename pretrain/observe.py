@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import is_main_process, say, warn
 from pretrain.config import PretrainConfig
 from pretrain.model import MecModel
@@ -52,18 +53,19 @@ class Observers:
             shown = {name: value for name, value in figures.items() if name not in ("step", "epoch")}
             self.board.write(int(figures["step"]), shown)
 
-    def epoch_end(self, epoch: int, step: int, model: MecModel) -> dict[str, float]:
+    def epoch_end(self, epoch: int, step: int, model: MecModel, stop: StopRequest) -> dict[str, float]:
         """Return what is measured at the end of an epoch, {"knn_top1": percent} where that is due; else {}.
 
         Args:
             epoch: its number, from 0.
             step: steps done.
             model: as it is now; every process must call, with the same model.
+            stop: the measurement is given up where a signal comes.
         """
         last = epoch + 1 == self.config.epochs or step == self.config.max_steps
         if self.knn is None or not (last or (epoch + 1) % self.knn.knn.every_epochs == 0):
             return {}
-        top1 = self.knn.measure(model.encoder)
+        top1 = self.knn.measure(model.encoder, stop)
         if top1 is None:
             return {}
         say(f"epoch {epoch + 1}, step {step}: k-NN top-1 {top1:.2f} % of {len(self.knn.splits['val'])} val images")
@@ -71,14 +73,17 @@ class Observers:
             self.board.write(step, {"knn_top1": top1})
         return {"knn_top1": top1}
 
-    def close(self, log: Path) -> None:
-        """Draw the run as `training.png` beside its log. A run that is done stays done where that fails."""
+    def close(self, log: Path, draw: bool = True) -> None:
+        """Draw the run as `training.png` beside its log. A run that is done stays done where that fails.
+
+        To `draw` takes seconds, which a run that is asked to stop may not have.
+        """
         if not is_main_process():
             return
         if self.board:
             self.board.close()
         try:
-            if log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
+            if draw and log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
                 plot_runs([log], self.out / PLOT)
         except Exception as error:
             warn(f"{self.out / PLOT}: not drawn ({(str(error).splitlines() or [type(error).__name__])[0]})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
+from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import track, warn
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.layouts import open_split
@@ -81,17 +83,18 @@ class OnlineKnn:
             self._cache[split] = [batch.clone() for batch in loaded]  # what a worker hands over holds an open file
 
     @torch.no_grad()
-    def measure(self, encoder: torch.nn.Module) -> float | None:
+    def measure(self, encoder: torch.nn.Module, stop: StopRequest | None = None) -> float | None:
         """Return the top-1 accuracy in percent, the same on every process; all of them must call.
 
-        Where it cannot be had (an image has gone, the GPU's memory is full) that is a warning and None: looking at
-        a run must not end it.
+        Where it cannot be had (an image has gone, the GPU's memory is full, a signal came) that is a warning and
+        None: looking at a run must not end it, nor delay its end.
 
         Args:
             encoder: a `MecModel`'s; it is read, not called.
+            stop: looked at after every batch.
         """
         with _no_randomness(self.device):
-            features, failure = self._try_features(encoder)
+            features, failure = self._try_features(encoder, stop or StopRequest())
             shares = distributed.gather_objects((features, failure))
             if failures := [failure for _, failure in shares if failure]:
                 warn(f"no k-NN this time: {failures[0]}")
@@ -105,11 +108,11 @@ class OnlineKnn:
             right = int((found == labels["val"][mine.start : mine.stop]).sum())
         return round(100 * sum(distributed.gather_objects(right)) / len(self.splits["val"]), 4)
 
-    def _try_features(self, encoder: torch.nn.Module) -> tuple[dict[str, torch.Tensor], str]:
+    def _try_features(self, encoder: torch.nn.Module, stop: StopRequest) -> tuple[dict[str, torch.Tensor], str]:
         """This process's share of both splits' features, (n, width) each on the CPU; or what went wrong."""
         try:
             network = self._frozen(encoder)
-            features = {split: self._features(split, network) for split in self.splits}
+            features = {split: self._features(split, network, stop) for split in self.splits}
         except (UserError, RunError, OSError, RuntimeError) as error:  # torch's out of memory is a RuntimeError
             return {}, (str(error).splitlines() or [type(error).__name__])[0]
         if not all(bool(part.isfinite().all()) for part in features.values()):
@@ -126,9 +129,12 @@ class OnlineKnn:
         frozen.network.requires_grad_(False).eval()
         return frozen
 
-    def _features(self, split: str, network: Encoder) -> torch.Tensor:
-        batches = self._cache.get(split) or self._load(split)
-        found = [torch.zeros(0, network.backbone.width), *(network(batch).cpu() for batch in batches)]
+    def _features(self, split: str, network: Encoder, stop: StopRequest) -> torch.Tensor:
+        found = [torch.zeros(0, network.backbone.width)]
+        for batch in self._cache.get(split) or self._load(split):
+            found.append(network(batch).cpu())
+            if stop.number:
+                raise RunError(f"{signal.Signals(stop.number).name} asks to stop")
         return torch.cat(found)
 
     def _load(self, split: str) -> Iterator[torch.Tensor]:

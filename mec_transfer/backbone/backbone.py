@@ -25,6 +25,7 @@ class Preprocessing:
     """How pixels become the network's input: channel order, then (x / 255 - mean) / std per channel."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
+    """In the order of `channel_order`, as `std`: of BGR the first is blue's."""
     std: tuple[float, float, float] = IMAGENET_STD
     channel_order: Literal["RGB", "BGR"] = "RGB"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images import ImageList, load_rgb
-from mec_transfer.datasets.loading import ignore_signals, plain_errors
+from mec_transfer.datasets.loading import Loader
 
 Key = tuple[int, int, int]
 Part = tuple[torch.Tensor, torch.Tensor]
@@ -93,27 +92,24 @@ class TrainingImages:
     ) -> None:
         self.plan = plan
         self._order = _EpochOrder(len(images), plan, seed)
-        self._loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-            _CutImages(images, transform, seed),
-            batch_sampler=self._order,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=pin,
-            worker_init_fn=ignore_signals,
+        self._loader: Loader[Part] = Loader(
+            _CutImages(images, transform, seed), workers, persistent=True, pin_memory=pin, batch_sampler=self._order
         )
 
-    def epoch(self, epoch: int) -> Iterator[list[tuple[int, Iterator[Part]]]]:
-        """Yield the steps of `epoch` (from 0): this process's groups, as (first replica, parts), to be read in turn.
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[list[tuple[int, Iterator[Part]]]]:
+        """Yield the steps of `epoch` (from 0), from step `first` (from 0) on.
 
-        A part is (images (n, 3, H, W) uint8, labels (n,) int64).
+        A step is this process's groups, as (first replica, parts), to be read in turn. A part is
+        (images (n, 3, H, W) uint8, labels (n,) int64).
         """
-        self._order.epoch = epoch
-        loaded = plain_errors(self._loader)
-        for step in range(self.plan.steps):
+        self._order.epoch, self._order.first = epoch, first
+        loaded = iter(self._loader)
+        for step in range(first, self.plan.steps):
             groups = self.plan.groups(step)
             yield [
                 (replica, itertools.islice(loaded, len(self.plan.parts(positions)))) for replica, positions in groups
             ]
+        next(loaded, None)  # nothing is left, but the loader is to know that this is the end
 
 
 class _EpochOrder(torch.utils.data.Sampler[list[Key]]):
@@ -121,12 +117,12 @@ class _EpochOrder(torch.utils.data.Sampler[list[Key]]):
 
     def __init__(self, images: int, plan: BatchPlan, seed: int) -> None:
         self.images, self.plan, self.seed = images, plan, seed
-        self.epoch = 0
+        self.epoch = self.first = 0
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(self.images, generator=generator).tolist()
-        for step in range(self.plan.steps):
+        for step in range(self.first, self.plan.steps):
             for _, positions in self.plan.groups(step):
                 for part in self.plan.parts(positions):
                     yield [(self.epoch, position, order[position % self.images]) for position in part]

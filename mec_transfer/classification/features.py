@@ -44,7 +44,10 @@ class FeatureRecipe(StrictModel):
 
     view: ViewConfig
     mixed_precision: bool
-    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32."""
+    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32.
+
+    False, as published: float32 throughout, without TensorFloat-32.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +80,9 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     stores = {
         name: _store(job, name, images, recipe, encoder.precision, encoder.device) for name, images in splits.items()
     }
-    features = {name: _extract_split(job, stores[name], splits[name], recipe, encoder) for name in splits}
+    # The training images last, which are the most: what is wrong with the others is found out before.
+    order = sorted(splits, key=lambda name: name == "train")
+    features = {name: _extract_split(job, stores[name], splits[name], recipe, encoder) for name in order}
     if _state_sha256(encoder) != before:
         for store in stores.values():
             store.remove()
@@ -154,7 +159,8 @@ def _store(
     about = {
         "version": _VERSION,
         "backbone": job.backbone.sha256,
-        "data": job.dataset.fingerprint,
+        # A mended val image leaves what was computed of the training images good.
+        "data": (job.dataset.train_fingerprint if split == "train" else "") or job.dataset.fingerprint,
         "split": split,
         "images": hashlib.sha256(listing).hexdigest(),
         "view": [view.resize, view.crop, view.interpolation if view.resize else None],

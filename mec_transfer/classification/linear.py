@@ -148,6 +148,12 @@ class _Probe(Trainee):
         self._val_features: torch.Tensor | None = None
         encoder.network.requires_grad_(False).eval()
 
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Compute the features of the val images, which do not move."""
+        say(f"features of {len(self._val.images)} val images")
+        self._val_features = self._val.map(self._encoder)
+
     def train_mode(self) -> None:
         """The head alone: the backbone stays as it was, BN statistics included."""
         self.head.train()
@@ -168,9 +174,7 @@ class _Probe(Trainee):
     @torch.no_grad()
     def predict(self) -> numpy.ndarray:
         """Judge the val images by their features, which a frozen backbone need compute only once."""
-        if self._val_features is None:
-            say(f"features of {len(self._val.images)} val images")
-            self._val_features = self._val.map(self._encoder)
+        assert self._val_features is not None  # since `prepare`
         broadcast_state(self.head)
         self.head.eval()
         return self._val.gather_top(torch.cat([self.head(chunk) for chunk in self._val_features.split(_CHUNK)]))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images import ImageList, load_rgb
-from mec_transfer.datasets.loading import ignore_signals, plain_errors
+from mec_transfer.datasets.loading import Loader
 
 _READ_AHEAD_BYTES = 64 << 20
 
@@ -31,15 +30,14 @@ def load_batches(
     """
     beside = device.type == "cuda"
     workers = min(workers, len(batches))
-    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+    loader: Loader[torch.Tensor] = Loader(
         _Batches(images, transform, batches),
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=(4 if beside else 1) if workers else None,
+        workers,
         pin_memory=beside,
-        worker_init_fn=ignore_signals,
+        batch_size=None,
+        prefetch_factor=(4 if beside else 1) if workers else None,
     )
-    loaded = plain_errors(loader)
+    loaded = iter(loader)
     yield from loaded if beside or not workers else _by_turns(loaded)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy
@@ -37,9 +38,22 @@ class Encoder:
         x = normalise(images.to(self.device, non_blocking=True), self.backbone.preprocessing)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        with self._arithmetic(), autocast:
             features: torch.Tensor = self.network(x)
         return features.float()
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of `loss`, computed as precisely as the features."""
+        with self._arithmetic():
+            loss.backward()
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager[None]:
+        """Within, float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions (TF32)."""
+        flags: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
+            enabled=True, allow_tf32=self.precision != "float32"
+        )
+        return flags
 
     def sha256(self) -> str:
         """Hash the network's parameters and BN statistics as they are now."""

@@ -40,7 +40,10 @@ class TrainingRecipe(StrictModel):
     head_std: float | None = Field(gt=0)
     """The linear classifier starts as N(0, head_std) with bias 0; null for torch.nn.Linear's own start."""
     mixed_precision: bool
-    """bfloat16 for the backbone on a GPU that has it; the head, and everything on a CPU, is float32."""
+    """bfloat16 for the backbone on a GPU that has it; the head, and everything on a CPU, is float32.
+
+    False, as published: float32 throughout, without TensorFloat-32.
+    """
     train_crop: int = Field(ge=1)
     """Pixels of the random resized crop (torchvision's default scale and ratio), followed by a random flip."""
     eval_view: ViewConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy
 import torch
@@ -21,7 +21,8 @@ from mec_transfer.classification.recipe import TrainingRecipe, check_training, f
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
 from mec_transfer.common.distributed import all_reduce_sum
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import ConfigError, UserError
+from mec_transfer.common.files import sha256_file
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.labels import LabelSubset, label_subset
@@ -44,6 +45,24 @@ class SemisupConfig(BenchmarkConfig):
     """The config of `semisup_*.yaml`."""
 
     recipe: SemisupRecipe
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The list of labels, where the recipe names one."""
+        return () if self.recipe.labels.endswith("%") else (Path(self.recipe.labels),)
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the values that `sha256` is of: a list of labels by its bytes, so that an edited one is another job.
+
+        Raises:
+            ConfigError: there is no such list.
+        """
+        values = super().hashed()
+        for path in self.files:
+            if not path.is_file():
+                raise ConfigError(f"recipe.labels: '{path}' is neither a share such as 10% nor a file")
+            values["recipe"]["labels"] = sha256_file(path)
+        return values
 
 
 class Semisup(Benchmark):
@@ -74,7 +93,7 @@ class Semisup(Benchmark):
             names = few(train.classes[i] for i in absent)
             problems.append(
                 Problem(
-                    message=f"labels {self._labels_name(job)}: no image of {len(absent)} of {len(train.classes)} "
+                    message=f"labels {recipe.labels}: no image of {len(absent)} of {len(train.classes)} "
                     f"classes ({names}); a class without a label can never be predicted: add one"
                 )
             )
@@ -102,7 +121,7 @@ class Semisup(Benchmark):
             _Finetuning(recipe, encoder, plan, val_images, derive_seed(seed, "head")),
             TrainingImages(labelled, cut, plan, seed, job.workers, device.type == "cuda"),
             title=self.config.id,
-            key=f"{job.key(self.config)}-{labels.sha256[:16]}",  # the key knows a list's path, not what is in it
+            key=job.key(self.config),
             folder=job.workdir,
             epochs=recipe.epochs,
             schedule=recipe.schedule,
@@ -112,28 +131,15 @@ class Semisup(Benchmark):
             "precision": encoder.precision,
             "labels": {"name": labels.name, "images": len(labelled), "sha256": labels.sha256},
         }
-        config = self._recorded_config(job, labels)
-        return finish(config, job, state, val.labels, dataset=_noted(job.dataset, labels), details=details)
+        return finish(self.config, job, state, val.labels, dataset=_noted(job.dataset, labels), details=details)
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the predictions of the best and of the last epoch."""
         return recompute_metrics(folder)
 
-    def _labels_name(self, job: Job) -> str:
-        return str(job.options.get("labels", self.config.recipe.labels))
-
     def _labels(self, train: ImageList, job: Job) -> LabelSubset:
         """The split of a data set without a published list is drawn from seed 0 for every job: it is data."""
-        return label_subset(train, self._labels_name(job), dataset=self.config.dataset.name, root=job.data, seed=0)
-
-    def _recorded_config(self, job: Job, labels: LabelSubset) -> SemisupConfig:
-        """Another list than the recipe's makes a protocol of its own, by the names in that list."""
-        if self._labels_name(job) == self.config.recipe.labels:
-            return self.config
-        recipe = self.config.recipe.model_copy(update={"labels": labels.sha256})
-        custom = self.config.model_copy(update={"recipe": recipe}).with_custom_protocol()
-        assert isinstance(custom, SemisupConfig)
-        return custom
+        return label_subset(train, self.config.recipe.labels, dataset=self.config.dataset.name, root=job.data, seed=0)
 
 
 def _plan(recipe: SemisupRecipe, images: int) -> BatchPlan:
@@ -186,7 +192,7 @@ class _Finetuning(Trainee):
         with _running_statistics(self._encoder.network, update=replica == 0 or self._joint):
             logits = self.head(self._encoder(images))
         loss = torch.nn.functional.cross_entropy(logits, labels) / self._groups
-        loss.backward()
+        self._encoder.backward(loss)
         return loss.detach()
 
     def reduce(self, loss: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The training loop of the probes and of finetuning: whole epochs, each judged on the val set and saved."""
+"""The training loop of the probes and of finetuning: each epoch is judged on the val set and saved."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import torch
 
 from mec_transfer.classification.batches import Part, TrainingImages
 from mec_transfer.classification.optim import ScheduleConfig
-from mec_transfer.classification.training_state import TrainingState, load_state, save_state
+from mec_transfer.classification.training_state import STATE_NAME, TrainingState, load_state, save_state
+from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError
+from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say
 
 
@@ -29,6 +31,13 @@ class Trainee(abc.ABC):
     """Its groups hold the base learning rates."""
     kept: ClassVar[tuple[str, ...]] = ()
     """The modules whose weights stay on disk when training is over."""
+
+    def prepare(self) -> None:  # noqa: B027
+        """Do before the first epoch what does not depend on training: a val image that is broken is found then.
+
+        Where the network itself is trained there is nothing of that kind: all val images are decoded when the first
+        epoch is judged, before any state is kept, so that a broken one costs that epoch and no more.
+        """
 
     @abc.abstractmethod
     def train_mode(self) -> None:
@@ -61,8 +70,8 @@ def fit(
     """Train for `epochs`, or for what an earlier attempt left of them, and return where it ended.
 
     After each epoch the val images are classified and the state is saved to `folder`, so that a kill costs one
-    epoch at most and changes nothing. When training is over, the file keeps the predictions and the weights
-    of `trainee.kept`.
+    epoch at most and changes nothing; a signal that asks to stop costs nothing, for the state is saved after the
+    step. When training is over, the file keeps the predictions and the weights of `trainee.kept`.
 
     Args:
         trainee: fresh, as the first epoch is to find it.
@@ -77,35 +86,50 @@ def fit(
     Raises:
         RunError: the loss is no longer finite, or the state cannot be written.
         UserError: the state in `folder` is another job's, or damaged.
+        Interrupted: a signal came, and the state is saved.
     """
     rates = [float(group["lr"]) for group in trainee.optimizer.param_groups]
     state = load_state(folder, key)
     if state.epoch == epochs:
         return state
-    if state.epoch:
+    if state.epoch or state.step:
         _restore(trainee, state)
-        say(f"{title}: going on after epoch {state.epoch} of {epochs}")
+        steps = f" and {state.step} steps" if state.step else ""
+        say(f"{title}: going on after epoch {state.epoch}{steps} of {epochs}")
     began, done = time.monotonic() - state.seconds, state.epoch
-    meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps)
+    trainee.prepare()
+    meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps + state.step)
     try:
         for epoch in range(done, epochs):
             for group, rate in zip(trainee.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.scale(epoch, epochs)
-            loss = _train_epoch(trainee, data, epoch, title, meter)
-            _note_epoch(state, trainee, loss, trainee.predict(), targets)
-            before, state.seconds = state.seconds, time.monotonic() - began
-            _save(folder, state, trainee, over=state.epoch == epochs)
-            say(_epoch_line(title, state, epochs, seconds=state.seconds - before))
+            before = state.seconds
+            try:
+                with held_signals() as stop:
+                    _train_epoch(trainee, data, state, title, meter, stop)
+                top = trainee.predict()
+            except Interrupted:  # between two steps, or where nothing is trained
+                state.seconds = time.monotonic() - began
+                _save(folder, state, trainee, over=False)
+                say(f"{folder / STATE_NAME}: saved at step {state.step} of epoch {epoch + 1}")
+                raise
+            with held_signals():
+                _note_epoch(state, trainee, state.loss / data.plan.steps, top, targets)
+                state.seconds = time.monotonic() - began
+                _save(folder, state, trainee, over=state.epoch == epochs)
+                say(_epoch_line(title, state, epochs, seconds=state.seconds - before))
     finally:
         meter.close()
     return state
 
 
-def _train_epoch(trainee: Trainee, data: TrainingImages, epoch: int, title: str, meter: Meter) -> float:
-    """Return the mean of the steps' losses."""
+def _train_epoch(
+    trainee: Trainee, data: TrainingImages, state: TrainingState, title: str, meter: Meter, stop: StopRequest
+) -> None:
+    """Train what is left of an epoch, and note in `state` how far it has come. Raises Interrupted between two steps."""
     trainee.train_mode()
-    total = 0.0
-    for step, groups in enumerate(data.epoch(epoch)):
+    epoch = state.epoch
+    for step, groups in enumerate(data.epoch(epoch, state.step), start=state.step):
         trainee.optimizer.zero_grad(set_to_none=True)
         share = torch.stack([trainee.backward(replica, parts) for replica, parts in groups]).sum()
         loss = float(trainee.reduce(share))
@@ -117,16 +141,17 @@ def _train_epoch(trainee: Trainee, data: TrainingImages, epoch: int, title: str,
                 "training diverged; check the checkpoint with `mec-transfer inspect`, or lower the learning rate"
             )
         trainee.optimizer.step()
-        total += loss
+        state.step, state.loss = step + 1, state.loss + loss
         meter.advance(epoch=epoch + 1, loss=loss, lr=rates[-1])
-    return total / data.plan.steps
+        if number := max(distributed.gather_objects(stop.number)):  # of all processes: they stop after the same step
+            raise Interrupted(number)
 
 
 def _note_epoch(
     state: TrainingState, trainee: Trainee, loss: float, top: numpy.ndarray, targets: numpy.ndarray
 ) -> None:
     """Add an epoch to the state. Of equally good epochs the first is the best one, as published."""
-    state.epoch += 1
+    state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
     state.last = top
     top1 = _top1(top, targets)
     if state.best is None or top1 > _top1(state.best, targets):

@@ -1,4 +1,4 @@
-"""The one file that an interrupted training goes on from: replaced as a whole after each epoch."""
+"""The one file that an interrupted training goes on from: replaced as a whole after each epoch, and at a signal."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class TrainingState:
     key: str
     """The job's: a state of another job is refused."""
     epoch: int = 0
+    step: int = 0
+    """Steps done of the epoch after these; all of them where it has only not been judged yet."""
+    loss: float = 0.0
+    """Sum of those steps' losses."""
     seconds: float = 0.0
     """Spent so far, over all attempts."""
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -43,7 +47,8 @@ def save_state(folder: Path, state: TrainingState) -> None:
     """Write `state` to `folder` atomically. Raises RunError when the disk is full."""
     values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     for name in ("best", "last"):
-        values[name] = torch.from_numpy(values[name])
+        if values[name] is not None:  # none before the end of the first epoch
+            values[name] = torch.from_numpy(values[name])
     save_torch(folder / STATE_NAME, {"format": _FORMAT, **values})
 
 
@@ -56,9 +61,11 @@ def load_state(folder: Path, key: str) -> TrainingState:
     """
     path = folder / STATE_NAME
     state = _read(path, key) if path.exists() else TrainingState(key=key)
-    epochs = gather_objects(state.epoch)
-    if len(set(epochs)) > 1:
-        raise RunError(f"{path}: the processes find different states (epochs {epochs}); --out must be a shared folder")
+    found = gather_objects((state.epoch, state.step))
+    if len(set(found)) > 1:
+        raise RunError(
+            f"{path}: the processes find different states (epoch, step: {found}); --out must be a shared folder"
+        )
     return state
 
 
@@ -74,5 +81,6 @@ def _read(path: Path, key: str) -> TrainingState:
     if values["key"] != key:
         raise UserError(f"{path}: left by another job ({values['key']}, this one is {key}); choose another --out")
     for name in ("best", "last"):
-        values[name] = values[name].numpy()
+        if values[name] is not None:
+            values[name] = values[name].numpy()
     return TrainingState(**values)

@@ -88,17 +88,20 @@ def _check(args: argparse.Namespace) -> int:
 
 def _check_objects(data: Path, layout: str) -> int:
     from mec_transfer.datasets import coco, objects, voc
+    from mec_transfer.datasets.object_notes import training_notes
 
     names = {"voc": voc.split_names, "coco": coco.split_names}[layout](data)
     if not names:
         raise UserError(
             f"{data}: has no split of layout {layout}; see mec-transfer detect --help for what it looks like"
         )
-    found = {name: objects.open_objects(data, "voc" if layout == "voc" else "coco", name, None, True) for name in names}
+    found = objects.read_splits(data, "voc" if layout == "voc" else "coco", names, look="sample")
     for name, split in found.items():
         for problem in split.skipped:
             print(f"problem: {problem}")
         print(f"{name}: {len(split.images)} images, {split.num_objects} objects, {len(split.classes)} classes")
+        for note in training_notes(split):
+            print(f"note: {note}")
     if any(split.skipped for split in found.values()):
         return 2
     print("no problems found")

@@ -46,16 +46,14 @@ def evaluate(
     args: argparse.Namespace,
     command: str,
     config: str,
-    labels: Path | None = None,
     family: str = "classification",
     settings: Mapping[str, Any] | None = None,
     skip_invalid: bool = False,
 ) -> int:
     """Run the benchmark `config` (--config goes first) on args.checkpoint; print its table and return 0.
 
-    `command` is the one that was called, of a `family`; `labels` is a file that names the labelled training images,
-    for semi-supervised finetuning; `settings` are keys of `dataset` for data of one's own, as `fit_data` takes them;
-    `skip_invalid` leaves broken annotations out.
+    `command` is the one that was called, of a `family`; `settings` are keys of `dataset` for data of one's own, as
+    `fit_data` takes them; `skip_invalid` leaves broken annotations out.
 
     Raises:
         UserError: anything that the user can put right.
@@ -79,7 +77,6 @@ def evaluate(
     right = COMMAND_OF.get(benchmark.config.kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
-    chosen = _label_options(labels) | ({"skip_invalid": True} if skip_invalid else {})
     backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
     fitted = fit_data(
         lambda overrides: load_benchmark(path, overrides).config,
@@ -102,24 +99,13 @@ def evaluate(
         seed=args.seed + args.trial,
         device=args.device,
         workers=args.workers,
-        options=chosen,
+        options={"skip_invalid": True} if skip_invalid else {},
     )
     record = execute_job(benchmark, job)
     if is_main_process():
         print(format_record(record))
         print(f"{'record':<10} {args.out / 'record.json'}")
     return 0
-
-
-def _label_options(labels: Path | None) -> dict[str, Any]:
-    """The list goes into the job's key by its bytes, so that an edited list is another job."""
-    from mec_transfer.common.files import sha256_file
-
-    if labels is None:
-        return {}
-    if not labels.is_file():
-        raise UserError(f"--labels {labels}: no such file; give 1%, 10% or a file with one image name a line")
-    return {"labels": str(labels.resolve()), "labels_sha256": sha256_file(labels)}
 
 
 def default_name(checkpoint: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 
 from mec_transfer import __version__
@@ -32,11 +31,7 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 0 for a real result, 2 for a mistake of the user's, 1 else."""
     arguments = sys.argv[1:] if argv is None else argv
-    try:
-        return exit_status("mec-transfer", lambda: _dispatch(arguments))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `mec-transfer ls | head` is no failure
-        return 141
+    return exit_status("mec-transfer", lambda: _dispatch(arguments))
 
 
 def _dispatch(argv: list[str]) -> int:

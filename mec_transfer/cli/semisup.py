@@ -7,6 +7,7 @@ mec-transfer semisup mec_r50.pth --data imagenet --labels my_images.txt --recipe
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from mec_transfer.cli import evaluate
@@ -33,4 +34,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--config names the recipe and the share of labels; leave out --recipe and --labels 1%|10%")
     percent = 10 if args.labels == "10%" else 1  # a list of one's own takes the 1 % recipe
     config = f"semisup_{percent}pct_{args.recipe or 'barlow'}"
-    return evaluate.evaluate(args, "semisup", config, Path(args.labels) if listed else None)
+    if listed:
+        file = Path(args.labels)
+        if not file.is_file():
+            raise UserError(f"--labels {file}: no such file; give 1%, 10% or a file with one image name a line")
+        args.overrides = [f"recipe.labels={json.dumps(str(file.resolve()))}", *args.overrides]
+    return evaluate.evaluate(args, "semisup", config)

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
-import signal
+import os
 import sys
 from collections.abc import Callable
 
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.interrupt import Interrupted
+from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.runtime import usable_cores
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
     """Run `command`; return its status.
 
-    Or 2 for a mistake of the user's, 1 for a failed run, 128 + a signal's number where one stopped it (Ctrl-C: 130).
+    Or 2 for a mistake of the user's, 1 for a failed run, 128 + a signal's number where one stopped it (Ctrl-C: 130),
+    141 where nobody reads on.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be none in the terminal's encoding, or in any
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with raised_signals():
+            return _status(program, command)
+    except BrokenPipeError:  # `mec-transfer ls | head` is no failure
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 141
+    finally:  # what follows is the interpreter's own end
+        atexit.unregister(leave_at_once)
+        atexit.register(leave_at_once)
+
+
+def _status(program: str, command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
@@ -29,8 +44,10 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
         print(f"{program}: failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
-        print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
+        leave_at_once()  # a second signal does not wait for what is left to do
+        number = signal_of(error)
+        print(f"{program}: interrupted ({number.name}); the same command goes on from here", file=sys.stderr)
+        return 128 + number
 
 
 def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:

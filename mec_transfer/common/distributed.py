@@ -10,8 +10,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from mec_transfer.common.errors import RunError
+
 if TYPE_CHECKING:
     import torch
+
+_SIGNS_OF_A_LOST_PARTNER = ("closed by peer", "reset by peer", "remote process exited")
 
 
 def rank() -> int:
@@ -30,6 +34,9 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     What holds on to the group, as DistributedDataParallel does, must be gone by then: where it is the last to let go,
     gloo's threads and Python's lock can wait for each other for ever. An exception's frames are emptied here.
+
+    Raises:
+        RunError: another process ended while this one waited for it.
     """
     import torch.distributed as dist
 
@@ -45,10 +52,17 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     except BaseException as error:
         _empty_frames(error)
+        if lost_partner(error):
+            raise RunError("another process of this run has ended; what it said is the reason") from None
         raise
     finally:
         gc.collect()
         dist.destroy_process_group()
+
+
+def lost_partner(error: BaseException) -> bool:
+    """Whether `error` only says that another process has ended, as gloo and nccl put it."""
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_A_LOST_PARTNER)
 
 
 def _empty_frames(error: BaseException | None) -> None:

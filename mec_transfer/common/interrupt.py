@@ -1,17 +1,23 @@
-"""Signals that ask a run to stop, held back until it has saved: SIGTERM, SIGUSR1 (SLURM's notice) and Ctrl-C."""
+"""Signals that ask a run to stop: SIGTERM, SIGUSR1 (SLURM's notice) and Ctrl-C.
+
+A command runs under `raised_signals`: a signal ends what it is doing as Ctrl-C does. A step that must not be cut in
+two, such as one of a training, runs under `held_signals` and saves before it stops.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run has saved its state and stops because of a signal; a command then exits with 128 + its number."""
+    """A signal stopped the run; a command then exits with 128 + its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -30,16 +36,67 @@ class StopRequest:
         self.number = number
 
 
+def signal_of(error: KeyboardInterrupt) -> signal.Signals:
+    """Return the signal that stopped a run."""
+    return signal.Signals(error.number) if isinstance(error, Interrupted) else signal.SIGINT
+
+
+@contextmanager
+def raised_signals() -> Iterator[None]:
+    """Let a signal raise `Interrupted` wherever the main thread is."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted(number)
+
+    with _handled_by(stop):
+        yield
+
+
 @contextmanager
 def held_signals() -> Iterator[StopRequest]:
-    """Note the signals instead of dying of them; outside the main thread, where that cannot be, change nothing."""
+    """Note the signals; outside the main thread, where that cannot be, change nothing.
+
+    Raises:
+        Interrupted: the block has come to its end, and a signal that came meanwhile has not been obeyed.
+    """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(request._note):
         yield request
-        return
-    before = {number: signal.signal(number, request._note) for number in _SIGNALS}
+    if request.number:
+        raise Interrupted(request.number)
+
+
+def leave_at_once() -> None:
+    """From now on let a signal end this process without a word: for one that has said all it had to say."""
+    for number in _heeded():
+        signal.signal(number, lambda number, frame: os._exit(128 + number))
+
+
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Keep the signals from this thread for a while, and from the processes that it starts meanwhile for ever."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        yield request
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in _heeded()}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _heeded() -> list[signal.Signals]:
+    """Return the signals that this thread may handle: none beside the main one, and none that it was told to ignore.
+
+    A shell starts what runs in its background with Ctrl-C ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in STOP_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]

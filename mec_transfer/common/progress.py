@@ -57,7 +57,7 @@ class Meter:
         self.start = self.done = start
         self._began = self._last = time.monotonic()
         self._figures = ""
-        self._bar = self._make_bar() if is_main_process() and sys.stderr.isatty() else None
+        self._bar = self._make_bar() if is_main_process() and sys.stderr and sys.stderr.isatty() else None
 
     def _make_bar(self):  # type: ignore[no-untyped-def]  # rich is imported only where a terminal shows it
         from rich import progress

@@ -15,6 +15,14 @@ from mec_transfer.common.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+_MOVE_NUMBERS = (
+    *("mec-transfer", "torch", "torchvision", "numpy", "scipy", "pillow"),
+    # One of them is installed; all of them are the same cv2.
+    *("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    # Training and measuring of detectors, measuring of tracks.
+    *("detectron2", "fvcore", "pycocotools", "faster-coco-eval", "trackeval"),
+)
+
 
 def pick_device(name: str) -> torch.device:
     """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
@@ -56,10 +64,9 @@ def seed_everything(seed: int) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can move a number."""
-    names = ("mec-transfer", "torch", "torchvision", "numpy", "pillow")
+    """Return the versions of Python and of the installed libraries that can move a number, by distribution name."""
     found = {"python": platform.python_version()}
-    for name in names:
+    for name in _MOVE_NUMBERS:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -1,9 +1,15 @@
-"""Annotation files, read so that whatever is wrong in them can be named with its line."""
+"""Annotation files, read so that whatever is wrong in them can be named with its line.
+
+Text may be UTF-8 with or without a byte order mark, or UTF-16 or UTF-32 with one, and lines may end as on any system.
+Numbers may stand between commas, semicolons, tabs or blanks, and a line may end with a separator.
+"""
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +17,14 @@ from typing import Any
 import numpy
 
 from mec_transfer.common.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like UTF-16's, so it has to be looked for first
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks and the encodings that they announce."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +51,7 @@ class Table:
 
 
 def read_table(path: Path, columns: tuple[int, ...], problems: list[str], what: str) -> Table:
-    """Read lines of comma-separated numbers, blank lines left out.
+    """Read lines of numbers as `split_fields` separates them, blank lines left out.
 
     Args:
         path: the file.
@@ -48,14 +62,12 @@ def read_table(path: Path, columns: tuple[int, ...], problems: list[str], what: 
     Raises:
         DataError: it cannot be read.
     """
-    numbered = [
-        (number, line.split(",")) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()
-    ]
+    numbered = [(number, split_fields(line)) for number, line in read_lines(path)]
     expected = next((len(fields) for _, fields in numbered if len(fields) in columns), columns[0])
     lines, rows = [], []
     for number, fields in numbered:
         try:
-            row = [float(field) for field in fields]
+            row = [parse_number(field) for field in fields]
         except ValueError:
             problems.append(f"{path}:{number}: not numbers separated by commas ({what})")
             continue
@@ -71,13 +83,53 @@ def read_table(path: Path, columns: tuple[int, ...], problems: list[str], what: 
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises DataError."""
+    """Return a file's text, without a byte order mark, every line ending with a line feed. Raises DataError."""
     try:
-        return path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error})") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}:{line}: not a text file ({error.encoding}: {error.reason}); save it as UTF-8"
+        ) from None
+    if "\0" in text:  # of UTF-16 without a mark, every other byte is zero
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path}:{line}: not a text file (it holds a zero byte); save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text file that are not blank, each with its number from 1. Raises DataError."""
+    return [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+
+
+def split_fields(line: str) -> list[str]:
+    """Split a line at its commas, else at its semicolons, else at its blanks and tabs; the last separator may end it.
+
+    An empty field elsewhere stays, so that what comes after it does not move to another column.
+    """
+    separator = next((mark for mark in ",;" if mark in line), None)
+    fields = [field.strip() for field in line.strip().split(separator)]
+    return fields[:-1] if len(fields) > 1 and not fields[-1] else fields
+
+
+def parse_number(text: str) -> float:
+    """Return the number that `text` is; raises ValueError. Unlike `float`, it takes no underscores between digits."""
+    if "_" in text:
+        raise ValueError(f"'{text}' is not a number")
+    return float(text)
+
+
+def parse_whole(text: str) -> int:
+    """Return the whole number that `text` is, as `7` or `7.0`; raises ValueError."""
+    number = parse_number(text)
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError(f"'{text}' is not a whole number")
+    return int(number)
 
 
 class Json:
@@ -108,21 +160,31 @@ class Json:
         if key not in self._lines:
             try:
                 self._lines[key] = self._locate(key)
-            except ValueError:  # the name stands somewhere before its own list too
+            except (ValueError, IndexError):  # a text that the parser reads otherwise than this walk does
                 self._lines[key] = [1] * len(self.items(key))
         return f"{self.path}:{self._lines[key][index]}: {what}"
 
     def _locate(self, key: str | None) -> list[int]:
         """Return the line of every item of a list. Walks the text again: for faults alone."""
-        match = re.search(r"\[" if key is None else rf'"{re.escape(key)}"\s*:\s*\[', self._text)
-        if match is None:
-            return [1] * len(self.items(key))
-        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,]*")
-        at, line, lines = match.end(), self._text.count("\n", 0, match.end()) + 1, []
+        decoder, gap = json.JSONDecoder(), re.compile(r"[\s,:]*")
+
+        def skip(at: int) -> int:
+            return gap.match(self._text, at).end()  # type: ignore[union-attr]
+
+        at = start = skip(0)
+        if key is not None:  # the value of the outermost object's key, the last one of that name
+            at, start = skip(at + 1), -1
+            while self._text[at] != "}":
+                name, at = decoder.raw_decode(self._text, at)
+                at = skip(at)
+                start = at if name == key else start
+                at = skip(decoder.raw_decode(self._text, at)[1])
+        at = start + 1
+        line, lines = self._text.count("\n", 0, at) + 1, []
         for _ in self.items(key):
-            start = gap.match(self._text, at).end()  # type: ignore[union-attr]
-            line += self._text.count("\n", at, start)
+            begin = skip(at)
+            line += self._text.count("\n", at, begin)
             lines.append(line)
-            at = decoder.raw_decode(self._text, start)[1]
-            line += self._text.count("\n", start, at)
+            at = decoder.raw_decode(self._text, begin)[1]
+            line += self._text.count("\n", begin, at)
         return lines

@@ -10,18 +10,23 @@ first mask counts as background, as in DAVIS' own evaluation. Masks in black and
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.index_masks import VOID, read_index_mask
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
 from mec_transfer.datasets.videos import MissingPart, Video, choose_sequences
 
-_RESOLUTION = "480p"
+_RESOLUTION, _FULL = "480p", "Full-Resolution"
+_LISTED_FRAME = re.compile(r"[^ \t]*?([^/]+)/[^/\s]+\.(?:jpe?g|png)(?:\s|$)", re.IGNORECASE)
+"""A line of the first release: a frame's path, and its mask's. Its group is the sequence."""
+_IMAGE = re.compile(r"\.(?:jpe?g|png)$", re.IGNORECASE)
 _YEARS = ("2016", "2017")
 _MEASURABLE = 3  # frames: the first and the last are not measured
 
@@ -76,7 +81,10 @@ def read_videos(
 
 
 def _folder(root: Path, kind: str) -> Path:
-    folder = root / kind / _RESOLUTION
+    """Raises DataError where the frames are those of another release."""
+    folder, large = root / kind / _RESOLUTION, root / kind / _FULL
+    if not folder.is_dir() and large.is_dir():
+        raise DataError(f"{large}: DAVIS is measured at {_RESOLUTION}, and {folder} is not there; unpack that release")
     return folder if folder.is_dir() else root / kind
 
 
@@ -90,20 +98,20 @@ def _read_list(root: Path, year: str, name: str, problems: list[str]) -> tuple[P
             f"{root}: has no {' or '.join(str(path.relative_to(root)) for path in candidates)}; a DAVIS folder holds "
             "ImageSets, JPEGImages and Annotations"
         )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    folder = _folder(root, "JPEGImages")
+    there = list_folder(folder)[0] if folder.is_dir() else []
     names: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        entry = line.split()[0] if line.strip() else ""
-        frames = entry.lower().endswith((".jpg", ".png"))
-        sequence = Path(entry).parent.name if frames else entry
-        if "/" in sequence or "\\" in sequence or sequence in (".", ".."):
+    for number, line in read_lines(path):
+        entry = line.strip().rstrip(",;").rstrip()
+        frame = _LISTED_FRAME.match(entry.replace("\\", "/"))
+        sequence = frame[1] if frame else entry
+        if len(entry.split()) > 1 and not frame and not _IMAGE.search(entry) and entry not in there:
+            sequence = entry.split()[0]  # further columns, such as how many frames there are
+        if not sequence or "/" in sequence or "\\" in sequence or sequence in (".", "..") or _IMAGE.search(sequence):
             problems.append(f"{path}:{number}: '{sequence}' is not the name of a sequence")
-        elif sequence in names and not frames:
+        elif sequence in names and not frame:
             problems.append(f"{path}:{number}: '{sequence}' is listed twice, first in line {names[sequence]}")
-        elif sequence:
+        else:
             names.setdefault(sequence, number)
     if not names and not problems:
         problems.append(f"{path}:1: lists no sequence")
@@ -130,13 +138,22 @@ def _read_video(root: Path, sequence: str, merged: bool, problems: list[str]) ->
     if not numbers:
         problems.append(f"{masks[0]}: no object in the first mask; there is nothing to follow")
         return None
+    counted = range(1, VOID) if merged and not black_and_white else numbers
+    unscored = _why_unscored(masks, [present for present, _ in filter(None, found)], counted)
     if black_and_white or merged:
-        return DavisVideo(frames=frames, files=tuple(masks), objects=1, merged=True)
+        return DavisVideo(frames=frames, files=tuple(masks), objects=1, merged=True, unscored=unscored)
     if numbers != list(range(1, len(numbers) + 1)):
         listed = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
         problems.append(f"{masks[0]}: objects must be numbered 1, 2, ... without a gap; it has {listed}")
         return None
-    return DavisVideo(frames=frames, files=tuple(masks), objects=len(numbers), merged=False)
+    return DavisVideo(frames=frames, files=tuple(masks), objects=len(numbers), merged=False, unscored=unscored)
+
+
+def _why_unscored(masks: Sequence[Path], found: Sequence[Sequence[int]], objects: Sequence[int]) -> str:
+    """Return why nothing is measured, `found` being the numbers in each mask: only the first one has the objects."""
+    if any(set(objects) & set(numbers) for numbers in found[1:-1]):
+        return ""
+    return f"{masks[1]}: nothing to score: no object of the first mask is in any of the {len(masks) - 2} measured masks"
 
 
 def _mask_files(folder: Path, frames: Frames, problems: list[str]) -> list[Path]:

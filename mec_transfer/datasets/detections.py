@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy
 
 from mec_transfer.common.errors import DataError
 
+_LISTED = 4
+"""Of many categories, how many a line names."""
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
@@ -33,6 +36,42 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionFile:
+    """What was read from a detector's output for one sequence."""
+
+    frames: tuple[Detections, ...]
+    """One for each frame of the sequence."""
+    undetected: str
+    """Why there is no detection in any of them, with the file; empty where there is one."""
+    notes: tuple[str, ...]
+    """What was left out, a line each, with the file."""
+
+
+def detection_file(path: Path, frames: tuple[Detections, ...], others: Counter[str], persons: str) -> DetectionFile:
+    """Say what became of a file's detections.
+
+    Args:
+        path: the file.
+        frames: what is followed.
+        others: what was left out for not being a person, as `category_id 3`: how often.
+        persons: what a person has instead.
+    """
+    kept, dropped = sum(map(len, frames)), sum(others.values())
+    listed = ", ".join(f"{name} ({count})" for name, count in others.most_common(_LISTED))
+    listed += ", ..." if len(others) > _LISTED else ""
+    undetected, notes = "", list[str]()
+    if not kept and dropped:
+        why = f"none of its {dropped} detections is a person's, which has {persons}; they have {listed}"
+        undetected = f"{path}: nothing to follow: {why}"
+    elif not kept:
+        undetected = f"{path}: nothing to follow: no detection in it"
+    elif dropped:
+        of = f"{dropped} of {dropped + kept} detections"
+        notes.append(f"{path}: {of} are not followed, since a person's has {persons}; they have {listed}")
+    return DetectionFile(frames=frames, undetected=undetected, notes=tuple(notes))
 
 
 def detections_path(root: Path, template: str, sequence: str) -> Path:

@@ -22,6 +22,8 @@ class DatasetSummary:
 
     fingerprint: str
     """sha256, 64 hex digits."""
+    train_fingerprint: str
+    """The same of the first split alone, which is the one to train on."""
     splits: dict[str, int]
     """Images of each split."""
     classes: int | None
@@ -46,11 +48,14 @@ def summarise(root: Path, layout: str) -> DatasetSummary:
     """
     splits = open_all(root, layout)
     digest = hashlib.sha256(f"{_VERSION}\n{layout}\n".encode())
+    after = []
     for name, images in splits.items():
         _add_split(digest, name, images)
+        after.append(digest.hexdigest())
     labelled = next(iter(splits.values())).classes
     return DatasetSummary(
-        fingerprint=digest.hexdigest(),
+        fingerprint=after[-1],
+        train_fingerprint=after[0],
         splits={name: len(images) for name, images in splits.items()},
         classes=len(labelled) or None,
     )

@@ -4,7 +4,8 @@ Looked for by name, in this order, in the data set's folder, its `val`, and the 
 
 - `imagenet_2012_validation_synset_labels.txt`: one wnid a line, in the order of the sorted image names.
 - `LOC_val_solution.csv` (Kaggle): `ImageId,PredictionString` and then `name,wnid x y x y ...`.
-- `val.txt`, `val_labels.txt`: `name wnid` or `name index`, the index counting the sorted classes from 0 (Caffe).
+- `val.txt`, `val_labels.txt`: `name wnid` or `name index`, a blank, a tab or a comma between; the index counts the
+  sorted classes from 0 (Caffe).
 - `ILSVRC2012_validation_ground_truth.txt` (devkit): ILSVRC's own ids from 1, which are *not* in the order of the
   sorted wnids; needs `ILSVRC2012_id_to_wnid.txt` beside it, one `id wnid` a line (the devkit's meta.mat has them).
 """
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import numpy
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_lines
 
 ID_TO_WNID = "ILSVRC2012_id_to_wnid.txt"
 
@@ -80,16 +82,16 @@ def _read_kaggle(file: Path, names: list[str], number: dict[str, int]) -> _Label
 
 def _read_pairs(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
     for line, text in _lines(file):
-        name, _, label = text.rpartition(" ")
+        name, _, label = text.rpartition(" " if " " in text else ",")
         if not name:
             raise DataError(f"{file}, line {line}: 'name wnid' or 'name index' is needed, found {text!r}")
         if label in number or not label.isdecimal():
             label_number = _class_number(file, line, label, number)
-        elif int(label) < len(number):
+        elif float(label) < len(number):  # `int` refuses thousands of digits in words of its own
             label_number = int(label)
         else:
             raise DataError(f"{file}, line {line}: index {label}, but train has {len(number)} classes, counted from 0")
-        yield line, name.strip().rpartition("/")[2], label_number
+        yield line, name.rstrip(" ,").rpartition("/")[2], label_number
 
 
 def _read_devkit(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
@@ -120,13 +122,8 @@ def _one_each(file: Path, names: list[str]) -> Iterator[tuple[str, tuple[int, st
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
-    for line, content in enumerate(text.splitlines(), start=1):
-        if content.strip():
-            yield line, content.replace("\t", " ").strip()
+    for line, content in read_lines(file):
+        yield line, content.replace("\t", " ").rstrip(" ,;").lstrip().replace("\\", "/")
 
 
 def _class_number(file: Path, line: int, wnid: str, number: dict[str, int]) -> int:

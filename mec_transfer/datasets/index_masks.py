@@ -9,6 +9,7 @@ import numpy
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.images import image_errors
 
 VOID = 255
 """In a palette image: belongs to nothing."""
@@ -22,18 +23,13 @@ def read_index_mask(path: Path) -> tuple[numpy.ndarray, bool]:
     Raises:
         DataError: not a readable image, or one in colours, which says nothing about numbers.
     """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            if mode not in _MODES:
-                raise DataError(
-                    f"{path}: has mode {mode}; a mask is a palette or 8-bit greyscale PNG that numbers the objects"
-                )
-            pixels = numpy.array(image.convert(_MODES[mode]) if mode == "1" else image)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); replace or remove it") from None
+    with image_errors(str(path)), Image.open(path) as image:
+        mode = image.mode
+        if mode not in _MODES:
+            raise DataError(
+                f"{path}: has mode {mode}; a mask is a palette or 8-bit greyscale PNG that numbers the objects"
+            )
+        pixels = numpy.array(image.convert(_MODES[mode]) if mode == "1" else image)
     return pixels, mode == "P"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.simclr import PUBLISHED, read_published
 
@@ -104,20 +105,20 @@ def _published_indices(train: ImageList, labels: str, root: Path) -> numpy.ndarr
 def _listed_indices(train: ImageList, file: Path) -> numpy.ndarray:
     """Read a file of image names, with or without the class folder; empty lines and those after "#" are skipped."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
+        file.stat()
+    except (OSError, ValueError):  # a name too long, or with a zero in it, is no file either
         raise DataError(f"labels {str(file)!r}: neither a share such as 10% nor a file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
     by_path = {path: index for index, path in enumerate(train.paths)}
     by_name: dict[str, list[int]] = {}
     for index, path in enumerate(train.paths):
         by_name.setdefault(path.rpartition("/")[2], []).append(index)
     first_line: dict[int, int] = {}
-    for line, text in enumerate(lines, start=1):
+    for line, text in read_lines(file):
         name = text.strip()
-        if not name or name.startswith("#"):
+        if name.startswith("#"):
             continue
+        if name not in by_path and name not in by_name:  # as a spreadsheet or another system writes it
+            name = name.rstrip(",; ").replace("\\", "/")
         found = [by_path[name]] if name in by_path else by_name.get(name, [])
         if not found:
             raise DataError(f"{file}, line {line}: {name!r} is not an image of {train.root}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.annotations import parse_number, read_text
 from mec_transfer.datasets.detections import detections_path
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
@@ -92,7 +94,12 @@ def _is_sequence(folder: Path) -> bool:
 def _open(root: Path, folder: Path, detections: str) -> MotSequence:
     path, ground_truth = folder / "seqinfo.ini", folder / "gt" / "gt.txt"
     info = _SeqInfo(path)
-    frames = open_frames(folder / (info.text("imDir") or "img1"), folder.name)
+    images = folder / (info.text("imDir").replace("\\", "/") or "img1")
+    try:
+        list_folder(images)
+    except DataError as error:
+        raise DataError(f"{path}:{info.line('imDir')}: imDir: {error}") from None
+    frames = open_frames(images, folder.name)
     if frames.numbers[0] != 1:
         raise DataError(f"{frames.paths[0]}: the first frame must be number 1")
     for key, actual in (("seqLength", len(frames)), ("imWidth", frames.width), ("imHeight", frames.height)):
@@ -101,10 +108,10 @@ def _open(root: Path, folder: Path, detections: str) -> MotSequence:
             raise DataError(
                 f"{path}:{info.line(key)}: {key} is {said:g}, but the frames in {frames.paths[0].parent} have {actual}"
             )
-    suffix = info.text("imExt")
-    odd = [frame for frame in frames.paths if suffix and frame.suffix != suffix]
+    suffix = info.text("imExt").lower().lstrip(".")
+    odd = [frame for frame in frames.paths if suffix and frame.suffix.lower() != f".{suffix}"]
     if odd:
-        raise DataError(f"{path}:{info.line('imExt')}: imExt is {suffix}, but there is {odd[0].name}")
+        raise DataError(f"{path}:{info.line('imExt')}: imExt is .{suffix}, but there is {odd[0].name}")
     rate = info.number("frameRate")
     if rate <= 0:
         raise DataError(f"{path}:{info.line('frameRate')}: frameRate is {rate:g}")
@@ -127,11 +134,12 @@ class _SeqInfo:
 
     def __init__(self, path: Path) -> None:
         """Raises DataError."""
-        self.path, self._lines = path, read_text(path).splitlines()
+        # An indented line would go on with the value above it.
+        self.path, self._lines = path, [line.strip() for line in read_text(path).split("\n")]
         parser = configparser.ConfigParser(interpolation=None)
         try:
             parser.read_string("\n".join(self._lines))
-        except configparser.Error as error:
+        except (configparser.Error, ValueError, TypeError, AttributeError) as error:
             line = getattr(error, "lineno", None) or next(iter(getattr(error, "errors", [(1,)])))[0]
             raise DataError(f"{path}:{line}: malformed ini file ({str(error).splitlines()[0]})") from None
         if not parser.has_section(_SECTION):
@@ -144,12 +152,20 @@ class _SeqInfo:
     def number(self, key: str) -> float:
         """Raises DataError."""
         try:
-            return float(self._values[key])
+            value = parse_number(self._values[key])
+            if not math.isfinite(value):
+                raise ValueError
+            return value
         except KeyError:
             raise DataError(f"{self.path}:1: {key} is missing") from None
         except ValueError:
             raise DataError(f"{self.path}:{self.line(key)}: {key} is '{self.text(key)}', a number is needed") from None
 
     def line(self, key: str) -> int:
-        start = (number for number, line in enumerate(self._lines, start=1) if line.split("=")[0].strip() == key)
+        start = (number for number, line in enumerate(self._lines, start=1) if _key(line) == key.lower())
         return next(start, 1)
+
+
+def _key(line: str) -> str:
+    """Return the key of a line as the parser takes it: in any case, before "=" or ":"."""
+    return re.split("[=:]", line, maxsplit=1)[0].strip().lower()

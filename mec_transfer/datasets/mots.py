@@ -9,20 +9,21 @@ says what they hold.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy
 
-from mec_transfer.datasets.annotations import read_text
-from mec_transfer.datasets.detection_files import read_mask_detections
+from mec_transfer.datasets.annotations import parse_whole, read_lines
+from mec_transfer.datasets.detection_files import PEDESTRIAN, read_mask_detections
 from mec_transfer.datasets.detections import Detections
 from mec_transfer.datasets.mot_sequences import MotSequence, read_mot_sequences
-from mec_transfer.datasets.rle import first_overlap, mask_runs
+from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs
 from mec_transfer.datasets.sequences import Frames
 from mec_transfer.datasets.videos import Video
 
 _IGNORED = 10
-_CLASSES = (1, 2, _IGNORED)
+_CLASSES = {1: "car", PEDESTRIAN: "pedestrian", _IGNORED: "ignored"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,26 +47,35 @@ def read_videos(
 
 
 def _read(sequence: MotSequence, problems: list[str]) -> MotsVideo:
-    _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
+    kinds = _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
+    found = read_mask_detections(sequence.detections, sequence.frames, problems)
     return MotsVideo(
         frames=sequence.frames,
         files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
         frame_rate=sequence.frame_rate,
-        detections=read_mask_detections(sequence.detections, sequence.frames, problems),
+        detections=found.frames,
         ground_truth=sequence.ground_truth,
         seqinfo=sequence.seqinfo,
+        unscored=_why_unscored(sequence.ground_truth, kinds),
+        undetected=found.undetected,
+        notes=found.notes,
     )
 
 
-def _check_ground_truth(path: Path, frames: Frames, problems: list[str]) -> None:
+def _why_unscored(path: Path, kinds: Counter[int]) -> str:
+    if kinds[PEDESTRIAN]:
+        return ""
+    others = ", ".join(f"{count} of class {kind} ({_CLASSES[kind]})" for kind, count in sorted(kinds.items()))
+    return f"{path}: nothing to score: no mask is a pedestrian's (class {PEDESTRIAN}); it has {others or 'no mask'}"
+
+
+def _check_ground_truth(path: Path, frames: Frames, problems: list[str]) -> Counter[int]:
+    """Return how many masks there are of each class."""
     by_frame: dict[int, list[tuple[int, int, numpy.ndarray]]] = {}
     seen: set[tuple[int, int]] = set()
-    for line, text in enumerate(read_text(path).splitlines(), start=1):
-        fields = text.split()
-        if not fields:
-            continue
+    for line, text in read_lines(path):
         try:
-            number, identity, kind, runs = _parse(fields, frames)
+            number, identity, kind, runs = _parse(mask_fields(text), frames)
             if kind != _IGNORED and (number, identity) in seen:
                 raise ValueError(f"identity {identity} is in frame {number} twice")
         except ValueError as error:
@@ -81,6 +91,7 @@ def _check_ground_truth(path: Path, frames: Frames, problems: list[str]) -> None
         clash = next((pair for pool in pools if (pair := _clash(pool))), None)
         if clash:
             problems.append(f"{path}:{clash}: frame {number}: the mask shares pixels with another one's")
+    return Counter(kind for masks in by_frame.values() for _, kind, _ in masks)
 
 
 def _clash(pool: list[tuple[int, numpy.ndarray]]) -> int | None:
@@ -91,7 +102,7 @@ def _clash(pool: list[tuple[int, numpy.ndarray]]) -> int | None:
 def _parse(fields: list[str], frames: Frames) -> tuple[int, int, int, numpy.ndarray]:
     """Return frame number, identity, class and runs. Raises ValueError."""
     try:
-        number, identity, kind, height, width = (int(field) for field in fields[:5])
+        number, identity, kind, height, width = (parse_whole(field) for field in fields[:5])
         (counts,) = fields[5:]
     except ValueError:
         raise ValueError("not a line of `frame id class height width rle`") from None
@@ -99,7 +110,8 @@ def _parse(fields: list[str], frames: Frames) -> tuple[int, int, int, numpy.ndar
         raise ValueError(f"there is no frame {number} in '{frames.name}' (1 to {len(frames)})")
     if kind not in _CLASSES or identity < 0:
         raise ValueError(
-            f"unknown class {kind} or identity {identity}; classes are 1 (car), 2 (pedestrian), 10 (ignored)"
+            f"unknown class {kind} or identity {identity}; classes are "
+            + ", ".join(f"{number} ({name})" for number, name in _CLASSES.items())
         )
     if (height, width) != (frames.height, frames.width):
         raise ValueError(f"a mask of {width}x{height} pixels, but the frames have {frames.width}x{frames.height}")

@@ -1,16 +1,15 @@
 """The OTB layout: SEQUENCE/img/0001.jpg and SEQUENCE/groundtruth_rect.txt (Wu, Lim, Yang, TPAMI 2015).
 
 A line of the truth is x, y, w, h in pixels counted from 1, a line a frame; commas, semicolons, tabs or blanks stand
-between. A box with NaN, or without width or height, says that the target is not there. Split `OTB2015` is the hundred
-published sequences, `all` is every folder that is a sequence. A folder with several targets (groundtruth_rect.1.txt,
-groundtruth_rect.2.txt) is a sequence for each, named as pysot names them: `Jogging-1`, `Jogging-2`. Copies of the
-folder under these names are read too.
+between (`annotations.split_fields`). A box with NaN, or without width or height, says that the target is not there.
+Split `OTB2015` is the hundred published sequences, `all` is every folder that is a sequence. A folder with several
+targets (groundtruth_rect.1.txt, groundtruth_rect.2.txt) is a sequence for each, named as pysot names them: `Jogging-1`,
+`Jogging-2`. Copies of the folder under these names are read too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import parse_number, read_text, split_fields
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
 from mec_transfer.datasets.videos import SHOWN, MissingPart, Video, choose_sequences
@@ -48,7 +48,6 @@ _PARTS = {
 _LEFT_OUT = {"Tiger1": 5}
 """Frames that are there and have a truth, but are not tracked (pytracking, `initOmit`)."""
 _TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
-_BETWEEN = re.compile(r"[,;\s]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +131,15 @@ def _read_video(name: str, folder: Path, truth: Path, left_out: int, problems: l
     if problem := _first_problem(boxes[0], frames):
         problems.append(f"{truth}:{left_out + 1}: {problem}")
         return None
-    return BoxVideo(frames=frames, files=(truth,), boxes=boxes)
+    return BoxVideo(frames=frames, files=(truth,), boxes=boxes, unscored=_why_unscored(truth, boxes))
+
+
+def _why_unscored(truth: Path, boxes: numpy.ndarray) -> str:
+    """Return why a video says nothing about a tracker: its first box is given, and no other one is there."""
+    if (boxes[1:] > 0).all(axis=1).any():
+        return ""
+    there = f"{len(boxes)} frame{'s' if len(boxes) > 1 else ''}"
+    return f"{truth}: nothing to score: no frame after the first has a box with all four numbers above 0 ({there})"
 
 
 def _part(frames: Frames, first: int, last: int) -> Frames:
@@ -146,7 +153,7 @@ def _part(frames: Frames, first: int, last: int) -> Frames:
 
 def _first_problem(box: numpy.ndarray, frames: Frames) -> str | None:
     x, y, w, h = box.tolist()
-    if not (w > 0 and h > 0) or math.isnan(x + y):
+    if not (w > 0 and h > 0) or numpy.isnan(x + y):
         return f"the first frame's box is empty ({w:g}x{h:g}); one-pass evaluation starts from it"
     if x - 1 >= frames.width or y - 1 >= frames.height or x - 1 + w <= 0 or y - 1 + h <= 0:
         return f"the first frame's box {x:g},{y:g},{w:g},{h:g} lies outside the image ({frames.width}x{frames.height})"
@@ -155,15 +162,13 @@ def _first_problem(box: numpy.ndarray, frames: Frames) -> str | None:
 
 def _parse(path: Path) -> tuple[numpy.ndarray, list[str]]:
     """Return the boxes and a line for each line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    if not lines:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    text = read_text(path).rstrip()
+    if not text:
         raise DataError(f"{path}: empty")
-    boxes, problems = numpy.full((len(lines), 4), numpy.nan), []
+    lines, problems = text.split("\n"), []
+    boxes = numpy.full((len(lines), 4), numpy.nan)
     for index, line in enumerate(lines):
         try:
             boxes[index] = _box(line)
@@ -174,16 +179,16 @@ def _parse(path: Path) -> tuple[numpy.ndarray, list[str]]:
 
 def _box(line: str) -> list[float]:
     """Raises ValueError with what is wrong."""
-    words = [word for word in _BETWEEN.split(line.strip()) if word]
+    words = split_fields(line)
     if len(words) != 4:
         raise ValueError(f"{len(words)} values where four are needed (x, y, w, h)")
     values = []
     for word in words:
         try:
-            values.append(float(word))
+            values.append(parse_number(word))
         except ValueError:
             raise ValueError(f"'{word}' is not a number") from None
-    if any(math.isinf(value) for value in values):
+    if numpy.isinf(values).any():
         raise ValueError("a box cannot be infinite")
     if values[2] < 0 or values[3] < 0:
         raise ValueError(f"negative size {values[2]:g}x{values[3]:g}")

@@ -9,14 +9,18 @@ person each: `image_id`, `keypoints` (x, y, visibility of each joint; three zero
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import Json
+from mec_transfer.datasets.boxes import FARTHEST
 from mec_transfer.datasets.detections import JOINTS
 
 _HEAD = 0.6
@@ -56,33 +60,64 @@ def read_pose_file(path: Path, problems: list[str], *, identified: bool, heads: 
     """
     document = Json(path)
     images, columns = document.items("images"), _columns(document)
-    persons: dict[Any, list[_Person]] = {}
+    persons: dict[int, list[_Person]] = {}
     for index, image in enumerate(images):
-        if not isinstance(image.get("id"), int) or not isinstance(image.get("file_name"), str):
-            raise DataError(document.complain("images", index, "needs an id (a number) and a file_name"))
-        if image["id"] in persons:
-            raise DataError(document.complain("images", index, f"id {image['id']} is there twice"))
-        persons[image["id"]] = []
+        try:
+            name = image.get("file_name")
+            if "id" not in image or not isinstance(name, str) or not Path(name.replace("\\", "/")).name:
+                raise ValueError("needs an id (a number) and a file_name")
+            number = values.whole(image["id"], "id")
+            if number in persons:
+                raise ValueError(f"id {number} is there twice")
+        except ValueError as error:
+            raise DataError(document.complain("images", index, str(error))) from None
+        persons[number] = []
     for index, item in enumerate(document.items("annotations")):
         try:
-            if item.get("image_id") not in persons:
-                raise ValueError(f"there is no image {item.get('image_id')}")
+            number = values.whole(item.get("image_id"), "image_id")
+            if number not in persons:
+                raise ValueError(f"there is no image {number}")
             person = _Person(item, columns, identified=identified, head=heads)
-            there = persons[item["image_id"]]
-            if person.identity >= 0 and any(person.identity == other.identity for other in there):
-                raise ValueError(f"track_id {person.identity} is in image {item['image_id']} twice")
-            there.append(person)
-        except (ValueError, TypeError) as error:
+            if person.identity >= 0 and any(person.identity == other.identity for other in persons[number]):
+                raise ValueError(f"track_id {person.identity} is in image {number} twice")
+            persons[number].append(person)
+        except ValueError as error:
             problems.append(document.complain("annotations", index, str(error)))
     frames = []
-    for index, image in enumerate(images):
+    for index, (image, there) in enumerate(zip(images, persons.values(), strict=True)):
         try:
             regions = _regions(image)
         except ValueError as error:
             problems.append(document.complain("images", index, str(error)))
             regions = ()
-        frames.append(_frame(image, persons[image["id"]], regions))
+        frames.append(_frame({**image, "file_name": image["file_name"].replace("\\", "/")}, there, regions))
     return tuple(frames)
+
+
+def without_ignored(frame: PoseFrame, regions: Sequence[numpy.ndarray]) -> PoseFrame:
+    """Return the frame without joints in `regions`, polygons like its own, and without persons that have none left."""
+    if not regions:
+        return frame
+    poses = frame.poses.copy()
+    points = poses[:, :, :2]
+    inside = numpy.zeros(points.shape[:2], dtype=bool)
+    for region in regions:
+        inside |= _contains(region, points)
+    poses[inside] = numpy.nan
+    left = ~numpy.isnan(poses[:, :, 0]).all(axis=1)
+    return dataclasses.replace(
+        frame,
+        poses=poses[left],
+        identities=frame.identities[left],
+        scores=frame.scores[left],
+        heads=frame.heads[left],
+    )
+
+
+def check_points(points: numpy.ndarray) -> None:
+    """Raises ValueError where one of (K, 2) points, or of NaN, is in no image."""
+    if (numpy.abs(points) > FARTHEST).any():
+        raise ValueError(f"a point is more than {FARTHEST:g} pixels away")
 
 
 def pose_box(pose: numpy.ndarray) -> tuple[float, float, float, float]:
@@ -110,16 +145,17 @@ class _Person:
         """Raises ValueError."""
         *places, count = columns
         triples = _numbers(item.get("keypoints"), 3 * count, "keypoints").reshape(count, 3)[places]
+        check_points(triples[:, :2])
         scores = item.get("scores")
         known = _numbers(scores, count, "scores")[places] if scores else numpy.ones(len(places))
         self.pose = numpy.concatenate([triples[:, :2], known[:, None]], axis=1)
         self.pose[(triples == 0).all(axis=1)] = numpy.nan
         there = ~numpy.isnan(self.pose[:, 0])
         score = item.get("score", self.pose[there, 2].mean() if there.any() else 0.0)
-        self.score = float(_numbers([score], 1, "score")[0])
-        self.identity = item.get("track_id", -1) if identified else -1
-        if not isinstance(self.identity, int) or (identified and self.identity < 0):
-            raise ValueError(f"track_id is {item.get('track_id')}, a whole number from 0 is needed")
+        self.score = values.number(score, "score")
+        self.identity = values.whole(item.get("track_id"), "track_id") if identified else -1
+        if identified and self.identity < 0:
+            raise ValueError(f"track_id is {self.identity}, a whole number from 0 is needed")
         self.head = numpy.nan
         if head:
             self.head = _HEAD * float(numpy.hypot(*_numbers(item.get("bbox_head"), 4, "bbox_head")[2:]))
@@ -127,15 +163,17 @@ class _Person:
                 raise ValueError("bbox_head is empty")
 
 
-def _numbers(values: Any, count: int, name: str) -> numpy.ndarray:
+def _numbers(found: Any, count: int, name: str) -> numpy.ndarray:
     """Raises ValueError."""
-    try:
-        numbers = numpy.array(values, dtype=numpy.float64)
-    except (TypeError, ValueError):
-        numbers = numpy.empty(0)
-    if numbers.shape != (count,) or not numpy.isfinite(numbers).all():
-        raise ValueError(f"{name} needs {count} finite number{'s' if count > 1 else ''}")
-    return numbers
+    needs = f"{name} needs {count} finite numbers"
+    if not isinstance(found, list) or len(found) != count:
+        raise ValueError(f"{needs}, and {f'has {len(found)}' if isinstance(found, list) else 'is no list of them'}")
+    if set(map(type, found)) <= {int, float}:
+        with contextlib.suppress(OverflowError):
+            numbers = numpy.array(found, dtype=numpy.float64)
+            if numpy.isfinite(numbers).all():
+                return numbers
+    return numpy.array([values.number(value, f"{needs}: a value") for value in found])
 
 
 def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
@@ -148,8 +186,9 @@ def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:
     for xs, ys in zip(all_x, all_y):
         if not isinstance(xs, list) or len(xs) < 3:
             raise wrong
-        x, y = (_numbers(values, len(xs), "an ignore region") for values in (xs, ys))
+        x, y = (_numbers(side, len(xs), "an ignore region") for side in (xs, ys))
         regions.append(numpy.stack([x, y], axis=1))
+        check_points(regions[-1])
     return tuple(regions)
 
 
@@ -162,3 +201,17 @@ def _frame(image: dict[str, Any], persons: list[_Person], regions: tuple[numpy.n
         heads=numpy.array([person.head for person in persons], dtype=numpy.float64),
         regions=regions,
     )
+
+
+def _contains(polygon: numpy.ndarray, points: numpy.ndarray) -> numpy.ndarray:
+    """Return which points, (..., 2), lie strictly inside a polygon, (P, 2); NaN points do not."""
+    x, y = points[..., 0, None], points[..., 1, None]
+    (x0, y0), (x1, y1) = polygon.T, numpy.roll(polygon, -1, axis=0).T
+    side = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
+    between = (x >= numpy.minimum(x0, x1)) & (x <= numpy.maximum(x0, x1))
+    between &= (y >= numpy.minimum(y0, y1)) & (y <= numpy.maximum(y0, y1))
+    border = ((side == 0) & between).any(axis=-1)
+    # A ray to the right crosses an edge that starts below and ends above the point, or the reverse, right of the point.
+    crosses = ((y0 > y) != (y1 > y)) & ((side > 0) == (y1 > y0))
+    inside: numpy.ndarray = (crosses.sum(axis=-1) % 2 == 1) & ~border
+    return inside

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy
 
+from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.detections import JOINTS
-from mec_transfer.datasets.pose_files import PoseFrame
+from mec_transfer.datasets.pose_files import PoseFrame, check_points
 
 
 def read_annolist(document: Json, problems: list[str]) -> tuple[PoseFrame, ...]:
@@ -38,7 +39,7 @@ def _frame(entry: dict[str, Any], index: int) -> PoseFrame:
     persons = [_person(rectangle) for rectangle in entry["annorect"]]
     count = len(persons)
     return PoseFrame(
-        image={"file_name": str(image["name"]), "id": index},
+        image={"file_name": str(image["name"]).replace("\\", "/"), "id": index},
         identities=numpy.full(count, -1, dtype=numpy.int64),
         poses=numpy.array([pose for pose, _ in persons], dtype=numpy.float64).reshape(count, len(JOINTS), 3),
         scores=numpy.array([score for _, score in persons], dtype=numpy.float64),
@@ -57,6 +58,7 @@ def _person(rectangle: dict[str, Any]) -> tuple[numpy.ndarray, float]:
             raise ValueError(f"a point has id {joint:g}; there are 0 to {len(JOINTS) - 1}")
         score = _value(point, "score") if "score" in point else 1.0
         pose[int(joint)] = _value(point, "x"), _value(point, "y"), score
+    check_points(pose[:, :2])
     there = ~numpy.isnan(pose[:, 0])
     if "score" in rectangle:
         return pose, _value(rectangle, "score")
@@ -66,11 +68,6 @@ def _person(rectangle: dict[str, Any]) -> tuple[numpy.ndarray, float]:
 def _value(item: dict[str, Any], key: str) -> float:
     """Raises ValueError."""
     found: Any = item.get(key)
-    try:
-        (value,) = found if isinstance(found, list) else [found]
-        number = float(value)
-    except (TypeError, ValueError):
-        number = numpy.nan
-    if not numpy.isfinite(number):
-        raise ValueError(f"{key} is {found}, a finite number in a list is needed")
-    return number
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    return values.number(found, key)

@@ -10,14 +10,15 @@ images of the same names, named by a path with `{sequence}` in it; a person with
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import Json
-from mec_transfer.datasets.detections import Detections, detections_path
-from mec_transfer.datasets.pose_files import PoseFrame, pose_box, read_pose_file
+from mec_transfer.datasets.detections import Detections, detection_file, detections_path
+from mec_transfer.datasets.pose_files import PoseFrame, pose_box, read_pose_file, without_ignored
 from mec_transfer.datasets.pose_files_2017 import read_annolist
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.sequences import Frames, open_frames
@@ -67,9 +68,26 @@ def read_videos(
             problems.append(str(error))
         if len(problems) > before:
             continue
-        seen = tuple(_detections(frame) for frame in found)
-        videos.append(PoseVideo(frames=frames, files=(files[name], path), detections=seen, ground_truth=files[name]))
+        seen = detection_file(path, tuple(_detections(frame) for frame in found), Counter(), "a pose with a joint")
+        videos.append(
+            PoseVideo(
+                frames=frames,
+                files=(files[name], path),
+                detections=seen.frames,
+                ground_truth=files[name],
+                unscored=_why_unscored(files[name], truth),
+                undetected=seen.undetected,
+            )
+        )
     return videos, problems
+
+
+def _why_unscored(path: Path, truth: tuple[PoseFrame, ...]) -> str:
+    """Return why nothing is measured: no person has a joint outside the ignored regions."""
+    if any(not numpy.isnan(without_ignored(frame, frame.regions).poses).all() for frame in truth):
+        return ""
+    persons = sum(len(frame.identities) for frame in truth)
+    return f"{path}: nothing to score: none of its {persons} persons has a keypoint outside the ignored regions"
 
 
 def _read_detections(path: Path, problems: list[str]) -> tuple[PoseFrame, ...]:

@@ -14,6 +14,11 @@ _DIGITS = 6
 """More than a run in any image can need."""
 
 
+def mask_fields(line: str) -> list[str]:
+    """Return the fields of a line of a MOTS file, between blanks, tabs or commas; no RLE holds any of these."""
+    return line.replace(",", " ").split()
+
+
 def mask_runs(counts: str, height: int, width: int) -> numpy.ndarray:
     """Return the runs of a mask, (R, 2) int64: start and end, half-open, of pixels counted down the columns.
 

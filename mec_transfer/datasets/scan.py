@@ -14,12 +14,14 @@ from mec_transfer.common.errors import DataError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, in any case."""
 
+_NO_DATA = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
+"""Folders that unpackers, network drives and systems put beside the data, in small letters."""
 _STAT_THREADS = 8  # a network file system answers many questions at once; os.stat releases the GIL
 _STAT_BLOCK = 4096
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the sorted names of the sub-folders and of the files in `folder`; hidden ones are left out.
+    """Return the sorted names of the sub-folders and of the files in `folder`, without those that `is_no_data` names.
 
     Links are followed. Raises DataError when the folder is missing, a file, or cannot be read.
     """
@@ -28,7 +30,7 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not entry.name.startswith("."):
+                if not is_no_data(entry.name):
                     (folders if entry.is_dir() else files).append(entry.name)
     except FileNotFoundError:
         raise DataError(f"{folder}: no such folder") from None
@@ -37,6 +39,11 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from None
     return sorted(folders), sorted(files)
+
+
+def is_no_data(name: str) -> bool:
+    """Whether a name is hidden, as a Mac's `.DS_Store` and `._photo.jpg`, or of a folder such as `__MACOSX`."""
+    return name.startswith(".") or name.lower() in _NO_DATA
 
 
 def is_image(name: str) -> bool:
@@ -82,3 +89,15 @@ def _size(path: str) -> int:
         return os.stat(path).st_size  # noqa: PTH116  # a Path object for each of a million files doubles the time
     except OSError:
         return -1
+
+
+def file_names(folder: Path) -> frozenset[str]:
+    """Return the names of the files in `folder`, hidden ones (macOS's `._NAME`) left out; none where it is no folder.
+
+    One question to the file system, where asking for each file by name would be one for each.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    except (OSError, ValueError):
+        return frozenset()

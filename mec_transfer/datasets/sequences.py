@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,8 @@ import numpy
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images import load_rgb
-from mec_transfer.datasets.scan import is_image, list_folder
+from mec_transfer.datasets.images import image_errors, load_rgb
+from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
 
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -72,29 +73,27 @@ def open_frames(folder: Path, name: str) -> Frames:
     if not names:
         raise DataError(f"{folder}: no frame of sequence '{name}' in it")
     numbered: dict[int, str] = {}
-    for file in names:
+    for file, size in zip(names, file_sizes(folder, names).tolist()):
         match = _NUMBER.search(Path(file).stem)
         if match is None:
             raise DataError(f"{folder / file}: the name does not end in a frame number; rename or remove it")
         number = int(match[1])
         if number in numbered:
             raise DataError(f"{folder}: frame {number} is there twice: {numbered[number]} and {file}")
-        if not (folder / file).stat().st_size:
-            raise DataError(f"{folder / file}: empty (zero bytes)")
+        if size <= 0:
+            raise DataError(f"{folder / file}: {'missing or a broken link' if size else 'empty (zero bytes)'}")
         numbered[number] = file
     numbers = sorted(numbered)
-    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    missing = numbers[-1] + 1 - numbers[0] - len(numbers)  # times of day as numbers leave millions out
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{folder}: frame {missing[0]}{more} missing between {numbers[0]} and {numbers[-1]}")
+        first = next(one + 1 for one, other in itertools.pairwise(numbers) if other > one + 1)
+        more = f" and {missing - 1} more" if missing > 1 else ""
+        raise DataError(f"{folder}: frame {first}{more} missing between {numbers[0]} and {numbers[-1]}")
     paths = tuple(folder / numbered[number] for number in numbers)
     width, height = _size(paths[0])
     return Frames(name=name, paths=paths, numbers=tuple(numbers), width=width, height=height)
 
 
 def _size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image ({error}); replace or remove it") from None
+    with image_errors(str(path)), Image.open(path) as image:
+        return image.size

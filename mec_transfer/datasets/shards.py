@@ -18,13 +18,13 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.scan import is_image, list_folder
+from mec_transfer.datasets.scan import is_image, is_no_data, list_folder
 
 INDEX = "shards.index"
 _VERSION = 1
@@ -257,7 +257,9 @@ def _scan_tar(path: Path) -> list[Member]:
         with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as tar:
             while member := tar.next():
                 tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
-                if member.isreg() and member.sparse is None and is_image(member.name):
+                parts = PurePosixPath(member.name).parts
+                hidden = any(is_no_data(part) for part in parts if part not in (".", ".."))
+                if member.isreg() and member.sparse is None and is_image(member.name) and not hidden:
                     found.append(Member(member.offset_data, member.size, f"{path.name}/{member.name}"))
             end = tar.offset
         with path.open("rb") as file:

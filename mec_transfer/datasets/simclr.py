@@ -6,6 +6,7 @@ class folder. They are fetched when the user asks for it, never within a run.
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import hashlib
 import http.client
@@ -87,8 +88,9 @@ def _fetch(path: Path, published: PublishedList, address: str) -> Path:
 
 
 def _verified(data: bytes, published: PublishedList, source: str) -> list[str]:
-    names = data.decode("utf-8", errors="replace").split()
-    found = hashlib.sha256(data).hexdigest()
+    plain = data.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")  # what editors on other systems make of it
+    found = hashlib.sha256(plain).hexdigest()
+    names = plain.decode("utf-8", errors="replace").split()
     if len(names) != published.count or found != published.sha256:
         raise DataError(
             f"{source}: is not SimCLR's list: {len(names)} names and sha256 {found[:12]}..., published are "

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,12 @@ class Video:
     frames: Frames
     files: tuple[Path, ...]
     """Annotations and detections: every byte of them is part of the fingerprint."""
+    unscored: str = ""
+    """Why nothing in this sequence can be scored, with the file; empty where something can."""
+    undetected: str = ""
+    """Why there is no detection to follow, with the file; empty where there is one, or none is needed."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the files on purpose, a line each, with the file."""
 
     @property
     def name(self) -> str:
@@ -61,6 +68,9 @@ def read_videos(
         sequences: only these; none: all of the split.
         detections: a path below `root` (or an absolute one) with `{sequence}` in it, where a layout takes detections.
 
+    A single sequence in which nothing can be scored, or nothing was detected, is sound, and `remarks` tells of it. It
+    is a problem where all sequences are like that: the number would be 0 and would say nothing.
+
     Raises:
         DataError: the folder is not there; as MissingPart, the split or a sequence.
     """
@@ -68,7 +78,16 @@ def read_videos(
         raise DataError(f"{root}: no such folder")
     found: tuple[list[Video], list[str]]
     found = importlib.import_module(LAYOUTS[layout]).read_videos(root, split, tuple(sequences), detections)
+    videos, problems = found
+    for reasons in ([video.unscored for video in videos], [video.undetected for video in videos]):
+        if reasons and all(reasons):
+            problems += reasons
     return found
+
+
+def remarks(videos: Sequence[Video]) -> list[str]:
+    """Return what a reader of a number on `videos` should know, a line each: what was left out or cannot be scored."""
+    return [line for video in videos for line in (video.unscored, video.undetected, *video.notes) if line]
 
 
 def open_videos(
@@ -90,12 +109,23 @@ def open_videos(
 
 
 def choose_sequences(names: Sequence[str], sequences: Sequence[str], where: Path) -> list[str]:
-    """Return `sequences`, or all of `names` where there are none. Raises MissingPart for one that is not there."""
-    missing = [name for name in sequences if name not in names]
+    """Return `sequences` as `names` spells them, or all of `names` where there are none.
+
+    Letters with accents may be composed or not: a Mac's file names are not what its keyboard types. A sequence that is
+    named twice is taken once.
+
+    Raises:
+        MissingPart: one is not there.
+    """
+    known = {unicodedata.normalize("NFC", name): name for name in names}
+    found = {
+        name: name if name in names else known.get(unicodedata.normalize("NFC", name.strip())) for name in sequences
+    }
+    missing = [name for name, there in found.items() if there is None]
     if missing:
         listed = ", ".join(list(names)[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
         raise MissingPart(f"{where}: has no sequence '{missing[0]}'; it has {listed or 'none'}")
-    return list(sequences or names)
+    return [name for name in found.values() if name is not None] or list(names)
 
 
 def fingerprint(videos: Sequence[Video]) -> str:

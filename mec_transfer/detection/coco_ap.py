@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy
 
-from mec_transfer.datasets.coco import to_coco_json
+from mec_transfer.datasets.coco_items import to_coco_json
 from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.detection.sufficiency import is_measured
 
 _STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5}
 
@@ -39,7 +40,8 @@ def coco_metrics(
 
 def _measure(split: ObjectSplit, predictions: Sequence[dict[str, Any]], kind: str, backend: str) -> dict[str, float]:
     if not predictions:
-        names = ["AP", "AP50", "AP75"] + [f"AP/{name}" for name in split.classes]
+        there = {thing.class_index for image in split.images for thing in image.objects if is_measured(thing)}
+        names = ["AP", "AP50", "AP75"] + [f"AP/{name}" for i, name in enumerate(split.classes) if i in there]
         return dict.fromkeys(names, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # both print their progress
         evaluation = _evaluation(split, predictions, kind, backend)
@@ -56,7 +58,7 @@ def _measure(split: ObjectSplit, predictions: Sequence[dict[str, Any]], kind: st
 
 
 def _evaluation(split: ObjectSplit, predictions: Sequence[dict[str, Any]], kind: str, backend: str) -> Any:
-    truth, found = to_coco_json(split), copy.deepcopy(list(predictions))
+    truth, found = to_coco_json(split, masks=kind == "segm"), copy.deepcopy(list(predictions))
     if kind == "segm":
         for item in found:  # its area is then the mask's, not the box's
             item.pop("bbox")

@@ -21,9 +21,11 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.objects import ObjectSplit, join_splits, open_objects, require_masks
+from mec_transfer.datasets.object_notes import mask_notes, training_notes
+from mec_transfer.datasets.objects import Look, ObjectSplit, join_splits, open_splits, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
+from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
 
 Setting = bool | int | float | str | list[int] | list[float] | list[str]
@@ -43,6 +45,9 @@ class DetectionRecipe(StrictModel):
     """Other than the stock yaml's: rate and length are scaled linearly."""
     changes: dict[str, Setting] = Field(default_factory=dict)
     """Detectron2 keys in place of the stock yaml's, for instance `SOLVER.MAX_ITER: 20`."""
+    tf32: bool = False
+    """TensorFloat-32 for convolutions on a GPU: faster, of 10 bits in place of float32's 23. The published runs are of
+    V100s, which do not have it."""
 
 
 class DetectionConfig(BenchmarkConfig):
@@ -60,6 +65,13 @@ class DetectionConfig(BenchmarkConfig):
     def sha256(self) -> str:
         """Hash of what can move a number, the stock yamls' text included."""
         return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
+
+    @property
+    def training_sha256(self) -> str:
+        """Hash of what can move the trained detector, as opposed to what it is measured on and by."""
+        parts: Any = {"version": True, "recipe": {"images_per_batch", "changes", "tf32"}}
+        values = self.model_dump(mode="json", include=parts)
+        return json_sha256([values, [sha256_file(path) for path in self.files]])
 
 
 def stock_path(name: str) -> Path:
@@ -88,10 +100,11 @@ class Detect(Benchmark):
         """Engine, data, network and metric."""
         problems = []
         try:
-            train, test = self._open(job)
+            train, test = self._open(job, look="sample")
+            problems += check_sufficiency(train, test)
             config, _ = self._detectron2(job, len(train.classes))
             if config.MODEL.MASK_ON:
-                require_masks(train)
+                require_masks(train, training=True)
                 require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
@@ -112,10 +125,13 @@ class Detect(Benchmark):
         began = time.monotonic()
         train_split, test_split = self._open(job)
         config, notes = self._detectron2(job, len(train_split.classes))
+        notes += training_notes(train_split) + (mask_notes(test_split) if config.MODEL.MASK_ON else [])
         skipped = [line for split in (train_split, test_split) for line in split.skipped]
         notes += [f"{len(skipped)} broken annotations are left out, the first: {skipped[0]}"] if skipped else []
         for note in notes:
             warn(note)
+        import torch
+
         from mec_transfer.common.files import save_torch, write_text
         from mec_transfer.detection import guard, inference, loading, network, training
 
@@ -127,9 +143,15 @@ class Detect(Benchmark):
         masks = bool(config.MODEL.MASK_ON)
         items = loading.training_records(train_split, masks)
         config.INPUT.MASK_FORMAT = loading.mask_format(items)
-        notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
-        trained = time.monotonic()
-        predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
+        training.claim(job.workdir, self.training_identity(job))
+        # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=self.config.recipe.tf32):
+            notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
+            trained = time.monotonic()
+            predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
+        if not predictions:
+            notes.append(f"the detector found nothing in {len(test_split.images)} test images, so that its AP is 0")
+            warn(notes[-1])
         metrics: dict[str, float] = {}
         if is_main_process():
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
@@ -151,12 +173,26 @@ class Detect(Benchmark):
                 "test_images": len(test_split.images),
                 "iterations": config.SOLVER.MAX_ITER,
                 "images_per_batch": config.SOLVER.IMS_PER_BATCH,
+                "images_per_process": config.SOLVER.IMS_PER_BATCH // distributed.world_size(),
+                "processes": distributed.world_size(),
+                "precision": "tf32" if self.config.recipe.tf32 else "float32",
                 "base_lr": config.SOLVER.BASE_LR,
                 "guard_difference": difference,
                 "testing_seconds": round(time.monotonic() - trained, 3),
                 "engine": {version.name: version.found for version in engine.versions()},
             },
         )
+
+    def training_identity(self, job: Job) -> dict[str, Any] | None:
+        """Return what the trained detector depends on; None where the data was described without its training part."""
+        if not job.dataset.train_fingerprint:
+            return None
+        return {
+            "backbone": job.backbone.sha256,
+            "config": self.config.training_sha256,
+            "data": job.dataset.train_fingerprint,
+            "seed": job.seed,
+        }
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the saved predictions and the truth beside them; the data set is not needed."""
@@ -170,16 +206,11 @@ class Detect(Benchmark):
     def _metric(self) -> str:
         return self.config.recipe.metric
 
-    def _open(self, job: Job) -> tuple[ObjectSplit, ObjectSplit]:
+    def _open(self, job: Job, look: Look = "no") -> tuple[ObjectSplit, ObjectSplit]:
         data, skip = self.config.dataset, bool(job.options.get("skip_invalid", False))
-        parts = [open_objects(job.data, data.layout, n, data.classes or None, skip) for n in (*data.train, data.test)]
-        train, test = join_splits(parts[:-1]), parts[-1]
-        if train.classes != test.classes:
-            raise DataError(
-                f"{job.data}: the classes of {train.name} ({', '.join(train.classes)}) and of {test.name} "
-                f"({', '.join(test.classes)}) differ"
-            )
-        return train, test
+        names, classes = (*data.train, data.test), tuple(data.classes) or None
+        splits = open_splits(job.data, data.layout, names, classes, skip, look)
+        return join_splits([splits[name] for name in data.train]), splits[data.test]
 
     def _detectron2(self, job: Job, classes: int) -> tuple[Any, list[str]]:
         """Return Detectron2's config for the job, and what a reader of the number should know of it."""
@@ -199,12 +230,28 @@ class Detect(Benchmark):
                 f"{config.SOLVER.MAX_ITER} iterations"
             )
         training.check_schedule(config)
-        return config, notes
+        return config, notes + self._note_of_shares(config.SOLVER.IMS_PER_BATCH)
+
+    def _note_of_shares(self, batch: int) -> list[str]:
+        """Say where the images lie in other shares than in the published runs, and why that matters."""
+        from mec_transfer.detection import network
+
+        processes = distributed.world_size()
+        published = network.read_config(stock_path(self.config.recipe.config)).SOLVER.IMS_PER_BATCH
+        if published != 16 or (batch, processes) == (16, 8):
+            return []
+        here = f"{batch} images on {processes} process{'es' if processes > 1 else ''}"
+        if "+custom-" in self.config.protocol:
+            return [f"{here}; the published runs had 2 on each of 8"]
+        return [
+            f"{here}: Detectron2 pads the images of a process to the largest of them, and batch norm and PreciseBN see "
+            "the padding; the published runs had 2 images on each of 8 processes"
+        ]
 
     def _draw(self, job: Job, split: ObjectSplit, predictions: list[dict[str, Any]]) -> None:
         from mec_transfer.detection.pictures import draw_best_and_worst
 
         try:
             draw_best_and_worst(split, predictions, job.workdir / "pictures")
-        except OSError as error:  # a number is not lost for a picture
-            warn(f"{job.workdir / 'pictures'}: not drawn ({error.strerror or error})")
+        except (OSError, DataError) as error:  # a number is not lost for a picture
+            warn(f"{job.workdir / 'pictures'}: not drawn ({getattr(error, 'strerror', None) or error})")

@@ -16,13 +16,15 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from detectron2.structures import BoxMode
 from pycocotools import mask as coco_mask
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.loading import ignore_signals, plain_errors
-from mec_transfer.datasets.objects import ObjectSplit, require_masks
+from mec_transfer.datasets.loading import Loader
+from mec_transfer.datasets.object_notes import training_notes
+from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit, require_masks
+from mec_transfer.datasets.polygons import has_outline, usable_polygons
 
 Item = dict[str, Any]
 """One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""
@@ -32,30 +34,38 @@ _GROUP = 2
 
 
 def records(split: ObjectSplit, masks: bool) -> list[Item]:
-    """Return a split as Detectron2's dataset dicts, in its order; `image_id` is the place from 1 on."""
+    """Return a split as Detectron2's dataset dicts, in its order; `image_id` is the place from 1 on.
+
+    Objects are those that Detectron2's own loaders keep; one whose polygons all have fewer than three points is not.
+    """
     return [
         {
             "file_name": str(image.path),
             "image_id": number,
             "width": image.width,
             "height": image.height,
-            "annotations": [
-                {
-                    "bbox": list(thing.box),
-                    "bbox_mode": BoxMode.XYXY_ABS,
-                    "category_id": thing.class_index,
-                    "iscrowd": int(thing.crowd),
-                    **({"segmentation": _compressed(thing.segmentation)} if masks else {}),
-                }
-                for thing in image.objects
-            ],
+            "annotations": [_annotation(thing, masks) for thing in image.objects if has_outline(thing)],
         }
         for number, image in enumerate(split.images, start=1)
     ]
 
 
+def _annotation(thing: ObjectAnnotation, masks: bool) -> Item:
+    # COCO's own numbers in its own form: Detectron2 adds x and width in float32, in which rounding shows.
+    box, mode = (thing.box, BoxMode.XYXY_ABS) if thing.xywh is None else (thing.xywh, BoxMode.XYWH_ABS)
+    return {
+        "bbox": list(box),
+        "bbox_mode": mode,
+        "category_id": thing.class_index,
+        "iscrowd": int(thing.crowd),
+        **({"segmentation": _compressed(thing.segmentation)} if masks else {}),
+    }
+
+
 def _compressed(segmentation: Any) -> Any:
-    """Polygons stay; an RLE of plain counts becomes the one that Detectron2 decodes."""
+    """Polygons of three points or more stay; an RLE of plain counts becomes the one that Detectron2 decodes."""
+    if isinstance(segmentation, list):
+        return usable_polygons(segmentation)
     if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
         return coco_mask.frPyObjects(segmentation, *segmentation["size"])
     return segmentation
@@ -75,9 +85,10 @@ def training_records(split: ObjectSplit, masks: bool) -> list[Item]:
     """
     kept = [item for item in records(split, masks) if any(not thing["iscrowd"] for thing in item["annotations"])]
     if not kept:
-        raise DataError(f"split '{split.name}': no image has an object")
+        why = "; ".join(training_notes(split))
+        raise DataError(f"split '{split.name}': no image has an object to learn from" + (f" ({why})" if why else ""))
     if masks:
-        require_masks(split)
+        require_masks(split, training=True)
     return kept
 
 
@@ -150,10 +161,7 @@ class MappedImages(Dataset[Item]):
 
 def load_batches(dataset: MappedImages, plan: Sampler[Any], workers: int) -> Iterator[list[Item]]:
     """Yield the batches of `plan`. Raises DataError where an image cannot be read, RunError where a process dies."""
-    loader = DataLoader(
-        dataset, batch_sampler=plan, num_workers=workers, collate_fn=_as_list, worker_init_fn=ignore_signals
-    )
-    yield from plain_errors(loader)
+    yield from Loader(dataset, workers, batch_sampler=plan, collate_fn=_as_list)
 
 
 def _as_list(items: list[Item]) -> list[Item]:

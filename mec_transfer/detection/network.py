@@ -95,10 +95,11 @@ def fit_backbone(config: CfgNode, backbone: Backbone) -> None:
     if config.MODEL.RESNETS.DEPTH < 50:
         config.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
     scale = backbone.preprocessing
+    # Both sides count the statistics in the network's own channel order: a BGR checkpoint's first mean is blue's, and
+    # so is the first of PIXEL_MEAN where INPUT.FORMAT is BGR. Nothing is reversed.
     config.INPUT.FORMAT = scale.channel_order
-    order = slice(None) if scale.channel_order == "RGB" else slice(None, None, -1)
-    config.MODEL.PIXEL_MEAN = [255 * value for value in scale.mean][order]
-    config.MODEL.PIXEL_STD = [255 * value for value in scale.std][order]
+    config.MODEL.PIXEL_MEAN = [255 * value for value in scale.mean]
+    config.MODEL.PIXEL_STD = [255 * value for value in scale.std]
 
 
 def build_network(config: CfgNode, backbone: Backbone, device: torch.device) -> nn.Module:

@@ -12,8 +12,9 @@ import numpy
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from mec_transfer.datasets.images import load_rgb
-from mec_transfer.datasets.objects import ObjectImage, ObjectSplit
+from mec_transfer.datasets.object_images import load_shown
+from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
+from mec_transfer.datasets.polygons import measurable
 from mec_transfer.detection.coco_ap import pairs
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
@@ -77,10 +78,10 @@ def _corners(items: Sequence[dict[str, Any]]) -> numpy.ndarray:
 
 
 def _draw(image: ObjectImage, mine: Sequence[dict[str, Any]], classes: tuple[str, ...], title: str) -> Image.Image:
-    photo = load_rgb(image.path)
+    photo = load_shown(image.path)
     scale = _SIDE / max(photo.size)
     photo = photo.resize((round(photo.width * scale), round(photo.height * scale)))
-    truth = [(o.box, o.class_index, classes[o.class_index], o.segmentation) for o in image.objects]
+    truth = [(o.box, o.class_index, classes[o.class_index], _outline(o)) for o in image.objects]
     found = [
         (tuple(box), label, f"{classes[label]} {100 * item['score']:.0f}", item.get("segmentation"))
         for box, item in zip(_corners(mine), mine)
@@ -105,7 +106,11 @@ def _draw(image: ObjectImage, mine: Sequence[dict[str, Any]], classes: tuple[str
     return sheet
 
 
-def to_mask(segmentation: list[list[float]] | dict[str, Any], image: ObjectImage) -> numpy.ndarray:
+def _outline(thing: ObjectAnnotation) -> Segmentation | None:
+    return None if thing.segmentation is None else measurable(thing.segmentation)
+
+
+def to_mask(segmentation: Segmentation, image: ObjectImage) -> numpy.ndarray:
     """Return polygons or an RLE as (height, width) uint8, 1 inside."""
     if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, image.height, image.width)

@@ -52,7 +52,7 @@ def read_truth(folder: Path) -> ObjectSplit:
                 image_id=number,
                 width=width,
                 height=height,
-                objects=tuple(ObjectAnnotation(**{**thing, "box": tuple(thing["box"])}) for thing in objects),
+                objects=tuple(ObjectAnnotation(**_tuples(thing)) for thing in objects),
             )
             for number, (name, width, height, objects) in enumerate(data["images"], start=1)
         )
@@ -63,6 +63,10 @@ def read_truth(folder: Path) -> ObjectSplit:
 
 def _plain(thing: ObjectAnnotation) -> dict[str, Any]:
     return {name: value for name, value in vars(thing).items() if value is not None and value is not False}
+
+
+def _tuples(thing: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if name in ("box", "xywh") else value for name, value in thing.items()}
 
 
 def _write(path: Path, value: Any) -> None:

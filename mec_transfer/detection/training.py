@@ -16,9 +16,10 @@ from detectron2.utils.events import EventStorage
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
+from mec_transfer.benchmark import TRAINING_NAME
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import ConfigError, RunError
-from mec_transfer.common.files import replace_with_copy, save_torch
+from mec_transfer.common.errors import ConfigError, RunError, UserError
+from mec_transfer.common.files import read_json, replace_with_copy, save_torch, write_json
 from mec_transfer.common.interrupt import Interrupted, held_signals
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import derive_seed
@@ -26,6 +27,7 @@ from mec_transfer.detection.loading import BatchPlan, Item, MappedImages, load_b
 
 CHECKPOINT = "training_last.pth"
 PREVIOUS = "training_previous.pth"
+_STATES = (CHECKPOINT, PREVIOUS)
 SAVE_SECONDS = 600
 """Between two checkpoints; a signal leaves one at once."""
 _LOWER = "Lower SOLVER.BASE_LR, or lengthen SOLVER.WARMUP_ITERS"
@@ -125,6 +127,22 @@ class Stepper:
         self.iteration = int(state["iteration"])
 
 
+def claim(folder: Path, identity: dict[str, Any] | None) -> None:
+    """Note in `folder` what the training there depends on (`Benchmark.training_identity`; None: nothing is noted).
+
+    Raises:
+        UserError: a detector lies there whose training is another one.
+    """
+    path = folder / TRAINING_NAME
+    if identity is None:
+        return
+    if path.exists() and read_json(path) != identity and any((folder / name).exists() for name in _STATES):
+        raise UserError(f"{path}: the detector in this folder is of another training; choose another --out")
+    if distributed.rank() == 0:
+        write_json(path, identity)
+    distributed.barrier()
+
+
 def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, seed: int, workers: int) -> list[str]:
     """Train `network` on `items` to the schedule's end, with PreciseBN after it; return warnings for the record.
 
@@ -181,7 +199,7 @@ def _save(folder: Path, stepper: Stepper) -> None:
 
 def _newest(folder: Path) -> dict[str, Any] | None:
     """Return the newest state that can be read: the last, else the one before."""
-    for name in (CHECKPOINT, PREVIOUS):
+    for name in _STATES:
         path = folder / name
         if not path.is_file():
             continue
@@ -196,7 +214,7 @@ def _newest(folder: Path) -> dict[str, Any] | None:
 
 def discard_training(folder: Path) -> None:
     """Remove the training states: the run's numbers are in."""
-    for name in (CHECKPOINT, PREVIOUS):
+    for name in (*_STATES, TRAINING_NAME):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ THRESHOLDS = tuple(range(50, 100, 5))
 
 
 def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleven_points: bool) -> dict[str, float]:
-    """Return AP, AP50 and AP75 in percent, and `AP/CLASS` and `AP50/CLASS` of each class that has objects.
+    """Return AP, AP50 and AP75 in percent, and `AP/CLASS` and `AP50/CLASS` of each class that is to be found.
 
     Args:
         split: the truth.
@@ -28,7 +28,7 @@ def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleve
     per_class = {}
     for number, name in enumerate(split.classes):
         truth = [_objects(image.objects, number) for image in split.images]
-        if any(len(boxes) for boxes, _ in truth):
+        if any(not hard.all() for _, hard in truth):  # of difficult ones alone there is nothing to find
             mine = [item for item in predictions if item["category_id"] == number + 1]
             per_class[name] = [average_precision(truth, mine, t / 100, eleven_points) for t in THRESHOLDS]
     table = 100 * numpy.array(list(per_class.values()))

@@ -49,6 +49,8 @@ class DatasetInfo(StrictModel):
 
     name: str
     fingerprint: str
+    train_fingerprint: str = ""
+    """Of the splits to train on alone: what was learnt from them stays good when the test split is mended."""
     num_images: int
     classes: int | None = None
     splits: dict[str, int] = Field(default_factory=dict)

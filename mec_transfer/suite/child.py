@@ -11,18 +11,26 @@ from pathlib import Path
 from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json
+from mec_transfer.common.interrupt import raised_signals, signal_of
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.registry import load_benchmark
+from mec_transfer.suite.takeover import adopt_training
 
 
 def main(task_file: str) -> int:
-    """Run the task; return 0 when its record holds a number. The last line of the output says what went wrong."""
+    """Run the task; return 0 when its record holds a number, 128 + its number where a signal stopped it.
+
+    Else 1, and the last line of the output says what went wrong.
+    """
     try:
-        _run(Path(task_file))
+        with raised_signals():
+            _run(Path(task_file))
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as error:
+        return 128 + signal_of(error)
     return 0
 
 
@@ -46,6 +54,7 @@ def _run(task_file: Path) -> None:
     )
     if job.key(benchmark.config) != task["key"]:
         raise UserError(f"{task['checkpoint']} or {task['benchmark']} changed since the run began; start it again")
+    adopt_training(benchmark, job)
     execute_job(benchmark, job)
 
 

@@ -51,6 +51,7 @@ def _describe_images(dataset: DatasetConfig, folder: Path) -> DatasetInfo:
     return DatasetInfo(
         name=dataset.name,
         fingerprint=summary.fingerprint,
+        train_fingerprint=summary.train_fingerprint,
         num_images=summary.num_images,
         classes=summary.classes,
         splits=summary.splits,
@@ -61,13 +62,14 @@ def _describe_objects(dataset: ObjectsDatasetConfig, folder: Path, skip_invalid:
     from mec_transfer.datasets import objects
 
     names = (*dataset.train, dataset.test)
-    classes = dataset.classes or None
-    splits = {name: objects.open_objects(folder, dataset.layout, name, classes, skip_invalid) for name in names}
+    splits = objects.open_splits(folder, dataset.layout, names, tuple(dataset.classes) or None, skip_invalid)
     skipped = sum(len(split.skipped) for split in splits.values())
     counts = {name: len(split.images) for name, split in splits.items()}
+    fingerprints = objects.fingerprints(splits)
     return DatasetInfo(
         name=dataset.name,
-        fingerprint=objects.fingerprint(splits),
+        fingerprint=fingerprints[-1],
+        train_fingerprint=fingerprints[len(set(dataset.train)) - 1],
         num_images=sum(counts.values()),
         classes=len(splits[dataset.test].classes),
         splits=counts,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
+from mec_transfer.benchmark import TRAINING_NAME, Benchmark, BenchmarkConfig, Job, job_key
 from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json, write_text
@@ -20,10 +20,11 @@ from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
 from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record, write_record
 from mec_transfer.results.store import JOB_NAME
+from mec_transfer.suite.takeover import explain_other_training, holds_same_training
 
 TRACEBACK_NAME = "traceback.txt"
-_WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, "cache"}
-"""Of a failed job; `cache` (a single command's) serves any job."""
+_WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, TRAINING_NAME, "cache"}
+"""Of a failed job; `cache` (a single command's) serves any job, and a training's name without its state none."""
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ def execute_job(benchmark: Benchmark, job: Job) -> Record:
 
     A mistake that `check` finds leaves nothing behind; whatever stops the run later leaves a failed record,
     which the next call replaces. An interrupted or killed job leaves no record: it is simply not finished.
-    Under torchrun every rank calls this and returns the same record; rank 0 alone writes.
+    Under torchrun every rank calls this and returns the same record; rank 0 alone writes it, and each its failure.
 
     Raises:
         UserError: the folder holds another job or is in use, the check found an error, or the run did.
@@ -97,8 +98,9 @@ def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
     if (folder / JOB_NAME).exists():
         there = read_json(folder / JOB_NAME)
         mine = isinstance(there, dict) and there.get("key") == key
-        if not mine and not _is_mere_failure(folder):
-            raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out")
+        if not mine and not _is_mere_failure(folder) and not holds_same_training(benchmark, job):
+            more = explain_other_training(benchmark, job)
+            raise UserError(f"{folder}: holds another job ({_describe(there)}); choose another --out{more}")
     elif (folder / RECORD_NAME).exists():
         raise UserError(f"{folder}: holds a {RECORD_NAME} without its {JOB_NAME}; choose another --out")
     if not (folder / RECORD_NAME).exists():
@@ -194,9 +196,9 @@ def _run(benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
         record = benchmark.run(job)
         _require_finite(record)
     except Exception as error:
-        if distributed.rank() == 0:
+        if not distributed.lost_partner(error):  # the one that failed, or was stopped, knows better
             _leave_failure(benchmark, job, warnings, error, time.monotonic() - began)
-        if isinstance(error, UserError | RunError):
+        if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
         raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
     record = record.model_copy(update={"warnings": [*warnings, *record.warnings]})

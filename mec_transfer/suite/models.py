@@ -9,13 +9,16 @@ from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import describe_model
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.paths import find_config
+from mec_transfer.common.processes import describe_status
 from mec_transfer.common.progress import say
 from mec_transfer.results.record import ModelInfo
 from mec_transfer.suite.config import ModelConfig
 from mec_transfer.suite.memory import Memory, file_stamp
-from mec_transfer.suite.process import describe_status, last_line, run_child
+from mec_transfer.suite.process import last_line, run_child
 
 CHECKPOINT_NAME = "checkpoint_last.pth"
+LOG_NAME = "log.jsonl"
+"""There as soon as a pretraining begins."""
 
 
 class ModelReader:
@@ -60,8 +63,9 @@ class Pretraining:
         """Pretrain, go on where an earlier run was interrupted, or find that it is finished.
 
         Raises:
-            UserError: the config or the data is wrong, or the folder holds another pretraining.
-            RunError: it failed; the message has the reason.
+            UserError: the config is wrong, there is no data, or the folder holds another pretraining.
+            RunError: it failed, or found an image broken; the message has the reason.
+            ChildStopped: a signal from outside stopped it.
         """
         command = [sys.executable, "-m", "pretrain", str(self.config), "--data", str(self.data)]
         command += ["--out", str(self.folder), "--resume", "auto", "--device", device]
@@ -70,7 +74,7 @@ class Pretraining:
             command += ["--set", override]
         log = self.folder / "log.txt"
         status = run_child(command, log, lambda line: say(f"    {line}"))
-        if status == 2:
+        if status == 2 and not (self.folder / LOG_NAME).exists():
             raise UserError(f"pretraining of {self.name}: {last_line(log)}")
         if status != 0:
             raise RunError(f"pretraining: {last_line(log) or 'no output'} ({describe_status(status)})")

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from mec_transfer.common.interrupt import STOP_SIGNALS
+from mec_transfer.common.processes import tie_to_parent
+
 _POLL_SECONDS = 0.1
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 60.0
+"""For a child to finish its step and save."""
+_OWN_SIGNAL_SECONDS = 1.0
+
+
+class ChildStopped(Exception):
+    """A signal asked a child to stop, and not this process: the child's work is neither done nor failed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; the same command goes on from there")
 
 
 def run_child(command: list[str], log: Path, show: Callable[[str], None]) -> int:
     """Run `command` with its output appended to `log`; `show` gets each whole line. Return its exit status.
 
-    A status below 0 is the signal that killed it. Whatever interrupts this process (Ctrl-C, or SIGTERM under
-    `terminable`) stops the child and its own children first. On Linux the child dies with this process even when
-    that is killed outright; elsewhere the lock of its folder keeps it from doing harm.
+    A status below 0 is the signal that killed it. Whatever interrupts this process asks the child to save and stop
+    first. On Linux the child dies with this process even when that is killed outright; elsewhere the lock of its
+    folder keeps it from doing harm.
+
+    Raises:
+        ChildStopped: a signal asked the child to stop, and none came here.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out, log.open("rb") as tail:
@@ -32,7 +46,7 @@ def run_child(command: list[str], log: Path, show: Callable[[str], None]) -> int
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that Ctrl-C reaches this process alone, which then stops the child
-            preexec_fn=_tie_to_parent(),
+            preexec_fn=functools.partial(tie_to_parent, os.getpid()),
         )
         try:
             status = None
@@ -43,22 +57,13 @@ def run_child(command: list[str], log: Path, show: Callable[[str], None]) -> int
                     show(line.decode(errors="replace").rstrip())
         except BaseException:
             _stop(process)
+            for line in tail.readlines():
+                show(line.decode(errors="replace").rstrip())
             raise
-        return status
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that a scheduler's stop ends as cleanly."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    if (number := max(-status, status - 128)) in STOP_SIGNALS:
+        time.sleep(_OWN_SIGNAL_SECONDS)  # `scancel` signals every process: this one's turn may come just now
+        raise ChildStopped(number)
+    return status
 
 
 def last_line(log: Path) -> str:
@@ -67,28 +72,6 @@ def last_line(log: Path) -> str:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         return next((line for line in reversed(lines) if line), "")
     return ""
-
-
-def describe_status(status: int) -> str:
-    """Say in words how a process ended."""
-    if status >= 0:
-        return f"exit status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
-    hint = "; out of memory?" if -status == signal.SIGKILL else ""
-    return f"killed by signal {-status} ({name}{hint})"
-
-
-def _tie_to_parent() -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
-
-    def tie() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the line above
-            os._exit(1)
-
-    return tie
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -10,6 +10,7 @@ from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import write_json, write_text
 from mec_transfer.common.lock import folder_lock
+from mec_transfer.common.processes import describe_status
 from mec_transfer.common.progress import say, warn
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
@@ -27,7 +28,7 @@ from mec_transfer.suite.plan import (
     plan_blocked_jobs,
     plan_jobs,
 )
-from mec_transfer.suite.process import describe_status, last_line, run_child, terminable
+from mec_transfer.suite.process import ChildStopped, last_line, run_child
 
 TASK_NAME = "task.json"
 
@@ -73,7 +74,7 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
     Raises:
         UserError: the suite, a checkpoint or all of the data is wrong, or another run uses the folder.
     """
-    with terminable(), folder_lock(options.out, "running a suite here"):
+    with folder_lock(options.out, "running a suite here"):
         return _Run(suite, source, options).go()
 
 
@@ -155,8 +156,13 @@ class _Run:
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""
         self.show_plan()
+        stopped = 0
         for name, pretraining in self.pretrainings.items():
-            self.jobs += self._jobs_of(name, self._pretrain(pretraining))
+            try:
+                self.jobs += self._jobs_of(name, self._pretrain(pretraining))
+            except ChildStopped as stop:
+                say(f"  STOPPED  {stop}")
+                stopped += sum(entry.trials for entry in self.benchmarks)
         order = list(self.suite.models)
         self.jobs.sort(key=lambda job: order.index(job.identity.model.name))
         forget_superseded_failures(self.jobs)
@@ -164,7 +170,7 @@ class _Run:
         for number, job in enumerate(self.jobs, 1):
             failed += not self._finish(job, f"[{number}/{len(self.jobs)}] {job.title}")
         board = write_leaderboard(self.out)
-        return Outcome(board=board, jobs=len(self.jobs), failed=failed)
+        return Outcome(board=board, jobs=len(self.jobs) + stopped, failed=failed + stopped)
 
     def _pretrain(self, pretraining: Pretraining) -> str:
         """Pretrain; return what went wrong, or ""."""
@@ -182,7 +188,11 @@ class _Run:
             say(f"{title}: done before")
             return True
         say(title)
-        record = self._fail(job, job.problem) if job.problem else self._run_child(job)
+        try:
+            record = self._fail(job, job.problem) if job.problem else self._run_child(job)
+        except ChildStopped as stop:
+            say(f"    STOPPED  {stop}")
+            return False
         if record.status == "ok":
             say(f"    {record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
             return True

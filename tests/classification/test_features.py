@@ -15,13 +15,15 @@ import torch
 from PIL import Image
 
 from mec_transfer.backbone.backbone import Backbone
-from mec_transfer.benchmark import Job
+from mec_transfer.benchmark import DatasetConfig, Job
 from mec_transfer.classification import feature_store, features, loading
 from mec_transfer.classification.features import FeatureRecipe, check_features, extract_features, open_splits
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.images import load_rgb
+from mec_transfer.suite.dataset import describe_dataset
+from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
 RECIPE = FeatureRecipe(view=ViewConfig(resize=None, crop=32), mixed_precision=True)
@@ -120,12 +122,41 @@ def test_a_kill_loses_the_parts_in_hand_alone(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(feature_store.FeatureStore, "write", killed)
         extract(job)
-    assert len(decoded) == 48 and len(parts(job)) == 3  # one was being written, the next computed
+    # The two parts of val come first; of train's one was being written, and the next computed.
+    assert len(decoded) == 60 and len(parts(job)) == 2 + 3
     decoded.clear()
     found = extract(job)
-    assert len(decoded) == 60 - 30
+    assert len(decoded) == 60 - 12 - 30
     for split in found:
         assert torch.equal(found[split].values[:], undisturbed[split].values[:])
+
+
+def test_a_mended_val_image_leaves_the_features_of_the_training_images(
+    make_job: MakeJob, tmp_path: Path, decoded: list[Path]
+) -> None:
+    """A broken one is found first; when it is mended, the data set is another, and its training images are not."""
+    data = write_images(tmp_path / "images")
+    broken = data / "val" / "class0" / "class0_0.png"
+    whole = broken.read_bytes()
+
+    def described() -> Job:
+        return make_job(data=data, cache=tmp_path / "cache", dataset=describe_dataset(config, data))
+
+    config = DatasetConfig(name="tiny", layout="imagefolder", folder="tiny")
+    first = described()
+    extract(first)
+    decoded.clear()
+    broken.write_bytes(whole[:200])
+    with pytest.raises(DataError, match="class0_0.png"):
+        extract(described())
+    assert not [path for path in decoded if "train" in path.parts]
+    Image.new("RGB", (40, 40)).save(broken)
+    decoded.clear()
+    mended = described()
+    assert mended.dataset.fingerprint != first.dataset.fingerprint
+    assert extract(mended)["train"].computed == 0 and len(decoded) == 12
+    (data / "train" / "class0" / "class0_0.png").write_bytes(whole)
+    assert extract(described())["train"].computed == 48
 
 
 def test_what_features_depend_on_keeps_them_apart(make_job: MakeJob, resnet18: Backbone) -> None:

@@ -16,10 +16,11 @@ from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.training_state import STATE_NAME
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.layouts import open_split
 from mec_transfer.datasets.pixels import normalise
+from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
 PUBLISHED = CONFIGS / "classification" / "linear_mec.yaml"
@@ -118,6 +119,17 @@ def test_a_run_leaves_a_full_record_and_the_head(make_job: MakeJob) -> None:
     state = torch.load(job.workdir / STATE_NAME, weights_only=True)
     assert state["optimizer"] is None
     assert state["modules"]["head"]["1.weight"].shape == (6, 512)
+
+
+def test_a_broken_val_image_is_found_before_the_first_epoch(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_images(tmp_path / "images")
+    path = data / "val" / "class5" / "class5_1.png"
+    path.write_bytes(path.read_bytes()[:200])
+    monkeypatch.setattr(training, "_train_epoch", lambda *args: pytest.fail("trained before the val images were seen"))
+    with pytest.raises(DataError, match="class5_1.png"):
+        _benchmark().run(make_job(data=data))
 
 
 def test_the_chunk_of_a_forward_pass_does_not_change_the_result(make_job: MakeJob) -> None:

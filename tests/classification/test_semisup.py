@@ -16,11 +16,14 @@ from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.semisup import Semisup, SemisupConfig, _Finetuning, _running_statistics
 from mec_transfer.classification.training_state import STATE_NAME, load_state
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.cli.main import main
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import read_json
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.layouts import open_split
 from mec_transfer.datasets.pixels import normalise
+from mec_transfer.results.record import read_record
 
 MakeJob = Callable[..., Job]
 PUBLISHED = CONFIGS / "classification"
@@ -116,24 +119,62 @@ def test_a_changed_list_of_labels_is_another_training(make_job: MakeJob, tmp_pat
     names = [f"class{label}_{number}.png" for label in range(6) for number in range(4)]
     file = tmp_path / "list.txt"
     file.write_text("\n".join(names))
-    job, benchmark = make_job(options={"labels": str(file)}), _benchmark(epochs=1)
+    job, benchmark = make_job(), _benchmark(epochs=1, labels=str(file))
     record = benchmark.run(job)
     assert record.dataset is not None
     assert "list.txt, not a published list (24 images, sha256" in record.dataset.note
-    assert record.benchmark.protocol.startswith("small+custom-")
     file.write_text("\n".join(names[:-1]))
     with pytest.raises(UserError, match="left by another job"):
         benchmark.run(job)
+
+
+@pytest.mark.parametrize("way", ["--labels", "--set"])
+def test_a_list_of_ones_own_is_a_custom_protocol_everywhere_and_known_by_its_bytes(
+    tiny_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    """In the record, in job.json and in a failure, whichever way it is named and wherever it lies."""
+
+    def semisup(file: Path, out: str, lr: str = "0.005") -> tuple[int, str]:
+        named = [way, str(file) if way == "--labels" else f"recipe.labels={file}"]
+        command = ["semisup", "random:resnet18", "--data", str(tiny_images), "--out", str(tmp_path / out), *named]
+        small = [
+            "dataset.name=tiny",
+            "recipe.epochs=1",
+            "recipe.train_crop=32",
+            "recipe.eval_view={resize: null, crop: 32}",
+        ]
+        small += ["recipe.batch=6", "recipe.replicas=2", f"recipe.lr_backbone={lr}"]
+        status = main([*command, "--device", "cpu", *(word for text in small for word in ("--set", text))])
+        return status, capsys.readouterr().err
+
+    names = [f"class{label}_{number}.png" for label in range(6) for number in range(2)]
+    first, second = tmp_path / "list.txt", tmp_path / "elsewhere.txt"
+    for file in (first, second):
+        file.write_text("\n".join(names))
+    assert semisup(first, "out")[0] == 0
+    record, job = read_record(tmp_path / "out"), read_json(tmp_path / "out" / "job.json")
+    assert record.benchmark.protocol.startswith("imagenet-semisup-1pct-barlow+custom-")
+    assert job["benchmark"] == record.benchmark.model_dump(mode="json")
+    before = (tmp_path / "out" / "record.json").read_bytes()
+    assert semisup(second, "out")[0] == 0  # the same list: nothing to do again
+    assert (tmp_path / "out" / "record.json").read_bytes() == before
+    first.write_text("\n".join([*names[:-1], "class5_3.png"]))
+    status, said = semisup(first, "out")
+    assert status == 2 and "holds another job (imagenet-semisup-1pct-barlow+custom-" in said
+    assert semisup(first, "failed", lr="1e30")[0] == 1
+    assert read_record(tmp_path / "failed").benchmark.protocol.startswith("imagenet-semisup-1pct-barlow+custom-")
+    status, said = semisup(tmp_path / "gone.txt", "gone")
+    assert status == 2 and "gone.txt" in said and "a file" in said
 
 
 def test_check_names_what_is_wrong(make_job: MakeJob, tmp_path: Path) -> None:
     def messages(job: Job, **recipe: object) -> list[str]:
         return [problem.message for problem in _benchmark(**recipe).check(job)]
 
-    assert "neither a share such as 10% nor a file" in messages(make_job(options={"labels": "nowhere.txt"}))[0]
+    assert "a share above 0% and up to 100% is needed" in messages(make_job(), labels="0%")[0]
     file = tmp_path / "list.txt"
     file.write_text("\n".join(f"class{label}_0.png" for label in range(4)))
-    found = messages(make_job(options={"labels": str(file)}), batch=4, replicas=1)
+    found = messages(make_job(), labels=str(file), batch=4, replicas=1)
     assert found == [
         f"labels {file}: no image of 2 of 6 classes (class4, class5); a class without a label can never be predicted: "
         "add one"

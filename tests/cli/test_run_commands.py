@@ -132,15 +132,6 @@ def test_mistakes_are_one_line_and_status_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_list_of_labels_is_part_of_the_jobs_identity(fake: list[str], tmp_path: Path) -> None:
-    labels = tmp_path / "labels.txt"
-    labels.write_text("a.jpg\n")
-    assert main(["semisup", *fake, "--labels", str(labels)]) == 0
-    labels.write_text("b.jpg\n")
-    assert main(["semisup", *fake, "--labels", str(labels)]) == 2  # another list, another job
-    assert json.loads((tmp_path / "out" / "job.json").read_text())["options"]["labels"] == str(labels)
-
-
 def test_default_configs_exist() -> None:
     for name in ["knn_dino", "linear_mec", "linear_fast"]:
         assert (CONFIGS / "classification" / f"{name}.yaml").is_file(), name

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import platform
+from importlib import metadata
+
 import pytest
 import torch
 
@@ -25,7 +28,22 @@ def test_devices() -> None:
 
 
 def test_versions_name_what_moves_numbers() -> None:
-    assert {"python", "torch", "torchvision", "numpy", "pillow"} <= set(versions())
+    found = versions()
+    assert {"python", "torch", "torchvision", "numpy", "pillow", "scipy", "pycocotools", "trackeval"} <= set(found)
+    assert any(name.startswith("opencv-") for name in found)
+
+
+@pytest.mark.parametrize("name", ["opencv-python", "opencv-python-headless"])
+def test_versions_record_whichever_opencv_and_engine_are_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    installed = {name: "4.12", "detectron2": "0.6", "fvcore": "0.1.5", "faster-coco-eval": "1.8"}
+
+    def version(wanted: str) -> str:
+        if wanted not in installed:
+            raise metadata.PackageNotFoundError(wanted)
+        return installed[wanted]
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert versions() == {"python": platform.python_version(), **installed}
 
 
 def test_progress_writes_to_standard_error_only(

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import Json, read_table
+from mec_transfer.datasets.annotations import (
+    Json,
+    parse_number,
+    parse_whole,
+    read_table,
+    read_text,
+    split_fields,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,7 +20,7 @@ from mec_transfer.datasets.annotations import Json, read_table
     [
         ('[{"a": 1}, {"b": [1, {"c": 2}]},\n\n{"d": "]"}]', None, [1, 1, 3]),
         ('{\n"x": 1,\n"list" :\n[\n{},\n {\n"y": "list"}, {}]}', "list", [5, 6, 7]),
-        ('{"other": {"list": [1]},\n "list": [\n{"a": 1}, {}]}', "list", [1, 1]),  # which list is not known
+        ('{"other": {"list": [1]},\n "list": [\n{"a": 1}, {}]}', "list", [3, 3]),
     ],
 )
 def test_items_have_their_lines(tmp_path: Path, text: str, key: str | None, lines: list[int]) -> None:
@@ -31,7 +38,7 @@ def test_items_have_their_lines(tmp_path: Path, text: str, key: str | None, line
         (b"[]", r"a.json:1: 'list' must be a list of objects"),
         (b'\n{"list": [}', r"a.json:2: malformed JSON \(Expecting value\)"),
         (b"[" * 100_000, r"a.json:1: malformed JSON \(nested too deeply\)"),
-        (b"\xff", r"a.json: not a text file"),
+        (b"\xff", r"a.json:1: not a text file"),
     ],
 )
 def test_broken_json_is_named(tmp_path: Path, text: bytes, what: str) -> None:
@@ -64,3 +71,45 @@ def test_an_empty_table(tmp_path: Path) -> None:
     assert read_table(path, (9,), [], "").values.shape == (0, 9)
     with pytest.raises(DataError, match=r"b.txt: cannot be read \(No such file or directory\)"):
         read_table(tmp_path / "b.txt", (9,), [], "")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"1,2\n1,\xc3\x28\n", ":2: not a text file (utf-8: invalid continuation byte); save it as UTF-8"),
+        ("1,2\n3,4\n".encode("utf-16-le"), ":1: not a text file (it holds a zero byte); save it as UTF-8"),
+        (b"\xff\xfe1", ":1: not a text file (utf-16-le: truncated data); save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_line(tmp_path: Path, data: bytes, what: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        read_text(path)
+    assert str(caught.value) == f"{path}{what}"
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("1,2,3", ["1", "2", "3"]),
+        (" 1, 2 ,\t3 ,", ["1", "2", "3"]),
+        ("1\t2  3 ", ["1", "2", "3"]),
+        ("1;2;3;", ["1", "2", "3"]),
+        ("1,,3", ["1", "", "3"]),  # what is missing must not move the rest
+        ("1 2,3", ["1 2", "3"]),
+        ("1,2,,", ["1", "2", ""]),
+        ("1,5;2", ["1", "5;2"]),
+        ("1", ["1"]),
+        ("  ", []),
+    ],
+)
+def test_fields_of_a_line(line: str, fields: list[str]) -> None:
+    assert split_fields(line) == fields
+
+
+def test_numbers() -> None:
+    assert (parse_number(" 1e1"), parse_whole("7.0")) == (10.0, 7)
+    for text in ("1_0", "x", "", "1.5", "inf", "nan"):
+        with pytest.raises(ValueError, match=".+"):
+            parse_whole(text)

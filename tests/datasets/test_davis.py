@@ -11,7 +11,7 @@ from PIL import Image
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.davis import DavisVideo
 from mec_transfer.datasets.index_masks import encode_index_mask, read_index_mask
-from mec_transfer.datasets.videos import open_videos
+from mec_transfer.datasets.videos import open_videos, remarks
 
 FRAMES = 4
 SIZE = (12, 9)
@@ -185,3 +185,39 @@ def test_wrong_names_are_refused(root: Path) -> None:
         open_videos(root, "davis", "2017/val", ["danse"])
     with pytest.raises(DataError, match="takes no detections"):
         open_videos(root, "davis", "2017/val", (), "det.txt")
+
+
+def test_lists_as_others_write_them(root: Path) -> None:
+    (root / "JPEGImages" / "480p" / "dance").rename(root / "JPEGImages" / "480p" / "my dance")
+    (root / "Annotations" / "480p" / "dance").rename(root / "Annotations" / "480p" / "my dance")
+    listed = root / "ImageSets" / "2017" / "val.txt"
+    listed.write_text("park 4 1,\nmy dance \t\n")
+    assert [video.name for video in read(root)] == ["park", "my dance"]
+    first = root / "ImageSets" / "480p" / "val.txt"
+    first.write_text("\\\\JPEGImages\\480p\\park\\00000.jpg \\\\Annotations\\480p\\park\\00000.png\r\n")
+    assert [video.name for video in read(root, "2016/val")] == ["park"]
+    listed.write_text("park\nmy dance.jpg\n")
+    with pytest.raises(DataError, match=r"val.txt:2: 'my dance.jpg' is not the name of a sequence"):
+        read(root)
+
+
+def test_another_release_is_named(root: Path) -> None:
+    for kind in ("JPEGImages", "Annotations"):
+        (root / kind / "480p").rename(root / kind / "Full-Resolution")
+    for split in ("2017/val", "all"):
+        with pytest.raises(DataError, match=r"Full-Resolution: DAVIS is measured at 480p"):
+            read(root, split)
+
+
+@pytest.mark.parametrize("split", ["2017/val", "2016/val"])
+def test_masks_that_are_empty_after_the_first_leave_nothing_to_score(root: Path, split: str) -> None:
+    (root / "ImageSets" / "2017" / "val.txt").write_text("dance\n")
+    for number in range(1, FRAMES):
+        path = root / "Annotations" / "480p" / "dance" / f"{number:05d}.png"
+        path.write_bytes(encode_index_mask(numpy.zeros(SIZE[::-1], numpy.uint8)))
+    with pytest.raises(
+        DataError, match=r"00001.png: nothing to score: no object of the first mask .* 2 measured masks"
+    ):
+        read(root, split)
+    (root / "Annotations" / "480p" / "dance" / "00002.png").write_bytes(numbered(2))
+    assert remarks(read(root, split)) == []

@@ -105,5 +105,20 @@ def test_wrong_lines_are_named(flat: Path, name: str, text: str, expected: str) 
 
 
 def test_binary_label_file(flat: Path) -> None:
-    (flat / "val.txt").write_bytes(b"\xff\xfe\x00\x81")
-    assert "val.txt: cannot be read" in error_of(flat)
+    (flat / "val.txt").write_bytes(b"\xff\x00\x81")
+    assert "val.txt:1: not a text file" in error_of(flat)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_label_files_as_other_systems_write_them(flat: Path, name: str, encoding: str, end: str) -> None:
+    text = KINDS[name].removeprefix("\ufeff").replace("\r\n", "\n").replace("\n", end)
+    (flat / name).write_bytes(text.encode(encoding))
+    assert open_split(flat, "imagefolder", "val").labels.tolist() == LABELS
+
+
+@pytest.mark.parametrize("line", ["{0},{1}", "{0}, {1}", "{0}\t{1}", "val\\{0} {1},", "  {0}  {1} "])
+def test_pairs_between_any_separators(flat: Path, line: str) -> None:
+    (flat / "val.txt").write_text("".join(line.format(n, w) + "\n" for n, w in zip(NAMES, WNIDS)))
+    assert open_split(flat, "imagefolder", "val").labels.tolist() == LABELS

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,15 @@ from mec_transfer.datasets.layouts import open_split
 
 def encoded(kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((9, 7)).convert("RGB").save(buffer, kind)
+    picture = Image.linear_gradient("L").resize((9, 7))
+    if kind.endswith("16"):
+        Image.fromarray(numpy.asarray(picture).astype(numpy.uint16) * 257).save(buffer, kind.removesuffix("16"))
+    else:
+        picture.convert("RGB").save(buffer, kind)
     return buffer.getvalue()
 
 
-ENCODED = {kind: encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF")}
+ENCODED = {kind: encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PNG16", "PPM16", "TIFF16")}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged TIFF tags
@@ -72,3 +77,62 @@ def test_subset_keeps_order_and_classes(folder_set: Path) -> None:
     chosen = images.subset([4, 1])
     assert chosen.paths == (images.paths[4], images.paths[1])
     assert (chosen.labels.tolist(), chosen.classes) == ([1, 0], images.classes)
+
+
+RAMP = numpy.arange(24, dtype=numpy.uint8).reshape(4, 6) * 10 + 7
+
+
+def grey(tmp_path: Path, name: str, values: numpy.ndarray, **options: object) -> numpy.ndarray:
+    Image.fromarray(values).save(tmp_path / name, **options)
+    return numpy.asarray(load_rgb(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_16_bit_grey_is_scaled_as_its_8_bit_twin(tmp_path: Path, name: str) -> None:
+    """Pillow's own `convert` gives white throughout."""
+    assert (numpy.asarray(Image.fromarray(RAMP.astype(numpy.uint16) << 8).convert("RGB"))[1:] == 255).all()
+    wide = RAMP.astype(numpy.uint16) * 257
+    numpy.testing.assert_array_equal(grey(tmp_path, name, wide), numpy.stack([RAMP] * 3, axis=2))
+    numpy.testing.assert_array_equal(grey(tmp_path, name, wide & 0xFF00), numpy.stack([RAMP] * 3, axis=2))
+
+
+def test_a_tiff_may_count_from_white_and_a_pgm_to_less(tmp_path: Path) -> None:
+    wide = RAMP.astype(numpy.uint16) * 257
+    inverted = grey(tmp_path, "a.tif", wide, tiffinfo={262: 0})
+    numpy.testing.assert_array_equal(inverted[..., 0], 255 - RAMP)
+    (tmp_path / "b.pgm").write_bytes(b"P5 3 1 1023\n" + numpy.array([0, 512, 1023], ">u2").tobytes())
+    assert numpy.asarray(load_rgb(tmp_path / "b.pgm"))[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(("kind", "what"), [(numpy.float32, "fractions"), (numpy.int32, "numbers of mode I")])
+def test_pixels_without_a_known_white_are_refused(tmp_path: Path, kind: type, what: str) -> None:
+    Image.fromarray(RAMP.astype(kind)).save(tmp_path / "a.tif")
+    with pytest.raises(
+        DataError, match=rf"a\.tif: not a readable image \(its pixels are {what}, .*save it with 8 or 16"
+    ):
+        load_rgb(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "RGBA", "LA", "CMYK"])
+def test_every_8_bit_file_is_what_torchvision_makes_of_it(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=numpy.uint8))
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    picture.convert(mode).save(path)
+    with path.open("rb") as file:
+        expected = numpy.asarray(Image.open(file).convert("RGB"))  # torchvision.datasets.folder.pil_loader
+    numpy.testing.assert_array_equal(numpy.asarray(load_rgb(path)), expected)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_of_an_animation_the_first_picture_is_taken(tmp_path: Path, suffix: str) -> None:
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    options = {"lossless": True} if suffix == "webp" else {}
+    first.save(tmp_path / f"a.{suffix}", save_all=True, append_images=[second], duration=100, **options)
+    assert (numpy.asarray(load_rgb(tmp_path / f"a.{suffix}")) == [255, 0, 0]).all()
+
+
+def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
+    clear = Image.new("P", (4, 4), 1)
+    clear.putpalette([0, 0, 0, 10, 200, 30])
+    clear.save(tmp_path / "a.png", transparency=1)
+    assert (numpy.asarray(load_rgb(tmp_path / "a.png")) == [10, 200, 30]).all()

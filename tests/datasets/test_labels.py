@@ -103,10 +103,11 @@ def test_wrong_list_files(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_missing_and_binary_list_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a share such as 10% nor a file"):
-        choose("10 percent")
+    for name in ("10 percent", "10" * 5000, "10\0"):
+        with pytest.raises(DataError, match="neither a share such as 10% nor a file"):
+            choose(name)
     (tmp_path / "binary").write_bytes(b"\xff\x00\xff")
-    with pytest.raises(DataError, match="binary: cannot be read"):
+    with pytest.raises(DataError, match="binary:1: not a text file"):
         choose(str(tmp_path / "binary"))
     with pytest.raises(DataError, match="cannot be read"):
         choose(str(tmp_path))
@@ -157,3 +158,10 @@ def test_other_shares_of_imagenet_are_drawn_and_say_so() -> None:
     subset = label_subset(IMAGENET, "50%", dataset="imagenet", root=Path("nowhere"), seed=3)
     assert len(subset.indices) == 2
     assert "drawn with seed 3, not a published list" in subset.note
+
+
+@pytest.mark.parametrize("text", ["c01\\x001.jpg,\r\nc00/x000.jpg ;\r\n", "c01/x001.jpg\rc00/x000.jpg"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_as_a_spreadsheet_or_another_system_writes_it(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "mine.csv").write_bytes(text.encode(encoding))
+    assert choose(str(tmp_path / "mine.csv"), train=image_list([3, 3], prefix="x")).indices.tolist() == [0, 4]

@@ -163,3 +163,22 @@ def test_find_problems_tells_of_both_splits(folder_set: Path) -> None:
     assert len(problems) == 2
     assert "no image in class folder eel" in problems[0] and "only in train: eel" in problems[1]
     assert len(find_problems(folder_set / "nowhere", "imagefolder")) == 1
+
+
+def test_what_unpackers_and_systems_leave_is_no_data(folder_set: Path) -> None:
+    sound = {split: open_split(folder_set, "imagefolder", split).paths for split in ("train", "val")}
+    for junk in ("__MACOSX/cat", "val/__MACOSX", "train/@eaDir", "train/cat/__MACOSX", "train/dog/@eaDir", "train/.x"):
+        (folder_set / junk).mkdir(parents=True)
+        for name in ("a.JPEG", "._cat_0.JPEG"):
+            (folder_set / junk / name).write_bytes(b"\0\5\x16\7")
+    for name in (
+        "train/cat/._cat_0.JPEG",
+        "train/cat/.DS_Store",
+        "train/cat/Thumbs.db",
+        "val/desktop.ini",
+        "train/Thumbs.db",
+    ):
+        (folder_set / name).write_bytes(b"junk")
+    assert {split: open_split(folder_set, "imagefolder", split).paths for split in ("train", "val")} == sound
+    assert find_problems(folder_set, "imagefolder") == []
+    assert len(open_unlabelled(folder_set).paths) == sum(map(len, sound.values()))

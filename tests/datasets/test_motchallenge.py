@@ -11,7 +11,8 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.motchallenge import MotVideo
-from mec_transfer.datasets.videos import fingerprint, open_videos
+from mec_transfer.datasets.videos import fingerprint, open_videos, remarks
+from mec_transfer.tracking.frozen import box_scores
 
 DETECTIONS = "train/{sequence}/det/det.txt"
 GT = "1,1,11,6,10,20,1,1,1\n2,1,12.5,6,10,20,1,1,0.5\n1,2,-4,1,20,10,0,7,1\n\n3,4,91,41,30,30,1,1,0.1\n"
@@ -66,12 +67,20 @@ def test_json_counts_boxes_from_zero(tmp_path: Path) -> None:
     assert [frame.boxes.tolist() for frame in video.detections] == [[[0, 0, 5, 5.5]], [], [[10, 5, 20, 25]]]
 
 
-def test_no_object_and_no_detection(tmp_path: Path) -> None:
-    make(tmp_path, gt="", det="\n", info=INFO.replace("seqLength=3", "seqLength=1"), frames=1)
-    video = read(tmp_path)
+def test_a_sequence_of_several_may_have_no_object_and_no_detection(tmp_path: Path) -> None:
+    folder = make(tmp_path, "MOT16-01", gt="", det="\n", info=INFO.replace("seqLength=3", "seqLength=1"), frames=1)
+    make(tmp_path)
+    video, _ = open_videos(tmp_path, "motchallenge", "train", (), DETECTIONS)
+    assert isinstance(video, MotVideo)
     assert video.detections[0].boxes.shape == (0, 4)
     assert len(video.detections[0]) == 0
     assert video.truth[0].shape == (0, 4)
+    assert remarks([video]) == [
+        f"{folder / 'gt/gt.txt'}: nothing to score: no box in it",
+        f"{folder / 'det/det.txt'}: nothing to follow: no detection in it",
+    ]
+    with pytest.raises(DataError, match=r"gt.txt: nothing to score: .*; \S+det.txt: nothing to follow"):
+        read(tmp_path, sequences=("MOT16-01",))
 
 
 @pytest.mark.parametrize(
@@ -131,13 +140,13 @@ SOUND = {"frame": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
     ("item", "what"),
     [
         ({"frame": 7}, "there is no frame 7"),
-        ({"frame": "1"}, "there is no frame 1"),
+        ({"frame": "one"}, "frame is a string ('one'), a number is needed"),
         ({"bbox": [0, 0, 5]}, "bbox needs [x, y, width, height]"),
         ({"bbox": None}, "bbox needs [x, y, width, height]"),
         ({"bbox": [0, 0, "a", 5]}, "bbox needs [x, y, width, height]"),
         ({"bbox": [0, 0, 0, 5]}, "empty box"),
         ({"bbox": [0, -11, 5, 5]}, "lies outside the image"),
-        ({"score": float("nan")}, "the score is not finite"),
+        ({"score": float("nan")}, "the score is nan, a number is needed"),
     ],
 )
 def test_broken_json_is_named_with_its_line(tmp_path: Path, item: dict[str, object], what: str) -> None:
@@ -175,6 +184,7 @@ def test_a_score_that_is_missing(tmp_path: Path) -> None:
         ("imWidth=100", "imWidth=99", ":6: imWidth is 99"),
         ("imHeight=50\n", "", ":1: imHeight is missing"),
         ("imExt=.png", "imExt=.jpg", ":8: imExt is .jpg, but there is 000001.png"),
+        ("imDir=img1", "imDir=frames", ":3: imDir: "),
         ("frameRate=25", "frameRate=fast", ":4: frameRate is 'fast'"),
         ("frameRate=25", "frameRate=0", ":4: frameRate is 0"),
         ("[Sequence]", "[Video]", ":1: has no section [Sequence]"),
@@ -227,3 +237,134 @@ def test_every_problem_of_every_sequence_is_collected(tmp_path: Path) -> None:
 def test_detections_are_float64(tmp_path: Path) -> None:
     make(tmp_path)
     assert {frame.boxes.dtype for frame in read(tmp_path).detections} == {numpy.dtype(numpy.float64)}
+
+
+COUNTED = "1,1,11,6,10,20,1,1,1"
+
+
+@pytest.mark.parametrize(
+    "gt",
+    [
+        COUNTED,
+        f"{COUNTED},-1",  # CVAT
+        "1,1,11,6,10,20,1,1",
+        "1,1,11,6,10,20,1",
+        "1,1,11,6,10,20,1,-1,-1,-1",  # MOT15
+        "1.0,1.0,11.0,6.0,10.0,20.0,1.0,1.0,1.0",
+    ],
+)
+def test_ground_truth_of_other_tools_is_copied_with_nine_columns(tmp_path: Path, gt: str) -> None:
+    make(tmp_path, gt=f"{gt}\n")
+    video = read(tmp_path)
+    assert video.truth[0].tolist() == [[10, 5, 20, 25]]
+    (row,) = box_scores.truth_files(video)["MOT16-02/gt/gt.txt"].decode().splitlines()
+    fields = row.split(",")
+    assert len(fields) == 9 and (fields[0], fields[1], fields[7]) == ("1", "1", "1")
+    assert [float(field) for field in fields[2:7]] == [11, 6, 10, 20, 1]
+
+
+@pytest.mark.parametrize(
+    ("gt", "what"),
+    [
+        ("1,1,11,6,10,20,0.9,1,1", ":1: whether it counts is 0.9; 0 or 1 is needed"),
+        ("1,1,11,6,10,20,1,1,1,-1\n2,1,11,6,10,20,1,-1,1,-1", ":2: unknown class -1"),
+        ("1,1,11,6,10,20,1,0,1", ":1: unknown class 0; there are 1 to 13"),
+        ("1,1,11,6,1_0,20,1,1,1", ":1: not numbers"),
+        ("1,1,,6,10,20,1,1,1", ":1: not numbers"),
+        ("1,1,1e300,6,10,20,0,1,1", ":1: box 10x20 at (1e+300, 6) is of no image"),
+        (COUNTED.replace("20,1,1", "20,0,1"), "of its 1 boxes 1 do not count (column 7 is 0), 0 are no pedestrian's"),
+        (COUNTED.replace("20,1,1", "20,1,3"), "of its 1 boxes 0 do not count (column 7 is 0), 1 are no pedestrian's"),
+        ("", "nothing to score: no box in it"),
+    ],
+)
+def test_ground_truth_that_would_mean_something_else_or_nothing(tmp_path: Path, gt: str, what: str) -> None:
+    folder = make(tmp_path, gt=gt)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert str(caught.value).startswith(f"{folder / 'gt' / 'gt.txt'}:")
+    assert what in str(caught.value)
+
+
+def test_six_columns_that_lack_a_score_are_not_taken_for_fairmots(tmp_path: Path) -> None:
+    for name, det in (("A", "1,-1,11,6,10,20\n"), ("B", "1,7,11,6,10,20\n1,8,11,6,10,0.5\n")):
+        make(tmp_path, name, det=det)
+        with pytest.raises(DataError, match=r"det.txt:1: six columns are frame,x,y,width,height,score"):
+            read(tmp_path, sequences=(name,))
+
+
+def test_detections_that_are_no_persons_are_counted_and_none_left_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path)
+    path = tmp_path / "MOT16-02.json"
+    path.write_text(json.dumps([SOUND, {**SOUND, "category_id": 3}, {**SOUND, "category_id": 0}] * 2))
+    video = read(tmp_path, "{sequence}.json")
+    assert [len(frame) for frame in video.detections] == [2, 0, 0]
+    why = "are not followed, since a person's has category_id 1; they have category_id 3 (2), category_id 0 (2)"
+    assert remarks([video]) == [f"{path}: 4 of 6 detections {why}"]
+    path.write_text(json.dumps([{**SOUND, "category_id": 0}] * 3))
+    with pytest.raises(DataError, match=r"json: nothing to follow: none of its 3 detections .* category_id 0 \(3\)"):
+        read(tmp_path, "{sequence}.json")
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ({"frame": True}, "frame is true or false (True), a number is needed"),
+        ({"frame": 1.5}, "frame is 1.5, a whole number is needed"),
+        ({"frame": None}, "frame is missing"),
+        ({"category_id": "person"}, "category_id is a string ('person')"),
+        ({"category_id": None}, "category_id is missing"),
+        ({"score": "high"}, "the score is a string ('high')"),
+        ({"score": None}, "the score is missing"),
+        ({"score": True}, "the score is true or false"),
+        ({"bbox": ["0,5", 0, 5, 5]}, "bbox needs [x, y, width, height]: a value is a string ('0,5')"),
+        ({"bbox": {"x": 0}}, "bbox needs [x, y, width, height]"),
+        ({"bbox": [0, 0, float("inf"), 5]}, "a value is inf, a number is needed"),
+    ],
+)
+def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, object], what: str) -> None:
+    make(tmp_path)
+    (tmp_path / "MOT16-02.json").write_text(json.dumps([{**SOUND, **item}]))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "{sequence}.json")
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "item", [{"frame": 2.0, "category_id": 1.0}, {"frame": "2", "category_id": "1", "score": "0.5"}]
+)
+def test_numbers_may_be_floats_or_strings_in_json(tmp_path: Path, item: dict[str, object]) -> None:
+    make(tmp_path)
+    (tmp_path / "MOT16-02.json").write_text(json.dumps([{**SOUND, **item, "bbox": ["0", 0, "5.0", 5]}]))
+    video = read(tmp_path, "{sequence}.json")
+    assert [frame.boxes.tolist() for frame in video.detections] == [[], [[0, 0, 5, 5]], []]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("imExt=.png", "imExt=png"),
+        ("imExt=.png", "imExt=.PNG"),
+        ("imWidth=100", "imwidth: 100.0"),
+        ("im", "  im"),
+        ("=img1", "=.\\img1"),
+    ],
+)
+def test_seqinfo_as_others_write_it(tmp_path: Path, old: str, new: str) -> None:
+    make(tmp_path, info=INFO.replace(old, new))
+    assert read(tmp_path).frame_rate == 25
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "2_5"])
+def test_a_rate_is_finite(tmp_path: Path, rate: str) -> None:
+    make(tmp_path, info=INFO.replace("frameRate=25", f"framerate={rate}"))
+    with pytest.raises(DataError, match=rf"seqinfo.ini:4: frameRate is '{rate}', a number is needed"):
+        read(tmp_path)
+
+
+def test_folders_of_no_data_are_no_sequences_and_names_may_be_any(tmp_path: Path) -> None:
+    for name in ("my clip", "caf\u00e9", "__MACOSX"):
+        make(tmp_path, name)
+    (tmp_path / "train" / "my clip" / "img1" / "._000001.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "train" / "my clip" / "img1" / "Thumbs.db").write_bytes(b"junk")
+    assert [v.name for v in open_videos(tmp_path, "motchallenge", "train", (), DETECTIONS)] == ["caf\u00e9", "my clip"]
+    assert read(tmp_path, sequences=(" cafe\u0301",)).name == "caf\u00e9"  # as a Mac spells it

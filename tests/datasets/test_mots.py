@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.mots import MotsVideo
-from mec_transfer.datasets.videos import open_videos
+from mec_transfer.datasets.videos import open_videos, remarks
 
 HEIGHT, WIDTH = 30, 40
 
@@ -31,8 +31,8 @@ GT = (
 DET = f"2 7 2 30 40 {ONE}\n1 1 2 30 40 {TWO}\n1 1 1 30 40 {ONE}\n1 3 2 30 40 {rle(2, 3, 25, 10)}\n"
 
 
-def make(root: Path, gt: str = GT, det: str = DET, frames: int = 2) -> Path:
-    folder = root / "train" / "MOTS20-02"
+def make(root: Path, gt: str = GT, det: str = DET, frames: int = 2, name: str = "MOTS20-02") -> Path:
+    folder = root / "train" / name
     for part in ("img1", "gt", "det"):
         (folder / part).mkdir(parents=True)
     for number in range(1, frames + 1):
@@ -80,10 +80,19 @@ def test_json_masks(tmp_path: Path) -> None:
     assert [frame.boxes.tolist() for frame in video.detections] == [[], [[20, 3, 30, 23]]]
 
 
-def test_no_object_and_no_detection(tmp_path: Path) -> None:
-    make(tmp_path, gt="", det="", frames=1)
-    (frame,) = read(tmp_path).detections
+def test_a_sequence_of_several_may_have_no_object_and_no_detection(tmp_path: Path) -> None:
+    folder = make(tmp_path, gt="", det="", frames=1, name="MOTS20-01")
+    make(tmp_path)
+    empty, _ = open_videos(tmp_path, "mots", "train", (), "train/{sequence}/det/det.txt")
+    assert isinstance(empty, MotsVideo)
+    (frame,) = empty.detections
     assert (frame.boxes.shape, frame.masks) == ((0, 4), ())
+    assert remarks([empty]) == [
+        f"{folder / 'gt/gt.txt'}: nothing to score: no mask is a pedestrian's (class 2); it has no mask",
+        f"{folder / 'det/det.txt'}: nothing to follow: no detection in it",
+    ]
+    with pytest.raises(DataError, match=r"gt.txt: nothing to score: .*; \S+det.txt: nothing to follow"):
+        open_videos(tmp_path, "mots", "train", ("MOTS20-01",), "train/{sequence}/det/det.txt")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_broken_detections_are_named(tmp_path: Path, line: str, what: str) -> No
 @pytest.mark.parametrize(
     ("segmentation", "what"),
     [
-        ({"size": [30, 40]}, "'counts' is missing"),
+        ({"size": [30, 40]}, "segmentation needs {'size'"),
         ({"size": 30, "counts": ONE}, "segmentation needs {'size'"),
         ({"size": [30, 40], "counts": [3, 4]}, "segmentation needs {'size'"),
         ([[1, 2, 3, 4]], "segmentation needs {'size'"),
@@ -147,4 +156,40 @@ def test_broken_json_is_named(tmp_path: Path, segmentation: object, what: str) -
     with pytest.raises(DataError) as caught:
         read(tmp_path, "{sequence}.json")
     assert str(caught.value).startswith(f"{tmp_path / 'MOTS20-02.json'}:1: ")
+    assert what in str(caught.value)
+
+
+def test_masks_of_other_classes_are_counted_and_none_left_is_an_error(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    why = "1 of 4 detections are not followed, since a person's has class 2; they have class 1 (1)"
+    assert remarks([read(tmp_path)]) == [f"{folder / 'det/det.txt'}: {why}"]
+    (folder / "det" / "det.txt").write_text(DET.replace(" 2 30 40", " 1 30 40"))
+    with pytest.raises(
+        DataError, match=r"det.txt: nothing to follow: none of its 4 detections .* class 2; .* class 1 \(4\)"
+    ):
+        read(tmp_path)
+    (folder / "gt" / "gt.txt").write_text(GT.replace(" 2 30 40", " 1 30 40"))
+    with pytest.raises(
+        DataError, match=r"gt.txt: nothing to score: .* 3 of class 1 \(car\), 2 of class 10 \(ignored\)"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        ({"segmentation": {"size": ["30px", 40], "counts": ONE}}, "a side is a string ('30px')"),
+        ({"segmentation": {"size": [30], "counts": ONE}}, "segmentation needs {'size'"),
+        ({"segmentation": {"size": [30, 40], "counts": "\u00e9"}}, "malformed RLE"),
+        ({"frame": "1.jpg"}, "frame is a string ('1.jpg')"),
+        ({"score": None}, "the score is missing"),
+        ({"category_id": "two"}, "category_id is a string ('two')"),
+    ],
+)
+def test_a_json_value_of_another_type_says_so(tmp_path: Path, item: dict[str, object], what: str) -> None:
+    make(tmp_path)
+    sound = {"frame": 1, "score": 1, "segmentation": {"size": [30, 40], "counts": ONE}}
+    (tmp_path / "MOTS20-02.json").write_text(json.dumps([{**sound, **item}]))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "{sequence}.json")
     assert what in str(caught.value)

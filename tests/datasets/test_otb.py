@@ -8,7 +8,7 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.otb import OTB2015, read_boxes
-from mec_transfer.datasets.videos import open_videos
+from mec_transfer.datasets.videos import open_videos, remarks
 
 LINE = "5,6,10,8"
 
@@ -47,9 +47,9 @@ def test_any_separator(tmp_path: Path, line: str) -> None:
 
 
 def test_blank_lines_at_the_end_a_byte_order_mark_and_absent_targets(tmp_path: Path) -> None:
-    draw(tmp_path / "Boat", range(1, 4), truth=f"\ufeff{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n\n\n")
+    draw(tmp_path / "Boat", range(1, 5), truth=f"\ufeff{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n{LINE}\n\n\n")
     boxes = only(tmp_path).boxes
-    assert numpy.isnan(boxes[1]).all() and not boxes[2].any() and len(boxes) == 3
+    assert numpy.isnan(boxes[1]).all() and not boxes[2].any() and len(boxes) == 4
 
 
 def test_several_targets_are_several_sequences(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_everything_that_is_broken_is_collected(tmp_path: Path) -> None:
     for part in ("A/groundtruth_rect.txt:1: 3 values", ":2: 'x'", "frame 2 missing", "C/groundtruth_rect.txt: no such"):
         assert part in str(caught.value)
     assert "and 1 more" in str(caught.value)  # six problems, five are shown
-    for name, part in (("D", "no frame of sequence 'D'"), ("E", "E/groundtruth_rect.txt: cannot be read")):
+    for name, part in (("D", "no frame of sequence 'D'"), ("E", "E/groundtruth_rect.txt:1: not a text file")):
         with pytest.raises(DataError, match=part):
             open_videos(tmp_path, "otb", "all", (name,))
 
@@ -140,3 +140,17 @@ def test_result_files_are_read_alike(tmp_path: Path) -> None:
         read_boxes(path)
     with pytest.raises(DataError, match=r"none\.txt: no such file"):
         read_boxes(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("truth", "frames"), [(LINE, 1), (f"{LINE}\nNaN,NaN,NaN,NaN\n0,0,0,0\n", 3), (f"{LINE}\n-3,6,10,8\n", 2)]
+)
+def test_a_video_whose_target_is_never_seen_again_says_nothing(tmp_path: Path, truth: str, frames: int) -> None:
+    path = draw(tmp_path / "Boat", range(1, frames + 1), truth=truth) / "groundtruth_rect.txt"
+    with pytest.raises(DataError, match=r"rect\.txt: nothing to score: no frame after the first has a box"):
+        only(tmp_path)
+    draw(tmp_path / "Car", range(1, 4), truth=lines(3))
+    boat, car = open_videos(tmp_path, "otb", "all")
+    assert remarks([car]) == []
+    (told,) = remarks([boat, car])
+    assert told.startswith(f"{path}: nothing to score")

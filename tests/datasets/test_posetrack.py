@@ -104,7 +104,8 @@ def test_a_box_is_unitracks() -> None:
 def test_frames_that_the_annotations_do_not_list_are_not_followed(tmp_path: Path) -> None:
     gt = truth()
     del gt["images"][1]
-    det = {"images": gt["images"], "annotations": [], "categories": [CATEGORY]}
+    det = {**found(), "images": gt["images"]}
+    det["annotations"] = [item for item in det["annotations"] if item["image_id"] in (70, 72)]
     make(tmp_path, gt, det)
     video = read(tmp_path)
     assert [path.name for path in video.frames.paths] == ["000000.jpg", "000002.jpg"]
@@ -124,7 +125,7 @@ def change(data: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
     ("path", "value", "entry", "what"),
     [
         (["annotations", 1, "image_id"], 9, 1, "there is no image 9"),
-        (["annotations", 1, "track_id"], None, 1, "track_id is None"),
+        (["annotations", 1, "track_id"], None, 1, "track_id is missing"),
         (["annotations", 1, "track_id"], -2, 1, "track_id is -2"),
         (["annotations", 2, "track_id"], 0, 2, "track_id 0 is in image 70 twice"),
         (["annotations", 1, "keypoints"], [1, 2, 3], 1, "keypoints needs 51 finite numbers"),
@@ -133,7 +134,7 @@ def change(data: dict[str, Any], path: list[Any], value: Any) -> dict[str, Any]:
         (["annotations", 1, "bbox_head"], [1, 2, 0, 0], 1, "bbox_head is empty"),
         (["annotations", 1, "bbox_head"], None, 1, "bbox_head needs 4 finite numbers"),
         (["annotations", 1, "scores"], [1, 2], 1, "scores needs 17 finite numbers"),
-        (["annotations", 1, "score"], "high", 1, "score needs 1 finite number"),
+        (["annotations", 1, "score"], "high", 1, "score is a string ('high'), a number is needed"),
         (["images", 0, "ignore_regions_y"], [], 0, "ignore_regions_x and ignore_regions_y"),
         (["images", 0, "ignore_regions_x"], [[1, 2]], 0, "ignore_regions_x and ignore_regions_y"),
         (["images", 0, "ignore_regions_x"], [[1, 2, 3, 4]], 0, "an ignore region needs 4 finite numbers"),
@@ -223,9 +224,9 @@ def test_detections_may_have_posetrack17s_form(tmp_path: Path) -> None:
     [
         (["image"], [], "needs an image with a name"),
         (["annorect"], None, "needs an image with a name, and annorect"),
-        (["annorect", 0, "score"], ["a"], "score is ['a'], a finite number in a list is needed"),
+        (["annorect", 0, "score"], ["a"], "score is a string ('a'), a number is needed"),
         (["annorect", 0, "annopoints", 0, "point", 1, "id"], [15], "a point has id 15; there are 0 to 14"),
-        (["annorect", 0, "annopoints", 0, "point", 1, "x"], [1, 2], "x is [1, 2], a finite number"),
+        (["annorect", 0, "annopoints", 0, "point", 1, "x"], [1, 2], "x is a list ([1, 2]), a number is needed"),
         (["image", 0, "name"], "000009.jpg", "lists image 000009.jpg, where the ground truth has 000000.jpg"),
     ],
 )
@@ -236,3 +237,73 @@ def test_broken_posetrack17_detections_are_named(tmp_path: Path, path: list[Any]
     line = 1 if "lists image" in what else 3
     assert str(caught.value).startswith(f"{tmp_path / 'poses/000_x.json'}:{line}: ")
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what"),
+    [
+        (["images", 1, "id"], "b", "id is a string ('b'), a number is needed"),
+        (["images", 1, "id"], True, "id is true or false"),
+        (["annotations", 1, "image_id"], "c", "image_id is a string ('c')"),
+        (["annotations", 1, "image_id"], [72], "image_id is a list"),
+        (["annotations", 1, "track_id"], "x", "track_id is a string ('x')"),
+        (["annotations", 1, "keypoints", 3], "five", "keypoints needs 51 finite numbers: a value is a string ('five')"),
+        (["annotations", 1, "keypoints", 0], 1e300, "a point is more than 1e+06 pixels away"),
+    ],
+)
+def test_a_value_of_another_type_says_so(tmp_path: Path, path: list[Any], value: Any, what: str) -> None:
+    make(tmp_path, change(truth(), path, value))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert what in str(caught.value)
+
+
+def test_ids_may_be_strings(tmp_path: Path) -> None:
+    gt = truth()
+    for image in gt["images"]:
+        image["id"] = str(image["id"])
+    gt["annotations"][0] |= {"image_id": "70", "track_id": "7"}
+    make(tmp_path, gt)
+    frames = read_pose_file(tmp_path / "annotations/val/000_x.json", [], identified=True, heads=True)
+    assert [frame.identities.tolist() for frame in frames] == [[7, 3], [], [0]]
+
+
+def test_an_image_without_an_id_is_named(tmp_path: Path) -> None:
+    gt = truth()
+    del gt["images"][1]["id"]
+    make(tmp_path, gt)
+    with pytest.raises(DataError, match=r"000_x.json:\d+: needs an id \(a number\) and a file_name"):
+        read(tmp_path)
+
+
+def test_paths_may_have_backslashes(tmp_path: Path) -> None:
+    gt, det = truth(), found()
+    for data in (gt, det):
+        for image in data["images"]:
+            image["file_name"] = image["file_name"].replace("/", "\\")
+    make(tmp_path, gt, det)
+    assert [path.name for path in read(tmp_path).frames.paths] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    assert [len(frame) for frame in read(tmp_path).detections] == [0, 1, 1]
+
+
+EVERYWHERE = {"ignore_regions_x": [[-9, 999, 999, -9]], "ignore_regions_y": [[-9, -9, 999, 999]]}
+
+
+def test_nobody_left_to_score_is_an_error(tmp_path: Path) -> None:
+    for persons, listed, what in (
+        ([], images(), "none of its 0 persons"),
+        ([person(70, 0, 10, 5, absent=JOINTS), person(71, 1, 10, 5, absent=JOINTS)], images(), "none of its 2 persons"),
+        (truth()["annotations"], [image | EVERYWHERE for image in images()], "none of its 3 persons"),
+    ):
+        make(tmp_path, {"images": listed, "annotations": persons, "categories": [CATEGORY]})
+        with pytest.raises(
+            DataError, match=rf"000_x.json: nothing to score: {what} has a keypoint outside the ignored"
+        ):
+            read(tmp_path)
+
+
+def test_no_detected_pose_is_an_error(tmp_path: Path) -> None:
+    nobody = [person(71, 0, 1, 1, absent=JOINTS) | {"score": 0.5}]
+    make(tmp_path, det={"images": images(), "annotations": nobody, "categories": [CATEGORY]})
+    with pytest.raises(DataError, match=r"poses/000_x.json: nothing to follow: no detection in it"):
+        read(tmp_path)

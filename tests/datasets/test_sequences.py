@@ -69,3 +69,19 @@ def test_reading_ahead_gives_every_frame_and_the_error_in_its_place(tmp_path: Pa
     assert next(ahead)[0, 0, 0] == 1 and next(ahead)[0, 0, 0] == 2
     with pytest.raises(DataError, match=r"3\.png: 8x5 pixels"):
         next(ahead)
+
+
+def test_times_of_day_as_numbers_are_told_apart_at_once(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", "20240101000000.png", "20241231235959.png")
+    with pytest.raises(DataError, match=r"frame 20240101000001 and 1130235957 more missing"):
+        open_frames(folder, "a")
+
+
+def test_a_broken_link_and_what_systems_leave(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", "1.png", "2.png")
+    (folder / "._1.png").write_bytes(b"\0\5\x16\7")
+    (folder / "Thumbs.db").write_bytes(b"junk")
+    assert len(open_frames(folder, "a")) == 2
+    (folder / "3.png").symlink_to(tmp_path / "none.png")
+    with pytest.raises(DataError, match=r"3\.png: missing or a broken link"):
+        open_frames(folder, "a")

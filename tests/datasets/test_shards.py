@@ -224,3 +224,10 @@ def test_nothing_is_left_of_shards_that_could_not_be_finished(
     with pytest.raises(UserError, match="not an empty folder"):
         write_shards(images, out, 10**6)
     assert not partial.exists()
+
+
+def test_what_a_mac_packs_beside_the_images_is_no_image(plain: Path, tmp_path: Path) -> None:
+    data = (plain / NAMES[0]).read_bytes()
+    junk = dict.fromkeys((f"__MACOSX/{NAMES[0]}", "a/._1.png", "._2.png", "a/@eaDir/3.png"), b"\0\5\x16\7")
+    write_tar(tmp_path / "web" / "0.tar", {**junk, f"./{NAMES[0]}": data}, tarfile.GNU_FORMAT)
+    assert open_unlabelled(tmp_path / "web").paths == (f"0.tar/./{NAMES[0]}",)

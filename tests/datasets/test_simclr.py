@@ -52,3 +52,12 @@ def test_offline_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         fetch_published(tmp_path / "out", "http://127.0.0.1:9/lists")
     message = str(caught.value)
     assert "cannot be fetched" in message and "put it in" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbfa_1.JPEG\r\n", b"a_1.JPEG\r\n"])
+def test_a_list_that_went_through_an_editor_is_the_published_one(server: Path, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "1percent.txt").write_bytes(text)
+    assert simclr.read_published("1%", tmp_path) == ["a_1.JPEG"]
+    (tmp_path / "1percent.txt").write_bytes(text + b"a_2.JPEG\n")
+    with pytest.raises(DataError, match="is not SimCLR's list"):
+        simclr.read_published("1%", tmp_path)

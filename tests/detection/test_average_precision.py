@@ -9,7 +9,7 @@ import numpy
 import pytest
 from pycocotools import mask
 
-from mec_transfer.datasets.coco import to_coco_json
+from mec_transfer.datasets.coco_items import to_coco_json
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics, pairs

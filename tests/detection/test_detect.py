@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from mec_transfer.cli.main import main
+from mec_transfer.common.errors import DataError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.detection import engine
 from mec_transfer.suite.registry import benchmark_files, load_benchmark
@@ -26,6 +28,8 @@ from detectron2.modeling import build_model  # noqa: E402
 from mec_transfer.detection.network import read_config  # noqa: E402
 
 CHANGES = "recipe.changes=" + json.dumps({k: v for k, v in SHORT.items() if k != "SOLVER.IMS_PER_BATCH"})
+SHORTEST = ("--set", "recipe.images_per_batch=null", "--set", "recipe.changes=" + json.dumps(SHORT))
+"""Three iterations, where their number does not matter."""
 FILES = sorted(
     path for path in benchmark_files() if path.parent.name == "detection" and not path.stem.startswith("demo_")
 )
@@ -44,7 +48,10 @@ def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
     assert "its 2 classes are trained on train and measured on test" in printed.err
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["status"] == "ok" and record["benchmark"]["protocol"].startswith("coco-fpn-1x-moco+custom-")
-    assert record["details"]["classes"] == ["blue", "red"] and record["details"]["images_per_batch"] == 2
+    details = record["details"]
+    assert details["classes"] == ["blue", "red"] and details["precision"] == "float32"
+    assert (details["images_per_batch"], details["images_per_process"], details["processes"]) == (2, 2, 1)
+    assert "2 images on 1 process; the published runs had 2 on each of 8" in record["warnings"]
     assert {"AP", "AP50", "mask_AP", "mask_AP50"} <= record["metrics"].keys()
     assert any(
         "2 images a batch in place of 16: rate times 0.125, 24 iterations" in line for line in record["warnings"]
@@ -63,8 +70,6 @@ def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
 
 @pytest.mark.integration
 def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, capsys):
-    import shutil
-
     data = tmp_path / "mine"
     shutil.copytree(boxes / "voc", data)
     broken = data / "Annotations" / "000.xml"
@@ -73,10 +78,140 @@ def test_boxes_on_voc_data_with_a_broken_annotation_left_out(boxes, tmp_path, ca
     options = [word for pair in one_class for word in pair]
     assert detect(data, tmp_path / "out", *options, "--classes", "blue, red", config="voc07_c4") == 2
     assert re.search(r"000.xml:3: unknown class 'green'; there are blue, red", capsys.readouterr().err)
-    Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then reaches out of the image
+    Image.new("RGB", (9, 9)).save(data / "JPEGImages" / "001.jpg")  # the truth then lies outside the image
     assert detect(data, tmp_path / "out", *options, config="voc07_c4") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "001.xml:2: box" in line and "reaches out of the image (9x9)" in line and "--skip-invalid" in line
+    assert "001.xml:3: box" in line and "lies outside the image (9x9)" in line and "--skip-invalid" in line
+
+
+@pytest.mark.integration
+def test_images_that_testing_would_stumble_over_are_found_before_training(boxes, tmp_path, capsys):
+    import shutil
+
+    data = tmp_path / "mine"
+    shutil.copytree(boxes / "coco", data)
+    cut, other = sorted((data / "test").glob("*.jpg"))[:2]
+    cut.write_bytes(cut.read_bytes()[:-700])
+    Image.new("RGB", (9, 9)).save(other)
+    assert detect(data, tmp_path / "out") == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(rf"test.json:1: image 9: {cut.name}: not a readable image \(image file is truncated", line)
+    assert f"{other.name}: has 9x9 pixels, its annotation says" in line
+    assert not (tmp_path / "out" / "record.json").exists()
+    assert main(["data", "check", str(data), "--layout", "coco"]) == 2
+    assert capsys.readouterr().out.count("problem: ") == 2
+    assert detect(data, tmp_path / "out", "--skip-invalid") == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["details"]["test_images"] == 2 and record["dataset"]["num_images"] == 10
+    assert any("2 broken annotations are left out, the first: " in line for line in record["warnings"])
+
+
+@pytest.mark.integration
+def test_what_skip_invalid_left_out_is_counted_in_the_record_and_verified(boxes, tmp_path, capsys):
+    data, out = tmp_path / "mine", tmp_path / "out"
+    shutil.copytree(boxes / "coco", data)
+    for split, faults in (("train", 2), ("test", 1)):
+        path = data / "annotations" / f"{split}.json"
+        content = json.loads(path.read_text())
+        for item in content["annotations"][:faults]:
+            item["category_id"] = 9
+        path.write_text(json.dumps(content, indent=1))
+    assert detect(data, out, *SHORTEST) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "train.json:" in said and "unknown class number 9" in said and "--skip-invalid" in said
+    assert not (out / "record.json").exists()
+    assert detect(data, out, *SHORTEST, "--skip-invalid") == 0
+    record = json.loads((out / "record.json").read_text())
+    assert record["dataset"]["note"] == "3 broken annotations left out" and record["dataset"]["name"] == "mine"
+    assert any(
+        re.match(r"3 broken annotations are left out, the first: .*train.json:\d+: annotation 1", line)
+        for line in record["warnings"]
+    )
+    assert "+custom-" in record["benchmark"]["protocol"] and "published" not in record["dataset"]["note"]
+    assert record["benchmark"] == json.loads((out / "job.json").read_text())["benchmark"]
+    assert json.loads((out / "job.json").read_text())["options"] == {"skip_invalid": True}
+    assert main(["verify", str(out)]) == 0
+    assert detect(data, out, *SHORTEST) == 2  # without the option the mistakes are mistakes again
+
+
+@pytest.mark.integration
+def test_a_mended_test_image_is_measured_with_the_detector_that_was_trained(boxes, tmp_path, capsys, monkeypatch):
+    """It cannot be read after the training; the same command measures, and gives what an undisturbed run gives."""
+    from mec_transfer.detection import inference, training
+
+    data, out = tmp_path / "mine", tmp_path / "out"
+    shutil.copytree(boxes / "coco", data)
+
+    def broken(*_: object) -> None:
+        raise DataError(f"{data}/test/009.jpg: cannot be read (truncated); replace or remove it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "predict", broken)
+        assert detect(data, out, *SHORTEST) == 2
+    failed = json.loads((out / "record.json").read_text())
+    assert failed["status"] == "failed" and "009.jpg: cannot be read" in failed["error"]
+    assert (out / training.CHECKPOINT).is_file()
+    test_image, train_image = data / "test" / "009.jpg", data / "train" / "003.jpg"
+    Image.open(test_image).save(test_image, quality=60)
+
+    seen = train_image.read_bytes()
+    Image.open(train_image).save(train_image, quality=60)  # the detector saw another: it has to be trained again
+    capsys.readouterr()
+    assert detect(data, out, *SHORTEST) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "holds another job" in said and "was trained on other training data than is there now" in said
+    assert (out / training.CHECKPOINT).is_file()
+    train_image.write_bytes(seen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Stepper, "step", lambda *_: pytest.fail("trained again"))
+        assert detect(data, out, *SHORTEST) == 0
+    assert not list(out.glob("training*"))
+    assert detect(data, tmp_path / "undisturbed", *SHORTEST) == 0
+    mended, undisturbed = (
+        json.loads((folder / "record.json").read_text()) for folder in (out, tmp_path / "undisturbed")
+    )
+    assert mended["metrics"] == undisturbed["metrics"] and mended["dataset"] == undisturbed["dataset"]
+    for name in ("predictions.json.gz", "truth.json.gz"):
+        assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+
+
+def test_a_test_split_of_crowds_alone_is_refused_before_training(boxes, tmp_path, capsys):
+    data = tmp_path / "mine"
+    shutil.copytree(boxes / "coco", data)
+    path = data / "annotations" / "test.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{**item, "iscrowd": 1} for item in content["annotations"]]
+    path.write_text(json.dumps(content))
+    assert detect(data, tmp_path / "out") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        "split 'test': has nothing to measure on (4 images, 0 of them without an object, 8 objects, 8 of them" in said
+    )
+    assert not (tmp_path / "out" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "processes", "expected"),
+    [
+        ("voc07_c4", [], 8, None),
+        ("voc07_c4", [], 1, r"16 images on 1 process: Detectron2 pads .* published runs had 2 images on each of 8"),
+        ("coco_c4_1x", [], 4, r"16 images on 4 processes: Detectron2 pads"),
+        (
+            "voc07_c4",
+            ["recipe.images_per_batch=8"],
+            1,
+            r"^8 images on 1 process; the published runs had 2 on each of 8$",
+        ),
+        ("demo_mask_rcnn", [], 1, None),
+    ],
+)
+def test_other_shares_than_the_published_ones_are_said(monkeypatch, config, options, processes, expected):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    benchmark = load_benchmark(CONFIGS / "detection" / f"{config}.yaml", options)
+    stock = read_config(CONFIGS / "detection" / benchmark.config.recipe.config)
+    notes = benchmark._note_of_shares(benchmark.config.recipe.images_per_batch or stock.SOLVER.IMS_PER_BATCH)
+    assert [bool(re.search(expected, note)) for note in notes] == [True] if expected else not notes
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy
 import pytest
 import torch
+from PIL import Image
 from torch.backends import cudnn
 
-from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.backbone.backbone import Backbone, Preprocessing
 from mec_transfer.backbone.convert import convert
+from mec_transfer.backbone.layouts import LAYOUTS
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.paths import CONFIGS
+from mec_transfer.datasets.pixels import normalise
 from mec_transfer.detection import engine
 
 engine.load()
@@ -21,8 +25,15 @@ engine.load()
 from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 
-from mec_transfer.detection.guard import check_network  # noqa: E402
-from mec_transfer.detection.network import build_network, fit_backbone, read_config  # noqa: E402
+from mec_transfer.detection.guard import check_network, checkpoint_features  # noqa: E402
+from mec_transfer.detection.loading import MappedImages  # noqa: E402
+from mec_transfer.detection.network import (  # noqa: E402
+    STAGES,
+    build_network,
+    fit_backbone,
+    read_config,
+    stage_features,
+)
 
 CPU = torch.device("cpu")
 
@@ -65,6 +76,29 @@ def test_a_small_resnet_passes_under_fpn_and_is_refused_under_c4():
     assert check_network(network, small, "RGB") < 1e-5
     with pytest.raises(ConfigError, match="no bottleneck blocks"):
         config_of(small)
+
+
+def test_a_bgr_checkpoint_sees_through_detectron2_what_its_own_network_sees(tmp_path):
+    """From the file on: Detectron2 reads the image as BGR, and takes blue's mean and deviation first, as stated."""
+    stated = Preprocessing(mean=(0.1, 0.4, 0.7), std=(0.2, 0.3, 0.5), channel_order="BGR")
+    small = dataclasses.replace(resolve_backbone("random:resnet18:5"), preprocessing=stated)
+    config = config_of(small, "coco_fpn_1x_d2.yaml", INPUT__MIN_SIZE_TEST=96)
+    assert config.INPUT.FORMAT == "BGR"
+    settings = LAYOUTS["detectron2"].settings(small)
+    assert pytest.approx(settings["MODEL.PIXEL_MEAN"]) == config.MODEL.PIXEL_MEAN == [25.5, 102, 178.5]
+    assert pytest.approx(settings["MODEL.PIXEL_STD"]) == config.MODEL.PIXEL_STD
+    network = build_network(config, small, CPU).eval()
+    assert check_network(network, small, config.INPUT.FORMAT) < 1e-5
+
+    pixels = numpy.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=numpy.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    item = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "width": 128, "height": 96}
+    image = MappedImages([item], config, seed=0, training=False)[0, 0, 0]["image"]
+    rgb = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        found, expected = stage_features(network, image), checkpoint_features(small, normalise(rgb, stated))
+    for stage in STAGES:
+        torch.testing.assert_close(found[stage], expected[stage], rtol=1e-4, atol=1e-4)
 
 
 def test_detectron2s_own_loading_of_our_file_passes(backbone, tmp_path):

@@ -63,7 +63,7 @@ class World:
         return subprocess.Popen(
             [*command, "--out", out, *arguments],
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": str(FAKE)},
+            env={**os.environ, "PYTHONPATH": f"{FAKE}{os.pathsep}{Path.cwd()}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

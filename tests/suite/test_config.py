@@ -128,6 +128,23 @@ def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monk
     assert newer.config.version == 2
 
 
+def test_an_edited_list_of_labels_is_another_benchmark_though_the_config_is_known(tmp_path: Path) -> None:
+    path, labels = CONFIGS / "classification" / "semisup_1pct_barlow.yaml", tmp_path / "list.txt"
+    labels.write_text("a.jpg\n")
+
+    def planned():  # type: ignore[no-untyped-def]
+        return _config(path, [f"recipe.labels={labels}"], Memory(tmp_path / "memory.json"))
+
+    first, again = planned(), planned()
+    assert first.info() == again.info() and first.protocol.startswith("imagenet-semisup-1pct-barlow+custom-")
+    labels.write_text("a.jpg\nb.jpg\n")
+    edited = planned()
+    assert edited.sha256 != first.sha256 and edited.protocol != first.protocol
+    labels.unlink()
+    with pytest.raises(ConfigError, match="recipe.labels: .*list.txt' is neither a share such as 10% nor a file"):
+        planned()
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [

@@ -137,6 +137,13 @@ def test_a_pretraining_that_fails_is_a_row_of_failures(world) -> None:  # type: 
     assert len(world.finished()) == 2 * JOBS and "failed" not in world.board()["md"].decode()
 
 
+def test_a_broken_image_that_a_pretraining_meets_is_a_row_of_failures(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain("broken=true")
+    done = world.run()
+    assert done.returncode == 1 and len(world.finished()) == JOBS
+    assert "images/x.jpg: not a readable image" in world.board()["md"].decode()
+
+
 def test_a_mistake_in_the_pretraining_stops_the_run(world) -> None:  # type: ignore[no-untyped-def]
     world.pretrain("colour=1")
     done = world.run()
@@ -158,7 +165,7 @@ def test_two_runs_in_one_folder(world) -> None:  # type: ignore[no-untyped-def]
     assert f"another process ({first.pid}) is running a suite here" in second.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_interrupted_it_stops_its_child_and_goes_on_later(world, number: signal.Signals) -> None:  # type: ignore[no-untyped-def]
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 30.0}\n")
     process = world.start()
@@ -166,8 +173,36 @@ def test_interrupted_it_stops_its_child_and_goes_on_later(world, number: signal.
         time.sleep(0.05)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130 and "the same command goes on from here" in stderr
+    assert process.returncode == 128 + number
+    assert stderr.endswith(f"interrupted ({number.name}); the same command goes on from here\n")
     assert not leftover_children(world.out) and not list(world.out.glob("jobs/**/record.json"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_every_process_leaves_no_failure(world, number: signal.Signals) -> None:  # type: ignore[no-untyped-def]
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 30.0}\n")
+    process = world.start()
+    while not list(world.out.glob("jobs/*/one-*/runs.txt")):
+        time.sleep(0.05)
+    for pid in (*_children(process.pid), process.pid):  # the child first
+        os.kill(pid, number)
+        time.sleep(0.1)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 128 + number, stderr
+    assert not leftover_children(world.out) and not list(world.out.glob("jobs/**/record.json"))
+
+
+def test_a_child_that_alone_is_stopped_leaves_no_failure_and_the_others_go_on(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 5.0}\n")
+    process = world.start()
+    while not list(world.out.glob("jobs/*/one-*/runs.txt")):
+        time.sleep(0.05)
+    for pid in _children(process.pid):
+        os.kill(pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1 and "STOPPED  stopped by SIGTERM" in stderr and "failed: 1 of 3 jobs" in stderr
+    assert len(world.finished()) == JOBS - 1 and not list(world.out.glob("jobs/*/one-*/record.json"))
+    assert "failed" not in world.board()["md"].decode()
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  # type: ignore[no-untyped-def]
@@ -182,7 +217,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  #
         while traces(world.out) == before and process.poll() is None:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.0, 0.4))  # after a sign of life: within pretraining, a job, or between two jobs
-        children = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _parent(p) == process.pid]
+        children = _children(process.pid)
         if kill == "child" and children:
             with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
                 os.kill(draw.choice(children), signal.SIGKILL)
@@ -203,6 +238,10 @@ def traces(out: Path) -> int:
     """How much has been done: epochs and jobs begun or ended."""
     paths = [*out.glob("jobs/*/*/runs.txt"), *out.glob("models/*/epochs.txt")]
     return sum(path.stat().st_size for path in paths)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _parent(path) == pid]
 
 
 def _parent(process: Path) -> int:

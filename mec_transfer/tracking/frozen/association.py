@@ -85,6 +85,17 @@ class AssociationTask(FrozenTask[V]):
         return frames
 
 
+def no_score_above(videos: Sequence[MotVideo] | Sequence[MotsVideo], threshold: float) -> str:
+    """Return that every detection scores too low, empty where one does not."""
+    scores = numpy.concatenate([frame.scores for video in videos for frame in video.detections])
+    if (scores > threshold).any():
+        return ""
+    return (
+        f"none of the {len(scores)} detections scores above recipe.score_threshold, {threshold:g}; "
+        f"the highest score is {scores.max():g}"
+    )
+
+
 NOTHING = Observed(boxes=numpy.empty((0, 4)), cells=())
 """What the tracker sees of a frame in which nothing was detected."""
 

@@ -16,7 +16,7 @@ from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.datasets.annotations import read_table
 from mec_transfer.datasets.boxes import split_by_frame
 from mec_transfer.datasets.mot_sequences import sequence_length
-from mec_transfer.datasets.motchallenge import TRUTH_COLUMNS, MotVideo
+from mec_transfer.datasets.motchallenge import TRUTH_COLUMNS, MotVideo, truth_rows
 from mec_transfer.tracking.frozen.task import RESULTS, TRUTH, Files, Measured
 from mec_transfer.tracking.frozen.trackeval_scores import measure_prepared, prepare
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
@@ -38,9 +38,8 @@ def result_files(video: MotVideo, frames: Sequence[TrackedFrame]) -> Files:
 
 
 def truth_files(video: MotVideo) -> Files:
-    """Return SEQUENCE/gt/gt.txt (as it is, without blanks) and SEQUENCE/seqinfo.ini, as TrackEval wants them."""
-    lines = (line.replace(" ", "") for line in video.ground_truth.read_text(encoding="utf-8").splitlines())
-    text = "".join(f"{line}\n" for line in lines if line)
+    """Return SEQUENCE/gt/gt.txt (nine columns between commas) and SEQUENCE/seqinfo.ini, as TrackEval wants them."""
+    text = "".join(",".join(fields) + "\n" for fields in truth_rows(video.ground_truth))
     return {
         f"{video.name}/gt/gt.txt": text.encode(),
         f"{video.name}/seqinfo.ini": video.seqinfo.read_bytes(),

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.annotations import parse_whole, read_lines
 from mec_transfer.datasets.detection_files import PEDESTRIAN
 from mec_transfer.datasets.mot_sequences import sequence_length
 from mec_transfer.datasets.mots import MotsVideo
-from mec_transfer.datasets.rle import first_overlap, mask_runs, runs_box
+from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs, runs_box
 from mec_transfer.tracking.frozen.task import RESULTS, TRUTH, Files, Measured
 from mec_transfer.tracking.frozen.trackeval_scores import measure_prepared, prepare
 from mec_transfer.tracking.frozen.tracks import TrackedFrame
@@ -47,8 +47,10 @@ def result_files(video: MotsVideo, frames: Sequence[TrackedFrame]) -> Files:
 
 def truth_files(video: MotsVideo) -> Files:
     """Return SEQUENCE/gt/gt.txt (as it is, blanks evened) and SEQUENCE/seqinfo.ini, as TrackEval wants them."""
-    rows = (line.split() for line in video.ground_truth.read_text(encoding="utf-8").splitlines())
-    text = "".join(" ".join(fields) + "\n" for fields in rows if fields)
+    rows = (mask_fields(line) for _, line in read_lines(video.ground_truth))
+    text = "".join(
+        " ".join([*(str(parse_whole(field)) for field in fields[:5]), *fields[5:]]) + "\n" for fields in rows
+    )
     return {
         f"{video.name}/gt/gt.txt": text.encode(),
         f"{video.name}/seqinfo.ini": video.seqinfo.read_bytes(),
@@ -102,7 +104,7 @@ class _Line(NamedTuple):
 def _read(path: Path, length: int) -> list[list[_Line]]:
     """Return the lines of each frame. Raises DataError: TrackEval would not name a damaged one."""
     frames: list[list[_Line]] = [[] for _ in range(length)]
-    for number, text in enumerate(read_text(path).splitlines(), start=1):
+    for number, text in read_lines(path):
         try:
             frame, identity, _, height, width = (int(field) for field in text.split()[:5])
             (counts,) = text.split()[5:]

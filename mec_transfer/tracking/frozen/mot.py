@@ -26,6 +26,7 @@ from mec_transfer.tracking.frozen.association import (
     AssociationConfig,
     AssociationTask,
     DetectedRecipe,
+    no_score_above,
     tracked_marks,
 )
 from mec_transfer.tracking.frozen.overlay import Marks
@@ -83,6 +84,28 @@ class Mot(AssociationTask[MotVideo]):
         """Boxes, and the true ones."""
         return tracked_marks(box_scores.read_results(folder, video.name), video.truth)
 
+    def nothing_left(self, videos: Sequence[MotVideo]) -> str:
+        """Also where all boxes that score enough are too small or too wide for the results."""
+        recipe = self.config.recipe
+        if why := no_score_above(videos, recipe.score_threshold):
+            return why
+        seen = [frame for video in videos for frame in video.detections]
+        boxes = numpy.concatenate([frame.boxes[frame.scores > recipe.score_threshold] for frame in seen])
+        if self._reported(boxes).any():
+            return ""
+        limits = (
+            f"recipe.min_box_area, {recipe.min_box_area:g}, and recipe.max_aspect_ratio, {recipe.max_aspect_ratio:g}"
+        )
+        return f"none of the {len(boxes)} detections is as large and as narrow as {limits}, demand"
+
+    def _reported(self, boxes: numpy.ndarray) -> numpy.ndarray:
+        """Return which of (N, 4) boxes are large enough for a person and not too wide, (N,) bool."""
+        width, height = (boxes[:, 2:] - boxes[:, :2]).T
+        kept: numpy.ndarray = (width * height > self.config.recipe.min_box_area) & ~(
+            width / height > self.config.recipe.max_aspect_ratio
+        )
+        return kept
+
     def observe(
         self, video: MotVideo, index: int, pixels: numpy.ndarray, features: Features
     ) -> tuple[numpy.ndarray, Observed]:
@@ -104,10 +127,8 @@ class Mot(AssociationTask[MotVideo]):
 
     def report(self, video: MotVideo, index: int, sightings: Sequence[tuple[int, Sighting]]) -> TrackedFrame:
         """Leave out what is too small or too wide to be a person."""
-        recipe = self.config.recipe
         boxes = numpy.array([sighting.box for _, sighting in sightings]).reshape(-1, 4)
-        width, height = (boxes[:, 2:] - boxes[:, :2]).T
-        keep = (width * height > recipe.min_box_area) & ~(width / height > recipe.max_aspect_ratio)
+        keep = self._reported(boxes)
         scores = video.detections[index].scores[[detection for detection, _ in sightings]]
         identities = numpy.array([sighting.identity for _, sighting in sightings], dtype=numpy.int64)
         return TrackedFrame(identities=identities[keep], boxes=boxes[keep], scores=scores[keep])

@@ -25,6 +25,7 @@ from mec_transfer.tracking.frozen.association import (
     AssociationConfig,
     AssociationTask,
     DetectedRecipe,
+    no_score_above,
     tracked_marks,
 )
 from mec_transfer.tracking.frozen.mask_features import mask_cells, shrink_mask
@@ -79,6 +80,10 @@ class Mots(AssociationTask[MotsVideo]):
     def marks(self, video: MotsVideo, folder: Path) -> Callable[[int], Marks]:
         """Masks."""
         return tracked_marks(mask_scores.read_results(folder, video.name))
+
+    def nothing_left(self, videos: Sequence[MotsVideo]) -> str:
+        """Where every mask scores too low."""
+        return no_score_above(videos, self.config.recipe.score_threshold)
 
     def observe(
         self, video: MotsVideo, index: int, pixels: numpy.ndarray, features: Features

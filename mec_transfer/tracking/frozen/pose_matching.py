@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.pose_files import PoseFrame
+from mec_transfer.datasets.pose_files import PoseFrame, without_ignored
 
 _NEAR = 0.5
 """Head sizes that a joint may be off (PCKh)."""
@@ -87,7 +87,7 @@ def _as_trackeval(
 
 
 def _compare(truth: PoseFrame, results: PoseFrame) -> PosePair:
-    true, found = _without_ignored(truth, truth.regions), _without_ignored(results, truth.regions)
+    true, found = without_ignored(truth, truth.regions), without_ignored(results, truth.regions)
     apart = numpy.linalg.norm(true.poses[:, None, :, :2] - found.poses[None, :, :, :2], axis=3)
     apart = apart / true.heads[:, None, None]
     near = apart <= _NEAR  # never where a joint is absent: NaN
@@ -98,37 +98,3 @@ def _compare(truth: PoseFrame, results: PoseFrame) -> PosePair:
         in_found=~numpy.isnan(found.poses[:, :, 0]),
         similarity=numpy.where(near, 1 - apart, 0.0),
     )
-
-
-def _without_ignored(frame: PoseFrame, regions: Sequence[numpy.ndarray]) -> PoseFrame:
-    """Return the frame without joints in `regions`, and without persons that have none left."""
-    if not regions:
-        return frame
-    poses = frame.poses.copy()
-    points = poses[:, :, :2]
-    inside = numpy.zeros(points.shape[:2], dtype=bool)
-    for region in regions:
-        inside |= _contains(region, points)
-    poses[inside] = numpy.nan
-    left = ~numpy.isnan(poses[:, :, 0]).all(axis=1)
-    return dataclasses.replace(
-        frame,
-        poses=poses[left],
-        identities=frame.identities[left],
-        scores=frame.scores[left],
-        heads=frame.heads[left],
-    )
-
-
-def _contains(polygon: numpy.ndarray, points: numpy.ndarray) -> numpy.ndarray:
-    """Return which points, (..., 2), lie strictly inside a polygon, (P, 2); NaN points do not."""
-    x, y = points[..., 0, None], points[..., 1, None]
-    (x0, y0), (x1, y1) = polygon.T, numpy.roll(polygon, -1, axis=0).T
-    side = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
-    between = (x >= numpy.minimum(x0, x1)) & (x <= numpy.maximum(x0, x1))
-    between &= (y >= numpy.minimum(y0, y1)) & (y <= numpy.maximum(y0, y1))
-    border = ((side == 0) & between).any(axis=-1)
-    # A ray to the right crosses an edge that starts below and ends above the point, or the reverse, right of the point.
-    crosses = ((y0 > y) != (y1 > y)) & ((side > 0) == (y1 > y0))
-    inside: numpy.ndarray = (crosses.sum(axis=-1) % 2 == 1) & ~border
-    return inside

@@ -169,9 +169,12 @@ def _combine(sequences: Sequence[_Joints]) -> dict[str, float]:
         mota = 1 - (missed + false + switched) / numpy.where(truth, truth, numpy.nan)
         precision = matched / numpy.where(found, found, numpy.nan)
         recall = matched / numpy.where(truth, truth, numpy.nan)
+        known = ~numpy.isnan([one.idf1 for one in sequences])  # a sequence without a joint says nothing about it
+        idf1 = numpy.sum([numpy.where(there, one.idf1, 0) for there, one in zip(known, sequences)], axis=0)
+        idf1 = idf1 / numpy.where(known.any(axis=0), known.sum(axis=0), numpy.nan)
     return {
         "MOTA": _mean(mota),
-        "IDF1": _mean(numpy.mean([one.idf1 for one in sequences], axis=0)),
+        "IDF1": _mean(idf1),
         "IDs": float(numpy.sum(switched)),
         "Precision": _mean(precision),
         "Recall": _mean(recall),

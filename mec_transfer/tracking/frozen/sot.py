@@ -29,6 +29,7 @@ class Sot(FrozenTask[BoxVideo]):
 
     Config: ClassVar[type[BenchmarkConfig]] = SotConfig
     METRICS: ClassVar[tuple[str, ...]] = METRICS
+    WHOLE_FRAMES: ClassVar[bool] = False
     config: SotConfig
 
     def follow(self, video: BoxVideo, features: Features, tick: Tick) -> Files:

@@ -20,12 +20,12 @@ import torch
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, VideosDatasetConfig, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say, warn
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.videos import Video, open_videos
+from mec_transfer.datasets.videos import Video, open_videos, remarks
 from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.frozen.appearance import Appearance, Features, Precision, Stage
 from mec_transfer.tracking.frozen.feature_cache import CachedFeatures
@@ -102,7 +102,7 @@ class FrozenTask(Benchmark, Generic[V]):
         """Data, backbone and metric."""
         problems = []
         try:
-            self.open(job)
+            problems += [Problem(message=line, severity="warning") for line in remarks(self.open(job))]
         except UserError as error:
             problems.append(Problem(message=str(error)))
         if job.backbone.stem != "imagenet":
@@ -114,10 +114,17 @@ class FrozenTask(Benchmark, Generic[V]):
         return problems
 
     def open(self, job: Job) -> tuple[V, ...]:
-        """Read the videos. Raises DataError for anything that is wrong with them."""
+        """Read the videos. Raises DataError for anything that is wrong with them, or nothing to follow in them."""
         data = self.config.dataset
         found = open_videos(job.data, data.layout, data.split, data.sequences, data.detections)
-        return cast("tuple[V, ...]", found)
+        videos = cast("tuple[V, ...]", found)
+        if why := self.nothing_left(videos):
+            raise DataError(f"{videos[0].files[-1]}: nothing to follow: {why}")
+        return videos
+
+    def nothing_left(self, videos: Sequence[V]) -> str:
+        """Return why the recipe leaves nothing of the detections, where there are any; empty where it leaves one."""
+        return ""
 
     def run(self, job: Job) -> Record:
         """Follow every video that is not finished yet, then measure all of them.
@@ -153,6 +160,7 @@ class FrozenTask(Benchmark, Generic[V]):
             metrics=measured.overall,
             selection=Selection(chosen="the frozen backbone", by="nothing to choose"),
             seconds=time.monotonic() - began,
+            warnings=remarks(videos),
             details={
                 "by_sequence": measured.by_sequence,
                 "frames": frames,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,58 @@ def test_the_command_end_to_end(kind: str, tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert main([*command, "--out", str(tmp_path / "other")]) == 2
     assert f"{path}:1: " in capsys.readouterr().err
+
+
+def command_for(kind: str, data: Path, out: Path, *more: str) -> list[str]:
+    where = "poses/{sequence}.json" if kind == "posetrack" else "train/{sequence}/det/det.txt"
+    command = ["track", "random:resnet18:2", "--config", f"demo_{kind}", "--data", str(data), "--device", "cpu"]
+    return [*command, "--detections", where, "--out", str(out), *more]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_sequence_with_nothing_to_score_is_told_and_moves_no_ratio(kind: str, tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    getattr(Film(3), f"write_{TASKS[kind]}")(data, "RGB")
+    assert main(command_for(kind, data, tmp_path / "alone")) == 0
+    if kind == "posetrack":
+        for file in (data / f"annotations/val/{NAME}.json", data / f"poses/{NAME}.json"):
+            document = json.loads(file.read_text())
+            file.with_name("EMPTY.json").write_text(json.dumps(document | {"annotations": []}))
+    else:
+        shutil.copytree(data / "train" / NAME, data / "train" / "EMPTY")
+        for file in ("gt/gt.txt", "det/det.txt"):
+            (data / "train" / "EMPTY" / file).write_text("")
+    assert main(command_for(kind, data, tmp_path / "both")) == 0
+    alone, both = (json.loads((tmp_path / out / "record.json").read_text()) for out in ("alone", "both"))
+    assert both["metrics"] == pytest.approx(alone["metrics"])
+    told = [line for line in both["warnings"] if "EMPTY" in line]
+    assert ["nothing to score" in told[0], "nothing to follow" in told[1]] == [True, True] and alone["warnings"] == []
+    assert main(["verify", str(tmp_path / "both")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "what"),
+    [
+        ("mot", "recipe.score_threshold=5", "detections scores above recipe.score_threshold, 5; the highest score is"),
+        (
+            "mots",
+            "recipe.score_threshold=5",
+            "detections scores above recipe.score_threshold, 5; the highest score is 1",
+        ),
+        (
+            "mot",
+            "recipe.min_box_area=1000000",
+            "detections is as large and as narrow as recipe.min_box_area, 1e+06, and",
+        ),
+    ],
+)
+def test_a_recipe_that_leaves_no_detection_is_refused_before_computing(
+    kind: str, setting: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "demo"
+    getattr(Film(3), f"write_{TASKS[kind]}")(data, "RGB")
+    assert main(command_for(kind, data, tmp_path / "out", "--set", setting)) == 2
+    told = capsys.readouterr().err
+    assert "det.txt: nothing to follow: none of the" in told and what in told
+    assert not list((tmp_path / "out").rglob("*.txt"))

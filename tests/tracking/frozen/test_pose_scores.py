@@ -233,7 +233,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / RESULTS / "A.json"
     sound = json.loads(path.read_text())
     for change, what in (
-        ({"annotations": [sound["annotations"][0] | {"track_id": None}]}, r"A.json:1: track_id is None"),
+        ({"annotations": [sound["annotations"][0] | {"track_id": None}]}, r"A.json:1: track_id is missing"),
         ({"images": sound["images"][:-1], "annotations": []}, "4 frames of results, but 5 of ground truth"),
         ({"images": {}}, r"A.json:1: 'images' must be a list"),
     ):
@@ -246,3 +246,12 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match=r"A.json: cannot be read"):
         pose_scores.measure(tmp_path, ["A"])
+
+
+def test_a_sequence_that_says_nothing_of_a_joint_leaves_it_to_the_others(tmp_path: Path) -> None:
+    """IDF1 is a mean over sequences: one without anybody made it 0 for all."""
+    put(tmp_path, "A", annotations(ALONE), ALONE)
+    put(tmp_path, "EMPTY", annotations([{}, {}]), [{}, {}])
+    measured = pose_scores.measure(tmp_path, ["A", "EMPTY"])
+    assert measured.overall == pytest.approx(measured.by_sequence["A"])
+    assert measured.overall["IDF1"] == 100

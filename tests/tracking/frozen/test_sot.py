@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy
 import pytest
 
+from mec_transfer.backbone.source import resolve_backbone
+from mec_transfer.benchmark import Job
 from mec_transfer.cli.main import main
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.otb import BoxVideo
+from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.frozen.sot import Sot
 from tests.tracking.frozen.test_search import Colours, draw, moving, true_boxes
@@ -96,3 +100,38 @@ def test_the_command_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert main([*command[:-1], "recipe.crop_size=80"]) == 2
     assert "groundtruth_rect.txt:2: 3 values where four are needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("matcher", ["xcorr", "dcf"])
+def test_crops_are_not_kept_and_the_boxes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, matcher: str
+) -> None:
+    """No other task, and no second run, ever asks for a crop that follows a target: 12 MB a frame with ResNet-18."""
+    name = f"demo_sot_{matcher}"
+    benchmark = load_benchmark(CONFIGS / "tracking" / f"{name}.yaml", ["recipe.crop_size=72", "dataset.sequences=[]"])
+    assert isinstance(benchmark, Sot)
+    video(tmp_path / "otb", 3)
+    job = Job(
+        model_name="random",
+        backbone=resolve_backbone("random:resnet18"),
+        data=tmp_path / "otb",
+        dataset=DatasetInfo(name="drawn", fingerprint="0", num_images=3),
+        workdir=tmp_path / "out",
+        cache=tmp_path / "cache",
+        device="cpu",
+    )
+    record = benchmark.run(job)
+    assert not list((tmp_path / "cache").rglob("*"))
+    monkeypatch.setattr(Sot, "WHOLE_FRAMES", True)  # as it was
+    kept = benchmark.run(dataclasses.replace(job, workdir=tmp_path / "kept"))
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) >= 3
+    assert kept.metrics == record.metrics
+    written = [(tmp_path / folder / "results" / "Drawn.txt").read_bytes() for folder in ("out", "kept")]
+    assert written[0] == written[1]
+
+
+def test_a_video_of_one_frame_is_refused_before_computing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video(tmp_path / "otb", 1)
+    command = ["track", "random:resnet18:2", "--config", "demo_sot_dcf", "--data", str(tmp_path / "otb")]
+    assert main([*command, "--split", "all", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "groundtruth_rect.txt: nothing to score" in capsys.readouterr().err

@@ -18,6 +18,10 @@ if "diverge=true" in (args.set or []):
 if "colour=1" in (args.set or []):
     print("mec-pretrain: error: 'colour' is not an option")
     sys.exit(2)
+if "broken=true" in (args.set or []):
+    (out / "log.jsonl").touch()
+    print("mec-pretrain: error: images/x.jpg: not a readable image")
+    sys.exit(2)
 while (done := len(progress.read_text()) if progress.exists() else 0) < 3:
     time.sleep(0.1)
     with progress.open("a") as file:

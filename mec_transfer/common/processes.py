@@ -1,0 +1,29 @@
+"""Child processes: tied to their parent, and how they ended in words."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
+
+
+def tie_to_parent(parent: int) -> None:
+    """Let this process, a child of `parent`, die with it, even when that one is killed outright (Linux only)."""
+    if _prctl is None:
+        return
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
+
+
+def describe_status(status: int) -> str:
+    """Say in words how a process ended: by its exit status, or by the signal -status."""
+    if status >= 0:
+        return f"exit status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
+    hint = "; out of memory?" if -status == signal.SIGKILL else ""
+    return f"killed by signal {-status} ({name}{hint})"

@@ -1,0 +1,25 @@
+"""Which of an object's polygons are used: COCO files hold some of fewer than three points."""
+
+from __future__ import annotations
+
+from mec_transfer.datasets.objects import ObjectAnnotation, Segmentation
+
+
+def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
+    """Return the polygons of three points or more: the rule of Detectron2's `load_coco_json`."""
+    return [polygon for polygon in polygons if len(polygon) % 2 == 0 and len(polygon) >= 6]
+
+
+def has_outline(thing: ObjectAnnotation) -> bool:
+    """Whether Detectron2 loads an object: it leaves one out that has polygons but none that is usable."""
+    return not isinstance(thing.segmentation, list) or bool(usable_polygons(thing.segmentation))
+
+
+def measurable(segmentation: Segmentation) -> Segmentation | None:
+    """Return a segmentation as pycocotools takes it: as it is where it does, else what is usable of it, if anything.
+
+    It raises where the first polygon has four numbers or fewer, and draws whatever others are there.
+    """
+    if isinstance(segmentation, dict) or len(segmentation[0]) > 4:
+        return segmentation
+    return usable_polygons(segmentation) or None

@@ -1,0 +1,56 @@
+"""Whether there is anything to learn from and anything to measure on: a score of nothing is no score, and not 0."""
+
+from __future__ import annotations
+
+from mec_transfer.benchmark import Problem
+from mec_transfer.datasets.layouts import few
+from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit
+
+
+def check_sufficiency(train: ObjectSplit, test: ObjectSplit) -> list[Problem]:
+    """Return an error for a split without an object that counts, and a warning for each class that lacks one.
+
+    To learn from, every object counts that is no crowd; to measure on, one that is not difficult either. The errors
+    say what became of the rows.
+    """
+    learnt = {thing.class_index for image in train.images for thing in image.objects if not thing.crowd}
+    measured = {thing.class_index for image in test.images for thing in image.objects if is_measured(thing)}
+    errors = [
+        Problem(
+            message=f"split '{split.name}': has nothing to {what} ({_account(split)}); "
+            "name another split, or mend its annotations"
+        )
+        for split, counted, what in ((train, learnt, "learn from"), (test, measured, "measure on"))
+        if not counted
+    ]
+    return errors or [
+        *_lacking(train, learnt, "to learn from, so that none is found and their AP is 0"),
+        *_lacking(test, measured, "to measure on: AP is the mean over the others"),
+    ]
+
+
+def is_measured(thing: ObjectAnnotation) -> bool:
+    """Whether an object has to be found: neither a crowd nor difficult."""
+    return not (thing.crowd or thing.difficult)
+
+
+def _lacking(split: ObjectSplit, counted: set[int], what: str) -> list[Problem]:
+    names = [name for index, name in enumerate(split.classes) if index not in counted]
+    if not names:
+        return []
+    message = f"split '{split.name}': {len(names)} of {len(split.classes)} classes have no object {what} ({few(names)})"
+    return [Problem(message=message, severity="warning")]
+
+
+def _account(split: ObjectSplit) -> str:
+    """Say what the split holds and what became of it: images, crowds, difficult objects, what was left out."""
+    things = [thing for image in split.images for thing in image.objects]
+    empty = sum(not image.objects for image in split.images)
+    counts = [
+        f"{len(split.images)} images, {empty} of them without an object",
+        f"{len(things)} objects",
+        f"{sum(thing.crowd for thing in things)} of them crowds",
+        f"{sum(thing.difficult for thing in things)} difficult",
+        f"{len(split.skipped)} annotations left out as broken",
+    ]
+    return ", ".join(counts) + (f", the first: {split.skipped[0]}" if split.skipped else "")
