@@ -196,7 +196,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> str:
     for tests in args.rate_tests:
         lines += [
             "",
-            f"{tests:,} test images, 65,536 training images, {K} neighbours, {torch.get_num_threads()} threads:",
+            f"{tests:,} test images, 65,536 training images, {K} neighbours, threads: {torch.get_num_threads()}",
             "",
         ]
         lines += ["| | s | speed, of the bare loop's | the same, processor time |", "|---|---:|---:|---:|"]
