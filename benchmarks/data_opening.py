@@ -150,8 +150,10 @@ def main() -> None:
                     print(rows[-1], file=sys.stderr)
     about = f"{hardware()['cpu']}, {usable_cores()} cores, load {os.getloadavg()[0]:.1f} at the end"
     table = "\n".join(
-        ["# data_opening.py", "", "| dry run | s | peak memory, GB |", "|---|---|---|", *rows, ""]
-        + [f"One run each; {about}; torch {versions()['torch']}; {datetime.date.today()}.", ""]
+        [
+            *("# data_opening.py", "", "| dry run | s | peak memory, GB |", "|---|---|---|", *rows, ""),
+            f"One run each; {about}; torch {versions()['torch']}; {datetime.date.today()}.\n",
+        ]
     )
     print(table)
     if args.write:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -20,8 +20,10 @@ from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.config import StrictModel, json_sha256
 from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.datasets.config import DatasetConfig
-from mec_transfer.datasets.data import Data
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
+
+if TYPE_CHECKING:
+    from mec_transfer.datasets.data import Data
 
 TRAINING_NAME = "training.json"
 """What the training in a job's folder depends on (`Benchmark.training_identity`), for as long as it is of use."""

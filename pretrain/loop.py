@@ -89,7 +89,8 @@ def _kept_traceback(out: Path) -> Iterator[None]:
         yield
     except RunError as error:
         if error.__cause__:
-            write_text(out / TRACEBACK, "".join(traceback.format_exception(error)))
+            with contextlib.suppress(RunError):  # a full disk is told already
+                write_text(out / TRACEBACK, "".join(traceback.format_exception(error)))
         raise
 
 

@@ -53,7 +53,7 @@ class Observers:
             shown = {name: value for name, value in figures.items() if name not in ("step", "epoch")}
             self.board.write(int(figures["step"]), shown)
 
-    def epoch_end(self, epoch: int, step: int, model: MecModel, stop: StopRequest) -> dict[str, float]:
+    def epoch_end(self, epoch: int, step: int, model: MecModel, stop: StopRequest | None = None) -> dict[str, float]:
         """Return what is measured at the end of an epoch, {"knn_top1": percent} where that is due; else {}.
 
         Args:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import bisect
+import itertools
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
@@ -16,9 +18,10 @@ class FeatureRows:
     """
 
     def __init__(self, parts: Sequence[torch.Tensor]) -> None:
-        """Every part is (n, D), with the same n but for the last one, which may have fewer."""
+        """At least one part; each is (n, D)."""
         self.parts = tuple(parts)
-        self.shape: torch.Size = torch.Size((sum(map(len, self.parts)), self.parts[0].shape[1]))
+        self.starts = list(itertools.accumulate(map(len, self.parts), initial=0))
+        self.shape: torch.Size = torch.Size((self.starts[-1], self.parts[0].shape[1]))
         self.device: torch.device = self.parts[0].device
 
     def __len__(self) -> int:
@@ -27,11 +30,18 @@ class FeatureRows:
     def __getitem__(self, rows: slice | torch.Tensor) -> torch.Tensor:
         if isinstance(rows, slice):
             start, stop, _ = rows.indices(len(self))
-            return torch.cat([self.parts[0][:0], *pieces(self, start, stop)])
-        size = len(self.parts[0])
+            return torch.cat(self.between(start, stop).parts)
         if len(self.parts) == 1 or not len(rows):
             return self.parts[0][rows]
-        return torch.stack([self.parts[row // size][row % size] for row in rows.tolist()])
+        places = ((bisect.bisect_right(self.starts, row) - 1, row) for row in rows.tolist())
+        return torch.stack([self.parts[part][row - self.starts[part]] for part, row in places])
+
+    def between(self, start: int, stop: int) -> FeatureRows:
+        """Return the rows from `start` to before `stop`, without a copy."""
+        own = slice(bisect.bisect_right(self.starts, start) - 1, bisect.bisect_left(self.starts, stop))
+        places = zip(self.parts[own], self.starts[own], strict=False)  # one more start: the end
+        inside = [part[max(0, start - first) : stop - first] for part, first in places]
+        return FeatureRows(inside or [self.parts[0][:0]])
 
 
 class PickedRows:
@@ -52,19 +62,6 @@ class PickedRows:
 
 Rows: TypeAlias = "torch.Tensor | FeatureRows | PickedRows"
 """(N, D): what has a length, a shape and a device, and of which slices and picks are tensors."""
-
-
-def pieces(rows: Rows, start: int, stop: int) -> Iterator[torch.Tensor]:
-    """Yield the rows from `start` to before `stop`; where they lie in parts, part by part and without a copy."""
-    if not isinstance(rows, FeatureRows):
-        yield rows[start:stop]
-        return
-    size = len(rows.parts[0])
-    while start < stop:
-        part, first = divmod(start, size)
-        piece = rows.parts[part][first : first + stop - start]
-        yield piece
-        start += len(piece)
 
 
 def on_device(rows: FeatureRows, device: torch.device) -> torch.Tensor | FeatureRows:

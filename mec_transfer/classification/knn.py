@@ -11,7 +11,6 @@ import torch
 from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
-from mec_transfer.classification.feature_rows import PickedRows
 from mec_transfer.classification.features import (
     FeatureRecipe,
     Features,
@@ -110,8 +109,8 @@ class Knn(Benchmark):
         """Return each k's best classes for all val images; each process judges a contiguous share of them."""
         recipe, device = self.config.recipe, pick_device(job.device)
         rank, world = distributed.rank(), distributed.world_size()
-        share = torch.arange(len(val.values) * rank // world, len(val.values) * (rank + 1) // world)
-        similarities, indices = nearest(train.values, PickedRows(val.values, share), max(recipe.ks), device)
+        share = val.values.between(len(val.values) * rank // world, len(val.values) * (rank + 1) // world)
+        similarities, indices = nearest(train.values, share, max(recipe.ks), device)
         top = {}
         for k in recipe.ks:
             votes = vote(similarities[:, :k], indices[:, :k], train.labels, recipe.temperature, classes)

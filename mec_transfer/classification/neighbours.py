@@ -6,23 +6,23 @@ rows and the k best of each so far, however many training rows there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from mec_transfer.classification.feature_rows import Rows, pieces
+from mec_transfer.classification.feature_rows import FeatureRows
 
 _CHUNK_ELEMENTS = 1 << 26
 """Similarities held at once: 256 MiB."""
 _BLOCK = {"cpu": 1 << 14, "cuda": 1 << 16}
 """Training rows held at once: 128 and 512 MiB of 2048 features. It does not follow the memory that is free: the last
 bits of a product, and so a number, would depend on it."""
-_PRODUCT = 4096
-"""Training rows of one product on a CPU."""
+_FEW = 256
+"""Test rows that are held at once at the least."""
 
 
 @torch.no_grad()
-def nearest(train: Rows, test: Rows, k: int, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def nearest(
+    train: torch.Tensor | FeatureRows, test: torch.Tensor | FeatureRows, k: int, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the k training rows most similar to each test row.
 
     Of equally similar rows the earlier one comes first, on any device: the order of equals that `topk` leaves open
@@ -40,20 +40,17 @@ def nearest(train: Rows, test: Rows, k: int, device: torch.device | None = None)
     device = device or train.device
     block = _BLOCK["cuda" if device.type == "cuda" else "cpu"]
     # On a CPU the shapes of the products are those of the first version, and so are their last bits.
-    rows = max(256, _CHUNK_ELEMENTS // (min(block, len(train)) if device.type == "cuda" else len(train)))
-    starts = range(0, len(test), rows)
-    chunks = [_ready(_unit(test, start, start + rows, device)) for start in starts]
-    best = [_Best(min(rows, len(test) - start), k, device) for start in starts]
+    rows = max(_FEW, _CHUNK_ELEMENTS // (min(block, len(train)) if device.type == "cuda" else len(train)))
+    chunks = [chunk for chunk in _unit(test, 0, torch.empty(test.shape, device=device)).split(rows) if len(chunk)]
+    best = [_Best(len(chunk), k, device) for chunk in chunks]
+    memory = torch.empty(min(block, len(train)), train.shape[1], device=device)  # anew each time would take longer
     for start in range(0, len(train), block):
-        unit = _unit(train, start, start + block, device)
-        factors = [_ready(factor) for factor in unit.split(block if device.type == "cuda" else _PRODUCT)]
+        unit = _unit(train, start, memory[: len(train) - start])
         for chunk, found in zip(chunks, best, strict=True):
-            found.add(_similarities(chunk, factors), start)
-    similarities, indices = torch.empty(len(test), k), torch.empty(len(test), k, dtype=torch.int64)
-    for start, found in zip(starts, best, strict=True):
-        similarities[start : start + rows] = found.values
-        indices[start : start + rows] = found.indices
-    return similarities, indices
+            found.add(_similarities(chunk, unit), start)
+    none = (torch.empty(0, k), torch.empty(0, k, dtype=torch.int64))  # of no test rows
+    values, indices = zip(none, *((found.values.cpu(), found.indices.cpu()) for found in best), strict=True)
+    return torch.cat(values), torch.cat(indices)
 
 
 def vote(
@@ -76,26 +73,28 @@ def vote(
     return votes.scatter_add_(1, train_labels[indices], weights)
 
 
-def _unit(rows: Rows, start: int, stop: int, device: torch.device) -> torch.Tensor:
-    """Copy rows to the device, scaled to length 1: (n, D) float32."""
-    unit = torch.empty(min(stop, len(rows)) - start, rows.shape[1], device=device)
-    done = 0
-    for piece in pieces(rows, start, start + len(unit)):
-        torch.nn.functional.normalize(piece.to(device).float(), dim=1, out=unit[done : done + len(piece)])
+def _unit(rows: torch.Tensor | FeatureRows, start: int, out: torch.Tensor) -> torch.Tensor:
+    """Fill `out`, (n, D) float32, with the rows from `start` on, scaled to length 1, and return it."""
+    stop, done = start + len(out), 0
+    for piece in rows.between(start, stop).parts if isinstance(rows, FeatureRows) else [rows[start:stop]]:
+        torch.nn.functional.normalize(piece.to(out.device).float(), dim=1, out=out[done : done + len(piece)])
         done += len(piece)
-    return unit
+    return out
 
 
-def _ready(rows: torch.Tensor) -> torch.Tensor:
-    """Lay rows out for products: on a CPU for oneDNN, on AMD's processors 1.6 times as fast as MKL, which `@` calls."""
-    return rows.to_mkldnn() if rows.device.type == "cpu" and torch.backends.mkldnn.is_available() else rows
+def _similarities(test: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
+    """(m, D) and (n, D) -> (m, n), in full float32.
 
-
-def _similarities(test: torch.Tensor, factors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(m, D) and some (n, D), all as `_ready` gives them -> (m, sum of n), in full float32."""
-    products = [torch.nn.functional.linear(test, factor) for factor in factors]
-    dense = [product.to_dense() if product.is_mkldnn else product for product in products]
-    return dense[0] if len(dense) == 1 else torch.cat(dense, dim=1)
+    On a CPU through oneDNN: on AMD's processors 1.3 to 1.6 times as fast as MKL, which `@` calls.
+    """
+    if test.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return test @ train.T
+    if len(test) < _FEW:
+        return torch.nn.functional.linear(test.to_mkldnn(), train.to_mkldnn()).to_dense()
+    # What torch.compile makes of a linear layer: the same, but without a copy of both in oneDNN's own layout. For few
+    # rows it sums in another order, and their last bits would not be those of the first version.
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(test, train, None, "none", [], "")
+    return product
 
 
 class _Best:
@@ -119,16 +118,23 @@ class _Best:
 
         Once a few blocks have been seen that is next to nothing, so that a look at each similarity is all it takes.
         """
-        full = self.values.shape[1] == self.k
-        inside = similarities > self.values[:, -1:] if full else torch.ones_like(similarities, dtype=torch.bool)
-        counts = inside.sum(dim=1)
-        if int(counts.max()) > 4 * self.k:
-            bar = similarities.topk(self.k, dim=1).values[:, -1:]
-            equal = similarities == bar  # all of them, where a network has collapsed
-            inside &= (similarities > bar) | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= self.k))
-            counts = inside.sum(dim=1)
+        height, full = len(similarities), self.values.shape[1] == self.k
+        inside = similarities > self.values[:, -1:] if full else _highest(similarities, self.k)
         rows, columns = inside.nonzero(as_tuple=True)
+        counts = rows.bincount(minlength=height)
+        if int(counts.max()) > 4 * self.k:
+            rows, columns = (inside & _highest(similarities, self.k)).nonzero(as_tuple=True)
+            counts = rows.bincount(minlength=height)
         place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-        values = similarities.new_full((len(counts), int(counts.max())), float("-inf"))
+        values = similarities.new_full((height, int(counts.max())), float("-inf"))
         values[rows, place] = similarities[rows, columns]
         return values, torch.zeros_like(values, dtype=torch.int64).index_put_((rows, place), columns)
+
+
+def _highest(similarities: torch.Tensor, k: int) -> torch.Tensor:
+    """Mark the k highest of each row, and a few of those equal to the last, the first ones among them: (m, n) bool."""
+    if similarities.shape[1] <= k:
+        return torch.ones_like(similarities, dtype=torch.bool)
+    bar = similarities.topk(k, dim=1).values[:, -1:]
+    equal = similarities == bar  # where a network has collapsed, all of them
+    return (similarities > bar) | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= k))

@@ -109,9 +109,10 @@ def fit(
                     _train_epoch(trainee, data, state, title, meter, stop)
                 top = trainee.predict()
             except Interrupted:  # between two steps, or where nothing is trained
-                state.seconds = time.monotonic() - began
-                _save(folder, state, trainee, over=False)
-                say(f"{folder / STATE_NAME}: saved at step {state.step} of epoch {epoch + 1}")
+                with held_signals():  # a suite that is stopped asks a second time
+                    state.seconds = time.monotonic() - began
+                    _save(folder, state, trainee, over=False)
+                    say(f"{folder / STATE_NAME}: saved at step {state.step} of epoch {epoch + 1}")
                 raise
             with held_signals():
                 _note_epoch(state, trainee, state.loss / data.plan.steps, top, targets)

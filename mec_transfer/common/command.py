@@ -24,7 +24,10 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with raised_signals():
-            return _status(program, command)
+            status = _status(program, command)
+            if sys.stdout:
+                sys.stdout.flush()
+            return status
     except BrokenPipeError:  # `mec-transfer ls | head` is no failure
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

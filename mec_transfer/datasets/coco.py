@@ -18,6 +18,8 @@ from mec_transfer.datasets.scan import file_names, list_folder
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
 """Roboflow's exports: each split is a folder that holds its images and this file."""
+_LONG = 300
+"""Characters from which on a path is no use in a message."""
 
 
 class CocoSource:
@@ -87,7 +89,7 @@ class CocoSource:
         """Return the usable images by id, the ids of the others, and what is wrong with these."""
         known: dict[int | str, ObjectImage] = {}
         refused: set[int | str] = set()
-        problems = []
+        problems = [] if self._images else [f"{self.path}:1: 'images' is empty"]
         for index, item in enumerate(self._images):
             image_id: int | str | None = None
             try:
@@ -181,7 +183,8 @@ class _ImageFiles:
         for variant in _variants(name):
             if self._has(self._folder / variant):
                 return self._folder / variant
-        raise ValueError(f"{self._folder / name} is missing")
+        path = str(self._folder / name)
+        raise ValueError(f"{path if path.isprintable() and len(path) < _LONG else values.brief(name)} is missing")
 
     def _has(self, path: Path) -> bool:
         folder, name = os.path.split(path)

@@ -171,7 +171,7 @@ def _four_numbers(item: dict[str, Any]) -> list[float]:
     needs = "bbox needs [x, y, width, height]"
     if not isinstance(item.get("bbox"), list) or len(item["bbox"]) != 4:
         raise ValueError(needs)
-    return [values.number(value, f"{needs}: a value") for value in item["bbox"]]
+    return values.numbers(item["bbox"], f"{needs}: a value")
 
 
 _Mask = tuple[int, tuple[int, int, int, int], float, dict[str, Any]]

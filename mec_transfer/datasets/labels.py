@@ -19,6 +19,9 @@ from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.simclr import PUBLISHED, read_published
 
+_SHOWN = 3
+"""Of many classes, how many a note names."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LabelSubset:
@@ -57,6 +60,10 @@ def label_subset(train: ImageList, labels: str, *, dataset: str, root: Path, see
         indices = _listed_indices(train, Path(labels))
         name = Path(labels).name
         note = f"labels listed in {name}, not a published list"
+        labelled = set(train.labels[indices].tolist())
+        if bare := [label for number, label in enumerate(train.classes) if number not in labelled]:
+            shown = ", ".join(bare[:_SHOWN]) + (", ..." if len(bare) > _SHOWN else "")
+            note += f"; {len(bare)} of {len(train.classes)} classes have no label in it ({shown})"
     chosen = sorted(train.paths[i] for i in indices)
     digest = hashlib.sha256(b"".join(os.fsencode(path) + b"\n" for path in chosen))
     return LabelSubset(indices=indices, name=name, note=note, sha256=digest.hexdigest())

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from torch._utils import ExceptionWrapper
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, _utils
 
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import blocked_signals
@@ -31,6 +31,8 @@ _NO_ROOM = (
     "/dev/shm is full: loading processes hand over images through it. Give it more room (docker run --shm-size=8g or "
     "--ipc=host), or take fewer --workers, or --workers 0"
 )
+
+_DIED = "a loading process died ({}); try fewer --workers, or --workers 0"
 
 
 class Loader(Generic[T]):
@@ -73,8 +75,8 @@ class Loader(Generic[T]):
             RunError: anything else that went wrong there, or a loading process died.
         """
         whole = False
-        self._start()
         try:
+            self._start()
             while True:
                 try:
                     item = self._next()
@@ -96,6 +98,7 @@ class Loader(Generic[T]):
         iterator._workers = []  # torch would wait up to five seconds for each
         if any(worker.exitcode for worker in workers):
             iterator._shutdown = True  # a killed process may hold a lock that torch's own way out takes
+            _utils.signal_handling._remove_worker_pids(id(iterator))  # else a later iterator at this address fails
         else:
             iterator._shutdown_workers()
         for worker in workers:
@@ -141,6 +144,8 @@ class Loader(Generic[T]):
             text = str(error)
             if self._workers and any(sign in text for sign in _SIGNS_OF_NO_ROOM):
                 raise RunError(_NO_ROOM) from error
+            if text.startswith("DataLoader worker"):  # torch's own word for it, while the processes begin
+                raise RunError(_DIED.format(text.partition(". ")[0])) from error
             name = "" if "Original Traceback" in text else f"{type(error).__name__}: "  # which ends with it
             raise RunError(f"loading failed: {name}{_last_line(error)}") from error
         finally:
@@ -152,8 +157,7 @@ class Loader(Generic[T]):
             if worker.exitcode == -signal.SIGBUS:
                 raise RunError(_NO_ROOM)
             if worker.exitcode:
-                how = describe_status(worker.exitcode)
-                raise RunError(f"a loading process died ({how}); try fewer --workers, or --workers 0")
+                raise RunError(_DIED.format(describe_status(worker.exitcode)))
 
 
 _open: weakref.WeakSet[Loader[Any]] = weakref.WeakSet()

@@ -9,7 +9,6 @@ person each: `image_id`, `keypoints` (x, y, visibility of each joint; three zero
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,12 +167,7 @@ def _numbers(found: Any, count: int, name: str) -> numpy.ndarray:
     needs = f"{name} needs {count} finite numbers"
     if not isinstance(found, list) or len(found) != count:
         raise ValueError(f"{needs}, and {f'has {len(found)}' if isinstance(found, list) else 'is no list of them'}")
-    if set(map(type, found)) <= {int, float}:
-        with contextlib.suppress(OverflowError):
-            numbers = numpy.array(found, dtype=numpy.float64)
-            if numpy.isfinite(numbers).all():
-                return numbers
-    return numpy.array([values.number(value, f"{needs}: a value") for value in found])
+    return numpy.array(values.numbers(found, f"{needs}: a value"), dtype=numpy.float64)
 
 
 def _regions(image: dict[str, Any]) -> tuple[numpy.ndarray, ...]:

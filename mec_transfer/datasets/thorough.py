@@ -25,7 +25,7 @@ def undecodable(data: Data) -> list[str]:
 
 
 def _decode_all(data: Data) -> Iterator[str]:
-    """Yield what is wrong with each image, "" where nothing is, in their order. Pillow decodes outside Python's lock."""
+    """Yield what is wrong with each image in order, or "". Pillow decodes outside Python's lock."""
     files, waiting = data.image_files(), deque[Future[str]]()
     with ThreadPoolExecutor(usable_cores()) as pool:
         for name, content in islice(files, _AHEAD * usable_cores()):

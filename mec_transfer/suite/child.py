@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.interrupt import raised_signals, signal_of
+from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
@@ -27,6 +27,7 @@ def main(task_file: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
+        leave_at_once()
         return 128 + signal_of(error)
     return 0
 

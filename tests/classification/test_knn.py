@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import knn, neighbours
+from mec_transfer.classification.feature_rows import FeatureRows
 from mec_transfer.classification.knn import Knn, KnnConfig, knn_predict
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import ConfigError
@@ -83,11 +85,52 @@ def test_blocks_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     train, test = (torch.nn.functional.normalize(torch.randn(n, 12)) for n in (333, 700))
     whole = neighbours.nearest(train, test, 9)
     monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
-    monkeypatch.setattr(neighbours, "_PRODUCT", 50)
     monkeypatch.setattr(neighbours, "_CHUNK_ELEMENTS", 1)
     cut = neighbours.nearest(train, test, 9)
     torch.testing.assert_close(whole[0], cut[0], rtol=0, atol=1e-6)
     assert torch.equal(whole[1], cut[1])
+
+
+@pytest.mark.parametrize("order", ["mixed", "rising", "falling"])
+@pytest.mark.parametrize("k", [1, 4, 30, 100])
+def test_ties_are_broken_over_blocks_as_by_one_stable_sort(monkeypatch: pytest.MonkeyPatch, order: str, k: int) -> None:
+    """Rows of halves again: of 100 a block many are equal, and where they rise every block beats the one before."""
+    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
+    signs = torch.randint(0, 2, (730, 4), generator=torch.Generator().manual_seed(k)) - 0.5
+    test = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5]])
+    if order != "mixed":
+        signs = signs[(signs @ test[0]).argsort(descending=order == "falling", stable=True)]
+    expected = (test @ signs.T).sort(dim=1, descending=True, stable=True)
+    similarities, indices = neighbours.nearest(FeatureRows(signs.split(64)), test, k)
+    assert torch.equal(similarities, expected.values[:, :k]) and torch.equal(indices, expected.indices[:, :k])
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest storage that an operation gives."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for item in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(item, torch.Tensor):
+                self.bytes = max(self.bytes, item.untyped_storage().nbytes())
+        return result
+
+
+def test_no_copy_of_the_training_features_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a table of their similarities: what is held does not grow with them."""
+    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 128})
+    train = FeatureRows([torch.randn(100, 64) for _ in range(40)])
+    with Largest() as largest:
+        neighbours.nearest(train, torch.randn(300, 64), 20)
+    assert 0 < largest.bytes <= 4 * 300 * 128 * 2  # a block's similarities, or as many int64
+
+
+def test_no_test_images_have_no_neighbours() -> None:
+    """With more processes than images a share is empty."""
+    similarities, indices = neighbours.nearest(torch.randn(20, 4), torch.randn(0, 4), 5)
+    assert similarities.shape == indices.shape == (0, 5)
 
 
 def test_a_vote_is_the_sum_of_exponentials() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from mec_transfer.benchmark import Job
+from mec_transfer.classification import heads as heads_module
 from mec_transfer.classification import linear_fast
-from mec_transfer.classification.feature_rows import FeatureRows
+from mec_transfer.classification.feature_rows import FeatureRows, PickedRows
 from mec_transfer.classification.features import Features
 from mec_transfer.classification.heads import HeadSettings, train_heads
 from mec_transfer.classification.linear_fast import LinearFast, LinearFastConfig, split_held_out
@@ -73,6 +74,27 @@ def test_heads_side_by_side_are_those_trained_one_by_one() -> None:
     for index, rate in enumerate(rates):
         expected = one_by_one(features, labels, rate, seed=5)(features.double())
         torch.testing.assert_close(found[:, index].double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_heads_are_the_same_from_features_in_parts() -> None:
+    features, labels = blobs(75)
+    picked = torch.arange(74, -1, -2)
+    whole = train_heads(features[picked], labels[picked], 4, (0.1, 1.0), SETTINGS, seed=5)
+    rows = PickedRows(FeatureRows(features.split(16)), picked)
+    parts = train_heads(rows, labels[picked], 4, (0.1, 1.0), SETTINGS, seed=5)
+    assert torch.equal(whole.weight, parts.weight) and torch.equal(whole.bias, parts.bias)
+    scores = (torch.cat(list(heads.scores(x))) for heads, x in ((whole, features[picked]), (parts, rows)))
+    assert torch.equal(*scores)
+
+
+def test_mean_and_variance_of_many_rows_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = blobs(75)
+    features = features * torch.arange(75)[:, None] + 100  # no two blocks are alike
+    monkeypatch.setattr(heads_module, "_MOMENT_ROWS", 16)
+    found = train_heads(features, labels, 4, (0.1,), SETTINGS, seed=0)
+    torch.testing.assert_close(found.mean.double(), features.double().mean(dim=0), rtol=1e-6, atol=0)
+    expected = (features.double().var(dim=0, correction=0) + SETTINGS.norm_eps).rsqrt()
+    torch.testing.assert_close(found.scale.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_a_constant_feature_and_a_huge_rate_stay_finite() -> None:

@@ -86,6 +86,12 @@ def test_list_file(tmp_path: Path) -> None:
     assert subset.note == "labels listed in mine.txt, not a published list"
 
 
+def test_classes_that_a_list_leaves_without_a_label_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("c01/000.jpg\n")
+    note = "labels listed in mine.txt, not a published list; 2 of 3 classes have no label in it (c00, c02)"
+    assert choose(str(tmp_path / "mine.txt")).note == note
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -62,6 +62,18 @@ def test_ids_that_are_none(written):
         values.identifier(written, "x")
 
 
+@pytest.mark.parametrize(("written", "read"), [(7, 7), (7.0, 7), ("7", 7), (-1, -1), (2**60 + 1, 2**60 + 1)])
+def test_whole_numbers(written, read):
+    found = values.whole(written, "x")
+    assert found == read and type(found) is int
+
+
+@pytest.mark.parametrize("written", [None, True, 1.5, "1.5", "x", math.inf, [], {}, 10**400])
+def test_whole_numbers_that_are_none(written):
+    with pytest.raises(ValueError, match=r"^x is .* number is needed"):
+        values.whole(written, "x")
+
+
 def test_long_values_are_shown_short_and_on_one_line():
     shown = values.show("a\n" * 99)
     assert len(shown) < 80 and "\n" not in shown and shown.startswith("a string ('a\\n")

@@ -14,7 +14,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.common.errors import ConfigError, RunError
+from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
@@ -110,6 +110,22 @@ def test_a_run_that_was_stopped_goes_on_bitwise_and_one_that_is_damaged_too(boxe
     training.train(network, config, items, tmp_path / "part", seed=4, workers=0)
     again = network.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_state_of_another_training_is_refused_and_one_of_an_earlier_version_taken(tmp_path):
+    mine, other = {"data": "a", "seed": 0}, {"data": "b", "seed": 0}
+    training.claim(tmp_path, None)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / training.CHECKPOINT).write_text("a state that an earlier version left without a note")
+    training.claim(tmp_path, mine)
+    training.claim(tmp_path, mine)
+    with pytest.raises(UserError, match="the detector in this folder is of another training; choose another --out"):
+        training.claim(tmp_path, other)
+    assert (tmp_path / training.CHECKPOINT).exists()
+    (tmp_path / training.CHECKPOINT).unlink()  # a note alone is worth nothing
+    training.claim(tmp_path, other)
+    training.discard_training(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(boxes):

@@ -87,7 +87,7 @@ def test_a_run_that_is_looked_at_is_the_same_run(labelled, tmp_path):
 def test_it_is_due_every_n_epochs_and_at_the_last_step(labelled, tmp_path, every, max_steps, due):
     config = make_config(online_knn={"k": 3, "every_epochs": every}, max_steps=max_steps)
     observers = Observers(config, tmp_path, labelled, False, CPU, 0)
-    observers.knn.measure = lambda encoder: 12.5
+    observers.knn.measure = lambda encoder, stop: 12.5
     model = MecModel("resnet18", "imagenet", 16, 8)
     steps = {0: 2, 1: 4, 2: 5 if max_steps else 6, 3: 8}
     assert [epoch for epoch, step in steps.items() if observers.epoch_end(epoch, step, model)] == due

@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 
 import numpy
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from torchvision import datasets, transforms
 
 from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.datasets.layouts import open_split
 from pretrain import online_knn
 from pretrain.config import PretrainConfig
@@ -162,6 +164,13 @@ def test_pixels_are_decoded_once_where_they_fit(labelled, model, tmp_path, monke
     assert read_anew.measure(model.encoder) is None  # looking on ends no run
     message = capsys.readouterr().err
     assert "warning: no k-NN this time: " in message and str(root) in message and message.count("warning") == 1
+
+
+def test_a_signal_gives_a_measurement_up(labelled, model, capsys):
+    stop = StopRequest()
+    stop.number = signal.SIGUSR1
+    assert OnlineKnn(make_config(), labelled, CPU, 0).measure(model.encoder, stop) is None
+    assert "warning: no k-NN this time: SIGUSR1 asks to stop" in capsys.readouterr().err
 
 
 def test_broken_weights_are_a_warning(labelled, model, capsys):

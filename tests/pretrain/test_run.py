@@ -426,3 +426,13 @@ def test_two_commands_do_not_train_in_one_folder(inputs, tmp_path, capsys, monke
         holder.stdin.close()
     assert f"{tmp_path}: another process ({holder.pid}) is pretraining here" in capsys.readouterr().err
     assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_a_fault_in_loading_is_one_line_and_a_traceback_in_a_file(inputs, tmp_path, monkeypatch, capsys):
+    def fail(self, item):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("pretrain.data.TwoViews.__getitem__", fail)
+    assert run(inputs, tmp_path, "--workers", "1") == 1
+    assert capsys.readouterr().err == "mec-pretrain: failed: loading failed: KeyError: 'a bug'\n"
+    assert "in fail" in (tmp_path / "traceback.txt").read_text()

@@ -84,13 +84,16 @@ def test_data_below_a_root(tmp_path: Path) -> None:
         below_root("x", None, source)
 
 
+def planned(world, suite):  # type: ignore[no-untyped-def]
+    memory = Memory(world.root / "memory.json")
+    return plan_benchmarks(suite, world.root / "suite.yaml", world.data, memory, OpenedData(world.out))
+
+
 def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: ignore[no-untyped-def]
     from mec_transfer.results.record import ModelInfo
 
     suite = load_suite(world.root / "suite.yaml", [])
-    benchmarks = plan_benchmarks(
-        suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
-    )
+    benchmarks = planned(world, suite)
     assert [(entry.config.id, entry.trials, entry.data.name) for entry in benchmarks] == [
         ("one", 1, "first"),
         ("two", 2, "second"),
@@ -110,9 +113,7 @@ def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: i
 def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None:  # type: ignore[no-untyped-def]
     world.write("suite.yaml", "id: s\nbenchmarks: [one.yaml, {config: one.yaml, set: [recipe.seconds=0.5]}]\n")
     suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
-    one, custom = plan_benchmarks(
-        suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
-    )
+    one, custom = planned(world, suite)
     assert one.config.protocol == "fake-one"
     assert custom.config.protocol.startswith("fake-one+custom-")
 
@@ -123,13 +124,13 @@ def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monk
     world.write("suite.yaml", "id: s\nbenchmarks: [{config: two.yaml, set: [recipe.seconds=1e-8]}]\n")
     source = world.root / "suite.yaml"
     suite = load_suite(source, ["m=random:x"])
-    (first,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
+    (first,) = planned(world, suite)
     with monkeypatch.context() as patch:
         patch.delattr(plan, "load_benchmark")
-        (again,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
+        (again,) = planned(world, suite)
     assert again.config.sha256 == first.config.sha256 and again.config.info() == first.config.info()
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
-    (newer,) = plan_benchmarks(suite, source, world.data, Memory(world.root / "memory.json"), OpenedData(world.out))
+    (newer,) = planned(world, suite)
     assert newer.config.version == 2
 
 
