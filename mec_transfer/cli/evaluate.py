@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mec_transfer.cli import options
 from mec_transfer.common.command import add_compute, add_overrides, check_compute
 from mec_transfer.common.errors import UserError
-from mec_transfer.common.progress import is_main_process, warn
+from mec_transfer.common.progress import is_main_process
 
 if TYPE_CHECKING:
     from mec_transfer.results.record import Record
@@ -59,11 +59,9 @@ def evaluate(
         UserError: anything that the user can put right.
         RunError: the run failed.
     """
-    from mec_transfer.backbone.source import resolve_backbone
-    from mec_transfer.benchmark import Job
+    from mec_transfer import api
     from mec_transfer.common.paths import find_config
-    from mec_transfer.suite.execute import execute_job
-    from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
+    from mec_transfer.suite.own_data import SKIP_INVALID
     from mec_transfer.suite.registry import load_benchmark
 
     check_compute(args)
@@ -76,42 +74,25 @@ def evaluate(
     right = COMMAND_OF.get(benchmark.config.kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
-    backbone = resolve_backbone(args.checkpoint, args.encoder)  # before the data: a large folder takes long to list
-    overrides = [*args.overrides, SKIP_INVALID] if skip_invalid else args.overrides
-    fitted = fit_data(lambda given: load_benchmark(path, given).config, overrides, args.data, settings)
-    if fitted.note:
-        warn(fitted.note)
-    benchmark = load_benchmark(path, fitted.overrides)
-    job = Job(
-        model_name=args.name or default_name(args.checkpoint),
-        backbone=backbone,
-        data=fitted.data,
-        dataset=fitted.info,
-        workdir=args.out,
-        cache=args.cache or args.out / "cache",
+    record = api.evaluate(
+        args.checkpoint,
+        path.resolve(),
+        args.data,
+        args.out,
+        overrides=[*args.overrides, SKIP_INVALID] if skip_invalid else args.overrides,
+        settings=settings,
+        name=args.name,
+        encoder=args.encoder,
         trial=args.trial,
-        seed=args.seed + args.trial,
+        seed=args.seed,
         device=args.device,
         workers=args.workers,
+        cache=args.cache,
     )
-    record = execute_job(benchmark, job)
     if is_main_process():
         print(format_record(record))
         print(f"{'record':<10} {args.out / 'record.json'}")
     return 0
-
-
-def default_name(checkpoint: str) -> str:
-    """Name a model after its checkpoint: a file's stem (its folder's name where the stem says nothing), or the string.
-
-    >>> default_name("runs/mec_a/checkpoint_last.pth"), default_name("moco_v2_800ep.pth.tar")
-    ('mec_a', 'moco_v2_800ep')
-    """
-    path = Path(checkpoint)
-    if not path.exists() and not path.suffix:
-        return checkpoint
-    stem = path.name.split(".")[0]
-    return path.resolve().parent.name if stem.startswith("checkpoint") else stem
 
 
 def format_record(record: Record) -> str:

@@ -7,10 +7,7 @@ mec-transfer leaderboard runs/demo --format csv > numbers.csv
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-
-from mec_transfer.common.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from mec_transfer.api import leaderboard
     from mec_transfer.results.formats import format_leaderboard
-    from mec_transfer.results.leaderboard import build_leaderboard
-    from mec_transfer.results.references import load_references
-    from mec_transfer.results.store import Store
 
-    store = Store(args.run)
-    for problem in store.problems:
-        print(f"mec-transfer: warning: {problem}", file=sys.stderr)
-    if not store.records:
-        raise UserError(f"{args.run}: no job below it has a record yet")
-    references = () if args.no_references else load_references()
-    print(format_leaderboard(build_leaderboard(store.records, references), args.format), end="")
+    print(format_leaderboard(leaderboard(args.run, not args.no_references), args.format), end="")
     return 0

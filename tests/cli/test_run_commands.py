@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mec_transfer.cli.evaluate import default_name, format_record
+from mec_transfer.api import default_name
+from mec_transfer.cli.evaluate import format_record
 from mec_transfer.cli.main import COMMANDS, main
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.results.record import read_record

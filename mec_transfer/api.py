@@ -1,0 +1,134 @@
+"""The Python door: what the commands do, as functions with the same words. docs/python.md shows them at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mec_transfer.backbone.backbone import Backbone
+    from mec_transfer.results.leaderboard import Leaderboard
+    from mec_transfer.results.record import Record
+
+
+def load_backbone(checkpoint: str | Path, encoder: str = "auto") -> Backbone:
+    """Read the ResNet of a checkpoint.
+
+    Args:
+        checkpoint: any file that `mec-transfer inspect` understands, or `random:resnet50` and so on.
+        encoder: `online`, `teacher` or a prefix, where the file holds more than one.
+
+    Raises:
+        CheckpointError: the file does not hold exactly one usable ResNet.
+    """
+    from mec_transfer.backbone.source import resolve_backbone
+
+    return resolve_backbone(str(checkpoint), encoder)
+
+
+def evaluate(
+    checkpoint: str | Path,
+    benchmark: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    encoder: str = "auto",
+    trial: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    workers: int = 0,
+    cache: str | Path | None = None,
+) -> Record:
+    """Run one benchmark of one checkpoint in the folder `out`, or return the record that lies there already.
+
+    An attempt that was interrupted goes on from there. Data that is not the benchmark's published set gets a name and
+    a protocol id of its own, and a warning says so.
+
+    Args:
+        checkpoint: as `load_backbone` takes it.
+        benchmark: a config's name, such as `knn_dino`, or its file.
+        data: the data set's own folder.
+        out: the job's own folder.
+        overrides: `a.b=value` each, for the config.
+        settings: keys of the config's `dataset` for data of one's own, such as `{"train": ["train"], "test": "val"}`.
+        name: the model's row on a leaderboard; None: made of the checkpoint.
+        encoder: as `load_backbone` takes it.
+        trial: which repetition; its seed is `seed` + `trial`.
+        seed: of everything random.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        workers: processes that load data.
+        cache: where features are kept, for other jobs too; None: in `out`.
+
+    Raises:
+        UserError: a mistake in the checkpoint, the config or the data.
+        RunError: the run failed; `out` holds a record that says why.
+    """
+    from mec_transfer.benchmark import Job
+    from mec_transfer.common.progress import warn
+    from mec_transfer.suite.execute import execute_job
+    from mec_transfer.suite.own_data import fit_data
+    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+
+    path = find_benchmark(str(benchmark), Path())
+    load_benchmark(path, list(overrides))  # a mistake in the config is said before a large file is read
+    backbone = load_backbone(checkpoint, encoder)  # and one in the file before a large folder is listed
+    fitted = fit_data(lambda given: load_benchmark(path, given).config, overrides, Path(data), settings)
+    if fitted.note:
+        warn(fitted.note)
+    job = Job(
+        model_name=name or default_name(str(checkpoint)),
+        backbone=backbone,
+        data=fitted.data,
+        dataset=fitted.info,
+        workdir=Path(out),
+        cache=Path(cache) if cache else Path(out, "cache"),
+        trial=trial,
+        seed=seed + trial,
+        device=device,
+        workers=workers,
+    )
+    return execute_job(load_benchmark(path, fitted.overrides), job)
+
+
+def leaderboard(folder: str | Path, references: bool = True) -> Leaderboard:
+    """Return the leaderboard of every record below a folder; needs no torch.
+
+    `mec_transfer.results.formats.format_leaderboard(board, "md")` writes it; records that cannot be read are left out
+    with a warning.
+
+    Args:
+        folder: a run's, or any with records below it.
+        references: whether published numbers stand beside the measured ones.
+
+    Raises:
+        UserError: there is no record.
+    """
+    from mec_transfer.common.errors import UserError
+    from mec_transfer.common.progress import warn
+    from mec_transfer.results.leaderboard import build_leaderboard
+    from mec_transfer.results.references import load_references
+    from mec_transfer.results.store import Store
+
+    store = Store(Path(folder))
+    for problem in store.problems:
+        warn(problem)
+    if not store.records:
+        raise UserError(f"{folder}: no job below it has a record yet")
+    return build_leaderboard(store.records, load_references() if references else ())
+
+
+def default_name(checkpoint: str) -> str:
+    """Name a model after its checkpoint: a file's stem (its folder's name where the stem says nothing), or the string.
+
+    >>> default_name("runs/mec_a/checkpoint_last.pth"), default_name("moco_v2_800ep.pth.tar")
+    ('mec_a', 'moco_v2_800ep')
+    """
+    path = Path(checkpoint)
+    if not path.exists() and not path.suffix:
+        return checkpoint
+    stem = path.name.split(".")[0]
+    return path.resolve().parent.name if stem.startswith("checkpoint") else stem
