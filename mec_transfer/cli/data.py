@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
     check = actions.add_parser("check", help="look for what keeps a data set from being used", allow_abbrev=False)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint that records carry", allow_abbrev=False)
-    check.add_argument("--thorough", action="store_true", help="decode every image, not a sample")
+    check.add_argument("--thorough", action="store_true", help="decode every image, not a sample of them")
     for action in (check, fingerprint):
         action.add_argument("data", type=Path, metavar="DIR", help="the data set's own folder")
         action.add_argument(
@@ -78,15 +78,14 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     """Print what there is and what is wrong with it; return 2 where something is."""
-    from mec_transfer.datasets.thorough import undecodable
+    from mec_transfer.datasets.thorough import broken_images
 
     found = 0
     for config in _configs(args):
         data, problems = _examine(args, config)
         if data:
             print("\n".join(data.describe()))
-            if args.thorough:
-                problems += undecodable(data)
+            problems += [line for line in broken_images(data, args.thorough) if line not in problems]
         for problem in problems:
             print(f"problem: {problem}")
         found += len(problems)

@@ -1,10 +1,12 @@
-"""Every image of a data set decoded, which takes as long as it takes: what a sample cannot promise."""
+"""Every image of a data set looked at, for `data check`: what a sample cannot promise."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,29 +18,54 @@ from mec_transfer.datasets.images import decode_rgb, load_rgb
 
 _AHEAD = 8
 """Images a thread that wait for their turn: a data set may have a million."""
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
+"""How a JPEG and a PNG begin, and what stands among the last bytes of a whole one."""
+_LAST = 12
 
 
-def undecodable(data: Data) -> list[str]:
-    """Decode every image of a data set; return a line for each that cannot be, with its path."""
-    total = sum(data.splits.values())
-    return [problem for problem in track(_decode_all(data), "decoding", total, "images") if problem]
+def broken_images(data: Data, decode_all: bool) -> list[str]:
+    """Return a line, with its path, for each image of a data set that cannot be decoded.
+
+    Args:
+        data: the data set.
+        decode_all: decode every image; else only those whose file ends too early, which takes no decoding to see.
+    """
+    total, title = sum(data.splits.values()), "decoding" if decode_all else "looking for files that are cut off"
+    look = partial(_problem, decode_all=decode_all)
+    return [problem for problem in track(_look_at_all(data, look), title, total, "images") if problem]
 
 
-def _decode_all(data: Data) -> Iterator[str]:
-    """Yield what is wrong with each image in order, or "". Pillow decodes outside Python's lock."""
+def _look_at_all(data: Data, look: Callable[[str, bytes | Path], str]) -> Iterator[str]:
+    """Yield what is wrong with each image in order, or "". Files are read and decoded outside Python's lock."""
     files, waiting = data.image_files(), deque[Future[str]]()
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for name, content in islice(files, _AHEAD * usable_cores()):
-            waiting.append(pool.submit(_decode, name, content))
+    with ThreadPoolExecutor(2 * usable_cores()) as pool:
+        for name, content in islice(files, 2 * _AHEAD * usable_cores()):
+            waiting.append(pool.submit(look, name, content))
         while waiting:
             yield waiting.popleft().result()
             for name, content in islice(files, 1):
-                waiting.append(pool.submit(_decode, name, content))
+                waiting.append(pool.submit(look, name, content))
 
 
-def _decode(name: str, content: bytes | Path) -> str:
+def _problem(name: str, content: bytes | Path, decode_all: bool) -> str:
     try:
-        load_rgb(content) if isinstance(content, Path) else decode_rgb(content, name)
+        if decode_all or not _is_whole(content):
+            load_rgb(content) if isinstance(content, Path) else decode_rgb(content, name)
     except DataError as error:
         return str(error)
     return ""
+
+
+def _is_whole(content: bytes | Path) -> bool:
+    """Whether an image ends as its format does, or is of a format whose end says nothing. A missing file is not."""
+    if isinstance(content, bytes):
+        first, last = content[:2], content[-_LAST:]
+    else:
+        try:
+            with content.open("rb") as file:
+                first = file.read(2)
+                file.seek(-min(_LAST, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                last = file.read()
+        except OSError:
+            return False
+    return _ENDS.get(first, b"") in last

@@ -7,6 +7,7 @@ from PIL import Image
 
 from mec_transfer.cli.main import main
 from mec_transfer.datasets.demo import videos, world
+from tests.datasets import tiny_videos
 
 
 @pytest.fixture
@@ -91,3 +92,30 @@ def test_shards_are_checked_and_fingerprinted_like_their_images(
     assert printed[0] == printed[1]
     assert main(["data", "shard", str(out), "--out", str(tmp_path / "more")]) == 2
     assert "holds shards already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", tiny_videos.SPLITS)
+def test_check_takes_videos_of_any_layout_and_finds_their_splits(
+    layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_videos.write(tmp_path, layout)
+    _, detections = tiny_videos.SPLITS[layout]
+    given = ["--layout", layout, *(["--detections", detections] if detections else [])]
+    assert main(["data", "check", str(tmp_path), *given, "--thorough"]) == 0
+    printed = capsys.readouterr().out
+    assert "frames of " in printed and printed.endswith("no problems found\n")
+    assert main(["data", "check", str(tmp_path), *given, "--split", "nowhere"]) == 2
+    assert "has no split 'nowhere'" in capsys.readouterr().out
+    pictures = (path for path in sorted(tmp_path.rglob("*")) if path.suffix in (".jpg", ".png"))
+    frame = [path for path in pictures if "Annotations" not in path.parts][-1]
+    frame.write_bytes(frame.read_bytes()[: frame.stat().st_size // 2])
+    assert main(["data", "check", str(tmp_path), *given]) == 2
+    assert f"{frame}: not a readable image" in capsys.readouterr().out
+
+
+def test_check_of_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for layout in ("voc", "coco", *tiny_videos.SPLITS):
+        assert main(["data", "check", str(tmp_path), "--layout", layout]) == 2
+        assert f"has no split of layout {layout}" in capsys.readouterr().err
+    assert main(["data", "check", str(tmp_path), "--layout", "vocs"]) == 2
+    assert "Did you mean 'voc'?" in capsys.readouterr().err
