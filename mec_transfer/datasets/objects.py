@@ -12,51 +12,38 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.object_annotations import ObjectAnnotation, ObjectImage, Segmentation
+from mec_transfer.datasets.object_columns import NONE
+from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
+
+__all__ = [
+    "Layout",
+    "Look",
+    "ObjectAnnotation",
+    "ObjectImage",
+    "ObjectSplit",
+    "Segmentation",
+    "Source",
+    "box_problem",
+    "fingerprint",
+    "fingerprints",
+    "join_splits",
+    "open_objects",
+    "open_splits",
+    "read_splits",
+    "require_masks",
+]
 
 Layout = Literal["voc", "coco"]
 Look = Literal["no", "sample", "all"]
 """What of the image files is looked at: nothing, all headers and a sample decoded, or all decoded."""
-Segmentation = list[list[float]] | dict[str, Any]
-"""Polygons (x, y, x, y, ...) or an RLE, as pycocotools takes them."""
 SHOWN = 5
 """Of many problems, how many an error names."""
 _SAMPLED_FILES = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ObjectAnnotation:
-    """One object."""
-
-    class_index: int
-    box: tuple[float, float, float, float]
-    """x0, y0, x1, y1 in absolute half-open pixel coordinates: VOC's xmin of 1 is x0 = 0, its xmax of W is x1 = W.
-    As the file has it: it may reach out of the image, and have no width or height."""
-    xywh: tuple[float, float, float, float] | None = None
-    """COCO: the file's own x, y, width, height, from which `box` differs by rounding."""
-    difficult: bool = False
-    """VOC: not to be counted when measuring."""
-    crowd: bool = False
-    """COCO: a region of many; what is found in it does not count."""
-    segmentation: Segmentation | None = None
-    """As the file has it: a polygon may have fewer than three points."""
-    area: float | None = None
-    """Of the segmentation, in pixels; None: the box's."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ObjectImage:
-    """An image and its objects."""
-
-    path: Path
-    image_id: str | int
-    width: int
-    """In pixels, of the picture turned by its EXIF orientation, which is the one that boxes are laid over."""
-    height: int
-    objects: tuple[ObjectAnnotation, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,14 +52,25 @@ class ObjectSplit:
 
     name: str
     classes: tuple[str, ...]
-    images: tuple[ObjectImage, ...]
+    images: Sequence[ObjectImage]
+    """Held as arrays, whatever it is made of; an image's values are made when it is asked for."""
     skipped: tuple[str, ...] = ()
     """What `skip_invalid` left out, a line each."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.images, ObjectTable):
+            object.__setattr__(self, "images", ObjectTable.pack(self.images))
+
+    @property
+    def table(self) -> ObjectTable:
+        """The images as arrays, for what is asked of all of them."""
+        assert isinstance(self.images, ObjectTable)
+        return self.images
 
     @property
     def num_objects(self) -> int:
         """Objects of all images together."""
-        return sum(len(image.objects) for image in self.images)
+        return len(self.table.objects)
 
 
 class Source(Protocol):
@@ -164,8 +162,10 @@ def _read_sources(
 
 def _without(split: ObjectSplit, source: Source, broken: dict[int, str]) -> ObjectSplit:
     """Leave out the images, by index, that something is wrong with."""
+    if not broken:
+        return split
     lines = (f"{source.where(split.images[index])}: {what}" for index, what in broken.items())
-    sound = tuple(image for index, image in enumerate(split.images) if index not in broken)
+    sound = split.table.take([index for index in range(len(split.images)) if index not in broken])
     return dataclasses.replace(split, images=sound, skipped=(*split.skipped, *lines))
 
 
@@ -184,7 +184,7 @@ def join_splits(splits: list[ObjectSplit]) -> ObjectSplit:
     return ObjectSplit(
         name="+".join(split.name for split in splits),
         classes=first.classes,
-        images=tuple(image for split in splits for image in split.images),
+        images=ObjectTable.join([split.table for split in splits]),
         skipped=tuple(line for split in splits for line in split.skipped),
     )
 
@@ -196,12 +196,14 @@ def require_masks(split: ObjectSplit, training: bool = False) -> None:
         split: the images and their objects.
         training: crowds are not learnt, so they need none.
     """
-    for image in split.images:
-        if any(thing.segmentation is None and not (training and thing.crowd) for thing in image.objects):
-            raise DataError(
-                f"split '{split.name}': objects of {image.path.name} have no segmentation, and masks are to be learnt; "
-                "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
-            )
+    things = split.table.objects
+    bare = (things.kind == NONE) & ~(things.crowd & training)
+    if bare.any():
+        first = split.images[split.table.image_of_object()[bare.argmax()]]
+        raise DataError(
+            f"split '{split.name}': objects of {first.path.name} have no segmentation, and masks are to be learnt; "
+            "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
+        )
 
 
 def box_problem(box: tuple[float, float, float, float], width: int, height: int) -> str | None:
@@ -225,24 +227,14 @@ def fingerprint(splits: dict[str, ObjectSplit]) -> str:
 
 def fingerprints(splits: dict[str, ObjectSplit]) -> list[str]:
     """Return the fingerprint of the first split alone, of the first two, and so on: the last is that of all."""
-    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 1\n"), []
+    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 2\n"), []
     for name, split in splits.items():
-        digest.update(json.dumps([name, split.classes, len(split.images)]).encode())
-        for image in split.images:
-            objects = [_values(thing) for thing in image.objects]
-            line = [image.path.name, image.image_id, image.width, image.height, objects]
-            digest.update(json.dumps(line, sort_keys=True, default=str).encode())
+        digest.update(json.dumps([name, split.classes, len(split.images), split.table.digest]).encode())
         for index in sample_indices(len(split.images), _SAMPLED_FILES):
-            path = split.images[index].path
+            path = Path(split.table.paths[index])
             try:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
         found.append(digest.hexdigest())
     return found
-
-
-def _values(thing: ObjectAnnotation) -> list[Any]:
-    """Return what a fingerprint holds of an object; the file's own box where that is another way of writing it."""
-    values = [thing.class_index, thing.box, thing.difficult, thing.crowd, thing.segmentation, thing.area]
-    return values if thing.xywh is None else [*values, thing.xywh]
