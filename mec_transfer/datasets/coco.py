@@ -23,6 +23,8 @@ from mec_transfer.datasets.scan import file_names, list_folder
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
 """Roboflow's exports: each split is a folder that holds its images and this file."""
+_LONG = 300
+"""Characters from which on a path is no use in a message."""
 
 
 class CocoSource:
@@ -104,7 +106,7 @@ class CocoSource:
         """Return the usable images' path, width and height by id, the ids of the others, and what is wrong there."""
         known: dict[int | str, tuple[str, int, int]] = {}
         refused: set[int | str] = set()
-        problems = []
+        problems = [] if self._images else [f"{self.path}:1: 'images' is empty"]
         for index, item in enumerate(self._images):
             image_id: int | str | None = None
             try:
@@ -197,7 +199,8 @@ class _ImageFiles:
             path = _below(self._base, variant)
             if self._has(path):
                 return path
-        raise ValueError(f"{_below(self._base, name)} is missing")
+        path = _below(self._base, name)
+        raise ValueError(f"{path if path.isprintable() and len(path) < _LONG else values.brief(name)} is missing")
 
     def _has(self, path: str) -> bool:
         folder, name = os.path.split(path)

@@ -13,7 +13,7 @@ from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import read_text
 from mec_transfer.datasets.object_images import Header, read_headers
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit, box_problem
-from mec_transfer.datasets.scan import file_names
+from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_names
 from mec_transfer.datasets.voc_xml import line_of, parse_xml
 
 CLASSES = (
@@ -22,8 +22,6 @@ CLASSES = (
 )
 """The published data set's, in their published order."""
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-"""By which an image is looked for, in this order and in any case."""
 _FLAG = re.compile(r"\s+[+-]?[01]$")
 _UNKNOWN = {"unspecified": "0", "unknown": "0"}
 """What tools write into <difficult> that never asked."""
@@ -47,6 +45,10 @@ class VocSource:
     def names(self) -> set[str]:
         """Return the classes that occur."""
         return {name for tree in self._trees.values() for name in _names(tree)}
+
+    def parsed(self) -> set[Path]:
+        """Return the annotation files that `names` has looked into."""
+        return {self.annotations / f"{image_id}.xml" for image_id in self._trees}
 
     def read(self, classes: tuple[str, ...]) -> tuple[ObjectSplit, list[str]]:
         """Return what is sound of the split, and a line for each thing that is not."""
@@ -85,8 +87,8 @@ class VocSource:
 
     def _image_file(self, image_id: str) -> Path | None:
         found = self._files.get(image_id, [])
-        ranks = {file: _SUFFIXES.index(end) for file in found if (end := Path(file).suffix.lower()) in _SUFFIXES}
-        return self.folder / "JPEGImages" / min(ranks, key=ranks.__getitem__) if ranks else None
+        ends = {Path(file).suffix.lower(): file for file in found}
+        return next((self.folder / "JPEGImages" / ends[suffix] for suffix in IMAGE_SUFFIXES if suffix in ends), None)
 
     def _sizes(self, paths: dict[str, Path | None], problems: list[str]) -> dict[str, tuple[int, int]]:
         """Return the sizes that the annotations say, or for want of that the files, of all images that can be used."""
@@ -104,7 +106,7 @@ class VocSource:
             if isinstance(header, Header) and (header.orientation == 1 or not self._trees[image_id].findall("object")):
                 sizes[image_id] = header.width, header.height
             else:
-                turned = "is turned by EXIF, and its annotation has no size that tells whether the boxes are, too"
+                turned = "is turned by EXIF; its annotation needs the <size> of the picture that boxes were drawn on"
                 problems.append(f"{path}: {header if isinstance(header, str) else turned}")
         return {image_id: size for image_id in paths if (size := sizes.get(image_id)) is not None}
 
@@ -117,9 +119,10 @@ def merge_classes(sources: Sequence[VocSource]) -> tuple[str, ...]:
     names = {name for source in sources for name in source.names()}
     if names <= set(CLASSES):
         return CLASSES
-    for folder in {source.annotations: source for source in sources}:
-        for file in sorted(file_names(folder)):
-            if not file.endswith(".xml"):
+    parsed = {path for source in sources for path in source.parsed()}
+    for folder in {source.annotations for source in sources}:
+        for file in file_names(folder):
+            if not file.endswith(".xml") or folder / file in parsed:
                 continue
             try:
                 names.update(_names(parse_xml(folder / file)))
@@ -186,7 +189,7 @@ def _name_of(entry: str, annotations: frozenset[str]) -> str:
     for name in (entry, plain):
         base = re.split(r"[/\\]", name)[-1]
         stem, suffix = os.path.splitext(base)  # noqa: PTH122
-        bare = stem if suffix.lower() in (*_SUFFIXES, ".xml") else base
+        bare = stem if suffix.lower() in (*IMAGE_SUFFIXES, ".xml") else base
         for candidate in (name, base, bare):
             if f"{candidate}.xml" in annotations:
                 return candidate

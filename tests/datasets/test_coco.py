@@ -107,6 +107,7 @@ def test_what_tools_write_otherwise_is_read_as_it_is_meant(tmp_path, change, exp
         ({"file_name": None}, "image 7: its file_name is missing"),
         ({"file_name": "y.png"}, "image 7: .*train2017/y.png is missing"),
         ({"file_name": ""}, "image 7: its file_name is empty"),
+        ({"file_name": "a\nb"}, r"image 7: 'a\\nb' is missing"),
     ],
 )
 def test_a_broken_image_is_named_with_its_line_and_its_objects_with_it(tmp_path, change, message):
@@ -147,6 +148,7 @@ def test_ids_that_are_no_numbers_come_after_numbers(tmp_path):
         ('[{"id": 1}]', r"instances_train2017.json:1: needs 'images', 'annotations' and 'categories'"),
         ('{"images": {}, "annotations": [], "categories": []}', r"json:1: 'images' must be a list of objects"),
         ('{"images": [], "annotations": [], "categories": []}', r"json:1: 'categories' is empty"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}', r"json:1: 'images' is empty"),
         ("[" * 10**6, r"json:1: malformed JSON \(nested too deeply\)"),
         ('{"images": [{"id": ' + "9" * 5000 + "}]}", r"json:1: malformed JSON"),
     ],

@@ -78,7 +78,7 @@ def test_a_turned_image_needs_a_size_that_tells_its_frame(tmp_path):
     exif[0x0112] = 6
     for name in "ab":
         Image.new("RGB", (20, 30)).save(root / "JPEGImages" / f"{name}.jpg", exif=exif)
-    with pytest.raises(DataError, match=r"a.jpg: is turned by EXIF, and its annotation has no size that tells"):
+    with pytest.raises(DataError, match=r"a.jpg: is turned by EXIF; its annotation needs the <size>"):
         open_objects(root, "voc", "trainval")
     (image,) = open_objects(root, "voc", "trainval", skip_invalid=True).images
     assert (image.image_id, image.width, image.height) == ("b", 30, 20)  # without a box, it does not matter

@@ -93,6 +93,9 @@ def test_images_that_testing_would_stumble_over_are_found_before_training(boxes,
     cut, other = sorted((data / "test").glob("*.jpg"))[:2]
     cut.write_bytes(cut.read_bytes()[:-700])
     Image.new("RGB", (9, 9)).save(other)
+    flat = json.loads((data / "annotations" / "train.json").read_text())
+    flat["annotations"][0]["bbox"][3] = 0  # as two of COCO's own: no mistake
+    (data / "annotations" / "train.json").write_text(json.dumps(flat))
     assert detect(data, tmp_path / "out") == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(rf"test.json:1: image 9: {cut.name}: not a readable image \(image file is truncated", line)
@@ -104,6 +107,7 @@ def test_images_that_testing_would_stumble_over_are_found_before_training(boxes,
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert record["details"]["test_images"] == 2 and record["dataset"]["num_images"] == 10
     assert any("2 broken annotations are left out, the first: " in line for line in record["warnings"])
+    assert any("1 object without width or height is not trained on, as Detectron2" in w for w in record["warnings"])
 
 
 @pytest.mark.integration
