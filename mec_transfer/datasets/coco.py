@@ -19,6 +19,7 @@ from mec_transfer.datasets.object_columns import ObjectColumns, pack_objects
 from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
 from mec_transfer.datasets.scan import file_names, list_folder
+from mec_transfer.datasets.states import State, state_of
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
@@ -34,6 +35,7 @@ class CocoSource:
         """Raises DataError: there is no such split, or its file is no COCO instances file."""
         self.name = split
         self.path = annotation_file(root, split)
+        self.seen = {os.fspath(self.path): state_of(os.fspath(self.path))}
         self._json = JsonLists(self.path, {"images": Items, "annotations": AnnotationRows, "categories": Items})
         if len(self._json.lists) < 3:
             what = "needs 'images', 'annotations' and 'categories'; is this a COCO instances file?"
@@ -44,7 +46,7 @@ class CocoSource:
         self._rows = rows
         self._categories = self._read_categories()
         self._files = _ImageFiles(
-            [root / split, root / "images" / split, root / "images", root, self.path.parent], self._images
+            [root / split, root / "images" / split, root / "images", root, self.path.parent], self._images, self.seen
         )
         self._index_of: dict[int | str, int] = {}
 
@@ -184,7 +186,9 @@ def annotation_file(root: Path, split: str) -> Path:
 class _ImageFiles:
     """Where a split's images lie: in the first of the usual folders that one of them is found in."""
 
-    def __init__(self, folders: Sequence[Path], images: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, folders: Sequence[Path], images: Sequence[dict[str, Any]], seen: dict[str, State]) -> None:
+        """`seen` gets the state of each folder that is looked into."""
+        self._seen = seen
         self._listed: dict[str, frozenset[str]] = {}
         names = [name for item in images[:20] if isinstance(name := item.get("file_name"), str)]
         bases = [os.fspath(folder) for folder in folders]
@@ -205,6 +209,7 @@ class _ImageFiles:
     def _has(self, path: str) -> bool:
         folder, name = os.path.split(path)
         if folder not in self._listed:
+            self._seen[folder or "."] = state_of(folder or ".")
             self._listed[folder] = file_names(Path(folder))
         return name in self._listed[folder]
 

@@ -19,13 +19,15 @@ NONE, POLYGONS, COUNTS, TEXT, BYTES = range(5)
 EXACT = 2**53
 """The largest whole number up to which a float64 holds every one."""
 _BLOCK = 1 << 16
-_TYPES = {
+"""Pieces that are gathered at a time: an index of all their numbers would take as much memory as they do."""
+COLUMNS = {
     **dict.fromkeys(("box", "xywh", "area", "numbers"), "<f8"),
     **dict.fromkeys(("rings", "corners", "letters"), "<i8"),
     **dict.fromkeys(("difficult", "crowd", "whole"), "?"),
     **dict.fromkeys(("kind", "text"), "u1"),
     "class_index": "<i4",
 }
+"""The columns' types, the same on every machine."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +63,7 @@ class ObjectColumns:
 
     def __post_init__(self) -> None:
         for name, value in self.arrays().items():
-            object.__setattr__(self, name, np.ascontiguousarray(value, dtype=_TYPES[name]))
+            object.__setattr__(self, name, np.ascontiguousarray(value, dtype=COLUMNS[name]))
 
     def __len__(self) -> int:
         return len(self.class_index)
@@ -93,7 +95,7 @@ class ObjectColumns:
         """Return the objects of `parts`, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        columns = {name: [getattr(part, name) for part in parts] for name in _TYPES}
+        columns = {name: [getattr(part, name) for part in parts] for name in COLUMNS}
         offsets = ("rings", "corners", "letters")
         return ObjectColumns(
             **{name: np.concatenate(found) for name, found in columns.items() if name not in offsets},
@@ -204,7 +206,7 @@ def _gather(values: np.ndarray, first: np.ndarray, order: np.ndarray) -> tuple[n
     begin, lengths = first[:-1][order], np.diff(first)[order]
     edges = np.concatenate([[0], np.cumsum(lengths)])
     found = np.empty(edges[-1], dtype=values.dtype)
-    for start in range(0, len(order), _BLOCK):  # in blocks: an index of all values takes as much memory as they do
+    for start in range(0, len(order), _BLOCK):
         some = slice(start, start + _BLOCK)
         total = edges[min(start + _BLOCK, len(order))] - edges[start]
         shift = np.repeat(begin[some] - edges[:-1][some], lengths[some])

@@ -10,15 +10,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.object_annotations import ObjectAnnotation, ObjectImage, Segmentation
 from mec_transfer.datasets.object_columns import NONE
 from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.states import State
 
 __all__ = [
     "Layout",
@@ -77,6 +79,8 @@ class Source(Protocol):
     """One split's annotations: read when it is made, turned into objects when the classes of all splits are known."""
 
     name: str
+    seen: dict[str, State]
+    """What it is read from: files and folders, as they were before."""
 
     def read(self, classes: tuple[str, ...]) -> tuple[ObjectSplit, list[str]]:
         """Return what is sound of the split, and a line for each thing that is not."""
@@ -92,6 +96,7 @@ def open_splits(
     classes: tuple[str, ...] | None = None,
     skip_invalid: bool = False,
     look: Look = "no",
+    kept: Path | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read the splits of one data set, which have their classes in common.
 
@@ -105,11 +110,12 @@ def open_splits(
         skip_invalid: leave broken objects and images out, and list them in `skipped`, in place of raising; the image
             files are then looked at whatever `look` says, so that every opening leaves the same ones out.
         look: at the image files; an image that is of another size than its annotation says is a problem too.
+        kept: folder where what was read is kept for the next process, which then reads it from there; see `compact`.
 
     Raises:
         DataError: a split is not there, or annotations or images are broken; names file and line of the first ones.
     """
-    splits = read_splits(root, layout, names, classes, "sample" if skip_invalid and look == "no" else look)
+    splits = read_splits(root, layout, names, classes, "sample" if skip_invalid and look == "no" else look, kept)
     problems = [line for split in splits.values() for line in split.skipped]
     listed = "; ".join(problems[:SHOWN])
     rest = len(problems) - SHOWN
@@ -124,27 +130,65 @@ def open_splits(
 
 
 def read_splits(
-    root: Path, layout: Layout, names: Sequence[str], classes: tuple[str, ...] | None = None, look: Look = "no"
+    root: Path,
+    layout: Layout,
+    names: Sequence[str],
+    classes: tuple[str, ...] | None = None,
+    look: Look = "no",
+    kept: Path | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read splits as `open_splits` does, whatever is broken: `skipped` says what that is, a line each.
 
     Raises:
         DataError: a split is not there, or its list or JSON file cannot be used at all.
     """
-    from mec_transfer.datasets import object_images
+    from mec_transfer.datasets import compact, object_images
+
+    names, sources = list(dict.fromkeys(names)), None
+    stamp = _stamp(root, layout, names, classes)
+    splits = compact.load(kept, stamp) if kept else None
+    if splits is None:
+        sources = _read_sources(root, layout, names, classes)
+        splits = _read_all(root, *sources)
+        if kept:
+            seen = {name: state for source in sources[0] for name, state in source.seen.items()}
+            compact.save(kept, stamp, seen, splits)
+    if look != "no":
+        stamp = {**stamp, "look": look}
+        broken = compact.load_look(kept, stamp, splits) if kept else None
+        if broken is None:
+            folders = compact.folder_states(splits)
+            problems = object_images.image_problems(splits, thorough=look == "all")
+            if any(problems) and sources is None:
+                sources = _read_sources(root, layout, names, classes)
+                _read_all(root, *sources)  # for the lines of their images
+            broken = _placed(splits, problems, sources[0] if sources else ())
+            if kept:
+                compact.save_look(kept, stamp, folders, splits, broken)
+        splits = [_without(split, wrong) for split, wrong in zip(splits, broken)]
+    return {split.name: split for split in splits}
+
+
+def _stamp(root: Path, layout: Layout, names: Sequence[str], classes: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return what decides which files are read, and what becomes of them."""
+    from mec_transfer.datasets import coco, voc
+
+    find = voc.annotation_file if layout == "voc" else coco.annotation_file
+    places = [os.fspath(root), os.fspath(root.absolute())]  # paths and messages begin with the first of them
+    files = [os.fspath(find(root, name)) for name in names]
+    return {"root": places, "layout": layout, "names": list(names), "classes": classes, "files": files}
+
+
+def _read_all(root: Path, sources: Sequence[Source], classes: tuple[str, ...]) -> list[ObjectSplit]:
     from mec_transfer.datasets.box_conventions import convention_problem
 
-    sources, classes = _read_sources(root, layout, list(dict.fromkeys(names)), classes)
     splits = []
     for source in sources:
         split, problems = source.read(classes)
         if mistake := convention_problem(split):
             raise DataError(f"{root}: split '{split.name}': {mistake}")
         splits.append(dataclasses.replace(split, skipped=tuple(problems)))
-    if look != "no":
-        broken = object_images.image_problems(splits, thorough=look == "all")
-        splits = [_without(split, source, wrong) for split, source, wrong in zip(splits, sources, broken)]
-    return {split.name: split for split in splits}
+    return splits
 
 
 def _read_sources(
@@ -160,13 +204,22 @@ def _read_sources(
     return files, classes or coco.merge_classes(files)
 
 
-def _without(split: ObjectSplit, source: Source, broken: dict[int, str]) -> ObjectSplit:
+def _placed(
+    splits: Sequence[ObjectSplit], problems: Sequence[dict[int, str]], sources: Sequence[Source]
+) -> list[dict[int, str]]:
+    """Return what is wrong with images, by index, each with file and line of the annotation."""
+    return [
+        {index: f"{source.where(split.images[index])}: {what}" for index, what in wrong.items()}
+        for split, wrong, source in zip(splits, problems, sources)
+    ] or [{} for _ in splits]
+
+
+def _without(split: ObjectSplit, broken: dict[int, str]) -> ObjectSplit:
     """Leave out the images, by index, that something is wrong with."""
     if not broken:
         return split
-    lines = (f"{source.where(split.images[index])}: {what}" for index, what in broken.items())
     sound = split.table.take([index for index in range(len(split.images)) if index not in broken])
-    return dataclasses.replace(split, images=sound, skipped=(*split.skipped, *lines))
+    return dataclasses.replace(split, images=sound, skipped=(*split.skipped, *broken.values()))
 
 
 def open_objects(
