@@ -18,7 +18,7 @@ from mec_transfer.datasets import values
 from mec_transfer.datasets.json_lists import Items
 from mec_transfer.datasets.object_columns import EXACT, NONE, POLYGONS, ObjectColumns, is_whole
 
-_PLAIN = {int, float}
+_PLAIN, _WHOLE = {int, float}, {int}
 
 
 class AnnotationRows(Items):
@@ -62,19 +62,18 @@ class AnnotationRows(Items):
             or not (type(polygons) is list or polygons == ())
         ):
             return False
+        numbers, whole = array("d"), array("b")
         try:
             row = array("d", box)
             size = math.nan if area is None else float(area)
-            if not math.isfinite(sum(row)) or not (area is None or 0 <= size < math.inf):
-                return False
-            numbers = array("d")
             for polygon in polygons:
-                if type(polygon) is not list or not _PLAIN.issuperset(map(type, polygon)):
+                if type(polygon) is not list or not _PLAIN.issuperset(types := set(map(type, polygon))):
                     return False
                 numbers.fromlist(polygon)
+                whole.append(types == _WHOLE and is_whole(polygon))
         except OverflowError:
             return False
-        if not math.isfinite(sum(numbers)):
+        if not (area is None or 0 <= size < math.inf):
             return False
         self._index.append(index)
         self._image.append(image)
@@ -83,9 +82,8 @@ class AnnotationRows(Items):
         self._area.append(size)
         self._crowd.append(bool(crowd))
         self._polygons.append(len(polygons))
-        for polygon in polygons:
-            self._lengths.append(len(polygon))
-            self._whole.append(is_whole(polygon))
+        self._lengths.extend(map(len, polygons))
+        self._whole += whole
         self._numbers += numbers
         if category not in self.categories:
             self.categories[category] = None
@@ -130,6 +128,8 @@ class AnnotationRows(Items):
         width, height = sizes[place].T if len(sizes) else (0, 0)
         x0, y0, x1, y1 = box.T  # as in `objects.box_problem`
         sound &= (x1 >= x0) & (y1 >= y0) & (x0 <= width) & (y0 <= height) & (x1 >= 0) & (y1 >= 0)
+        sound &= np.isfinite(xywh).all(axis=1)
+        sound[objects.owners(np.flatnonzero(~np.isfinite(numbers)))] = False
         again = np.union1d(_column(self._odd), index[~sound])
         if not sound.all():
             objects = objects.take(np.flatnonzero(sound))

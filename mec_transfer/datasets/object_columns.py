@@ -106,6 +106,12 @@ class ObjectColumns:
         """Return how many numbers each polygon has, (P,)."""
         return np.diff(self.corners)
 
+    def owners(self, places: np.ndarray) -> np.ndarray:
+        """Return the indices of the objects whose polygons the numbers at `places`, (K,), belong to."""
+        polygons = np.searchsorted(self.corners, places, side="right") - 1
+        found: np.ndarray = np.searchsorted(self.rings, polygons, side="right") - 1
+        return found
+
     def annotations(self, start: int, stop: int) -> list[ObjectAnnotation]:
         """Return the objects from `start` up to `stop` as plain values."""
         rings = self.rings[start : stop + 1].tolist()
