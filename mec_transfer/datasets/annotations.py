@@ -7,10 +7,12 @@ Numbers may stand between commas, semicolons, tabs or blanks, and a line may end
 from __future__ import annotations
 
 import codecs
+import contextlib
 import dataclasses
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,18 @@ def parse_whole(text: str) -> int:
     return int(number)
 
 
+@contextlib.contextmanager
+def malformed(path: Path) -> Iterator[None]:
+    """Raise DataError, with the line, for what Python's JSON reader finds malformed."""
+    try:
+        yield
+    except ValueError as error:
+        line = getattr(error, "lineno", 1)
+        raise DataError(f"{path}:{line}: malformed JSON ({getattr(error, 'msg', error)})") from None
+    except RecursionError:
+        raise DataError(f"{path}:1: malformed JSON (nested too deeply)") from None
+
+
 class Json:
     """A JSON file, with the line of any item of its lists."""
 
@@ -139,13 +153,8 @@ class Json:
         """Raises DataError: it cannot be read or is malformed."""
         self.path, self._text = path, read_text(path)
         self._lines: dict[str | None, list[int]] = {}
-        try:
+        with malformed(path):
             self.data: Any = json.loads(self._text)
-        except ValueError as error:
-            line = getattr(error, "lineno", 1)
-            raise DataError(f"{path}:{line}: malformed JSON ({getattr(error, 'msg', error)})") from None
-        except RecursionError:
-            raise DataError(f"{path}:1: malformed JSON (nested too deeply)") from None
 
     def items(self, key: str | None) -> list[dict[str, Any]]:
         """Return the list of objects at `key`, or the file's own. Raises DataError where it is not one."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.objects import ObjectSplit
 
 _ENOUGH = 3
@@ -10,10 +13,10 @@ _ENOUGH = 3
 
 def convention_problem(split: ObjectSplit) -> str | None:
     """Say what the boxes of a split are, where they are no pixels in the layout's own form; None for sound ones."""
-    boxes = [thing.box for image in split.images for thing in image.objects]
-    if boxes and all(max(x1, y1) <= 1 for _, _, x1, y1 in boxes):
+    objects = split.table.objects
+    if len(objects) and objects.box[:, 2:].max() <= 1:
         return "no box reaches beyond the first pixel: boxes are needed in pixels, not as fractions of the image"
-    if _holds_corners(split):
+    if _holds_corners(split.table):
         return (
             "boxes read as corners (x0, y0, x1, y1) all lie in their images, as COCO's (x, y, width, height) many "
             "reach out; write widths and heights"
@@ -21,13 +24,11 @@ def convention_problem(split: ObjectSplit) -> str | None:
     return None
 
 
-def _holds_corners(split: ObjectSplit) -> bool:
+def _holds_corners(table: ObjectTable) -> bool:
     """Whether half of COCO's boxes or more reach out of their images, and none does that is read as corners."""
-    out = total = 0
-    for image in split.images:
-        for x, y, width, height in (thing.xywh for thing in image.objects if thing.xywh is not None):
-            if width <= x or height <= y or width > image.width + 1 or height > image.height + 1:
-                return False
-            out += x + width > image.width + 1 or y + height > image.height + 1
-            total += 1
-    return out >= _ENOUGH and 2 * out >= total
+    image_width, image_height = table.sizes[table.image_of_object()].T
+    x, y, width, height = table.objects.xywh.T  # NaN, of which nothing is true, where the layout is another
+    if ((width <= x) | (height <= y) | (width > image_width + 1) | (height > image_height + 1)).any():
+        return False
+    out = np.count_nonzero((x + width > image_width + 1) | (y + height > image_height + 1))
+    return bool(out >= _ENOUGH and 2 * out >= np.count_nonzero(x == x))

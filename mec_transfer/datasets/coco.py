@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
-from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.coco_items import read_object
+from mec_transfer.datasets.coco_rows import AnnotationRows
+from mec_transfer.datasets.json_lists import Items, JsonLists
+from mec_transfer.datasets.object_columns import ObjectColumns, pack_objects
+from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
 from mec_transfer.datasets.scan import file_names, list_folder
+from mec_transfer.datasets.states import State, state_of
 
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 _ROBOFLOW = "_annotations.coco.json"
@@ -28,17 +34,19 @@ class CocoSource:
     def __init__(self, root: Path, split: str) -> None:
         """Raises DataError: there is no such split, or its file is no COCO instances file."""
         self.name = split
-        self._json = Json(_annotations(root, split))
-        self.path = self._json.path
-        data = self._json.data
-        if not isinstance(data, dict) or not {"images", "annotations", "categories"} <= data.keys():
+        self.path = annotation_file(root, split)
+        self.seen = {os.fspath(self.path): state_of(os.fspath(self.path))}
+        self._json = JsonLists(self.path, {"images": Items, "annotations": AnnotationRows, "categories": Items})
+        if len(self._json.lists) < 3:
             what = "needs 'images', 'annotations' and 'categories'; is this a COCO instances file?"
             raise DataError(f"{self.path}:1: {what}")
-        self._images = self._json.items("images")
-        self._items = self._json.items("annotations")
+        self._images = self._json.items("images").kept
+        rows = self._json.items("annotations")
+        assert isinstance(rows, AnnotationRows)
+        self._rows = rows
         self._categories = self._read_categories()
         self._files = _ImageFiles(
-            [root / split, root / "images" / split, root / "images", root, self.path.parent], self._images
+            [root / split, root / "images" / split, root / "images", root, self.path.parent], self._images, self.seen
         )
         self._index_of: dict[int | str, int] = {}
 
@@ -49,45 +57,56 @@ class CocoSource:
     def read(self, classes: tuple[str, ...]) -> tuple[ObjectSplit, list[str]]:
         """Return what is sound of the split, and a line for each thing that is not."""
         known, refused, problems = self._read_images()
-        by_image: dict[int | str, list[ObjectAnnotation]] = {}
-        for index, item in enumerate(self._items):
+        ids = sorted(known, key=_by_id)
+        sizes = np.array([known[image_id][1:] for image_id in ids], dtype=np.int64).reshape(-1, 2)
+        places = {image_id: place for place, image_id in enumerate(ids)}
+        numbers = {key: classes.index(name) for key, name in self._categories.items() if name in classes}
+        index, place, objects, again = self._rows.sort_out(places, sizes, numbers)
+        found: list[tuple[int, int, ObjectAnnotation]] = []
+        for number in again.tolist():
+            item = self._json.parse(self._rows.offsets[number])
             try:
-                image_id = values.identifier(item.get("image_id"), "its image_id")
-                if image_id in refused:
-                    continue  # named already
-                if image_id not in known:
-                    raise ValueError(f"there is no image {values.brief(image_id)}")
-                category = values.identifier(item.get("category_id"), "its category_id")
-                name = self._categories.get(category)
-                if name not in classes:
-                    raise ValueError(f"unknown class {f'number {category}' if name is None else name}")
-                thing = read_object(item, classes.index(name), known[image_id].width, known[image_id].height)
+                if (at := self._place(item, places, refused)) is not None:
+                    thing = read_object(item, self._class_of(item, numbers), *sizes[at].tolist())
+                    found.append((number, at, thing))
             except ValueError as error:
-                problems.append(self._complain("annotations", index, f"annotation {_label(item)}: {error}"))
-            else:
-                by_image.setdefault(image_id, []).append(thing)
-        images = tuple(
-            ObjectImage(
-                path=image.path,
-                image_id=image_id,
-                width=image.width,
-                height=image.height,
-                objects=tuple(by_image.get(image_id, ())),
-            )
-            for image_id, image in sorted(known.items(), key=_by_id)
-        )
-        return ObjectSplit(name=self.name, classes=classes, images=images), problems
+                problems.append(self._complain("annotations", number, f"annotation {_label(item)}: {error}"))
+        if found:
+            index = np.concatenate([index, [number for number, _, _ in found]])
+            place = np.concatenate([place, [at for _, at, _ in found]])
+            objects = ObjectColumns.join([objects, pack_objects([thing for _, _, thing in found])])
+        objects = objects.take(np.lexsort((index, place)))  # by image, those of one in the file's order
+        first = np.searchsorted(np.sort(place), np.arange(len(ids) + 1))
+        table = ObjectTable([known[image_id][0] for image_id in ids], ids, sizes, first, objects)
+        return ObjectSplit(name=self.name, classes=classes, images=table), problems
 
     def where(self, image: ObjectImage) -> str:
         """Return file and line of an image."""
         return self._complain("images", self._index_of[image.image_id], f"image {values.brief(image.image_id)}")
 
+    @staticmethod
+    def _place(item: dict[str, Any], places: dict[int | str, int], refused: set[int | str]) -> int | None:
+        """Return the place of an annotation's image, or None for one that is named already. Raises ValueError."""
+        image_id = values.identifier(item.get("image_id"), "its image_id")
+        if image_id in refused:
+            return None
+        if image_id not in places:
+            raise ValueError(f"there is no image {values.brief(image_id)}")
+        return places[image_id]
+
+    def _class_of(self, item: dict[str, Any], numbers: dict[int | str, int]) -> int:
+        """Return the index of an annotation's class. Raises ValueError."""
+        category = values.identifier(item.get("category_id"), "its category_id")
+        if category not in numbers:
+            raise ValueError(f"unknown class {self._categories.get(category, f'number {category}')}")
+        return numbers[category]
+
     def _complain(self, key: str, index: int, what: str) -> str:
         return self._json.complain(key, index, what)
 
-    def _read_images(self) -> tuple[dict[int | str, ObjectImage], set[int | str], list[str]]:
-        """Return the usable images by id, the ids of the others, and what is wrong with these."""
-        known: dict[int | str, ObjectImage] = {}
+    def _read_images(self) -> tuple[dict[int | str, tuple[str, int, int]], set[int | str], list[str]]:
+        """Return the usable images' path, width and height by id, the ids of the others, and what is wrong there."""
+        known: dict[int | str, tuple[str, int, int]] = {}
         refused: set[int | str] = set()
         problems = [] if self._images else [f"{self.path}:1: 'images' is empty"]
         for index, item in enumerate(self._images):
@@ -103,14 +122,14 @@ class CocoSource:
                     refused.add(image_id)
                 problems.append(self._complain("images", index, f"image {_label(item)}: {error}"))
                 continue
-            known[image_id] = ObjectImage(path=path, image_id=image_id, width=width, height=height, objects=())
+            known[image_id] = path, width, height
             self._index_of[image_id] = index
         return known, refused, problems
 
     def _read_categories(self) -> dict[int | str, str]:
         """Return names by id, in the order of the ids. Raises DataError, also for two that are used under one name."""
         found: dict[int | str, str] = {}
-        items = self._json.items("categories")
+        items = self._json.items("categories").kept
         if not items:
             raise DataError(f"{self.path}:1: 'categories' is empty; it needs an id and a name for each class")
         lines: dict[int | str, int] = {}
@@ -127,16 +146,12 @@ class CocoSource:
             found[number], lines[number] = name, index
         if len(set(found.values())) < len(found):
             self._refuse_namesakes(found, lines)
-        return dict(sorted(found.items(), key=_by_id))
+        return {number: found[number] for number in sorted(found, key=_by_id)}
 
     def _refuse_namesakes(self, categories: dict[int | str, str], lines: dict[int | str, int]) -> None:
         """Two categories of one name are one class where one of them is unused, such as Roboflow's root; else raise."""
         used: dict[str, int | str] = {}
-        for item in self._items:
-            try:
-                number = values.identifier(item.get("category_id"), "its category_id")
-            except ValueError:  # told when objects are read
-                continue
+        for number in self._rows.categories:
             name = categories.get(number)
             if name is not None and used.setdefault(name, number) != number:
                 what = f"categories {used[name]} and {number} are both called '{name}'; give each a name of its own"
@@ -157,7 +172,8 @@ def split_names(root: Path) -> list[str]:
     return sorted(names | {name for name in folders if (root / name / _ROBOFLOW).is_file()})
 
 
-def _annotations(root: Path, split: str) -> Path:
+def annotation_file(root: Path, split: str) -> Path:
+    """Return a split's JSON. Raises DataError where there is none."""
     places = (f"annotations/instances_{split}.json", f"annotations/{split}.json", f"{split}/{_ROBOFLOW}")
     for path in (root / place for place in places):
         if path.is_file():
@@ -170,38 +186,50 @@ def _annotations(root: Path, split: str) -> Path:
 class _ImageFiles:
     """Where a split's images lie: in the first of the usual folders that one of them is found in."""
 
-    def __init__(self, folders: Sequence[Path], images: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, folders: Sequence[Path], images: Sequence[dict[str, Any]], seen: dict[str, State]) -> None:
+        """`seen` gets the state of each folder that is looked into."""
+        self._seen = seen
         self._listed: dict[str, frozenset[str]] = {}
         names = [name for item in images[:20] if isinstance(name := item.get("file_name"), str)]
-        tries = ((folder, variant) for name in names for variant in _variants(name) for folder in folders)
-        self._folder = next((folder for folder, variant in tries if self._has(folder / variant)), folders[0])
+        bases = [os.fspath(folder) for folder in folders]
+        tries = ((base, variant) for name in names for variant in _variants(name) for base in bases)
+        self._base = next((base for base, variant in tries if self._has(_below(base, variant))), bases[0])
 
-    def find(self, name: str) -> Path:
+    def find(self, name: str) -> str:
         """Return the path of an image. Raises ValueError."""
         if not name:
             raise ValueError("its file_name is empty")
         for variant in _variants(name):
-            if self._has(self._folder / variant):
-                return self._folder / variant
-        path = str(self._folder / name)
+            path = _below(self._base, variant)
+            if self._has(path):
+                return path
+        path = _below(self._base, name)
         raise ValueError(f"{path if path.isprintable() and len(path) < _LONG else values.brief(name)} is missing")
 
-    def _has(self, path: Path) -> bool:
+    def _has(self, path: str) -> bool:
         folder, name = os.path.split(path)
         if folder not in self._listed:
+            self._seen[folder or "."] = state_of(folder or ".")
             self._listed[folder] = file_names(Path(folder))
         return name in self._listed[folder]
 
 
+def _below(base: str, name: str) -> str:
+    """Return what `Path(base, name)` is, which for each of a hundred thousand plain names takes too long."""
+    plain = "/" not in name and name not in ("", ".")
+    return f"{base}/{name}" if plain else os.fspath(Path(base, name))
+
+
 def _variants(name: str) -> list[str]:
     """Return the paths a file_name may mean: itself, with Windows' backslashes turned, without its folders."""
+    if "/" not in name and "\\" not in name:
+        return [name]
     turned = name.replace("\\", "/")
     return list(dict.fromkeys((name, turned, re.sub(r"^.*/", "", turned))))
 
 
-def _by_id(item: tuple[int | str, Any]) -> tuple[bool, int, str]:
+def _by_id(key: int | str) -> tuple[bool, int, str]:
     """Numbers first, in their order, then strings in theirs."""
-    key = item[0]
     return (True, 0, key) if isinstance(key, str) else (False, key, "")
 
 

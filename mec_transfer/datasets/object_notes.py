@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from pathlib import Path
 
-from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
-from mec_transfer.datasets.polygons import has_outline, measurable, usable_polygons
+import numpy as np
+
+from mec_transfer.datasets.object_columns import POLYGONS
+from mec_transfer.datasets.object_table import ObjectTable
+from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.datasets.polygons import polygon_counts
 
 _EMPTY = 1e-5
 """Pixels of width and height up to which Detectron2's `filter_empty_instances` drops an object."""
@@ -22,46 +26,44 @@ _NOTES = {
 
 def training_notes(split: ObjectSplit) -> list[str]:
     """Say, a line each, how many of a split's objects are dropped or clipped in training, with the first such image."""
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for image in split.images:
-        for thing in image.objects:
-            for kind, count in _of_object(thing, image).items():
-                counts[kind] += count
-                first.setdefault(kind, image.path.name)
     lines = []
-    for kind in (kind for kind in _NOTES if counts[kind]):
+    for kind, counts in _untrained(split.table).items():
+        if not (total := int(counts.sum())):
+            continue
         one, several, which, fate = _NOTES[kind]
-        subject, verb = (one, "is") if counts[kind] == 1 else (several, "are")
-        what = f"{counts[kind]} {subject} {which} {verb} {fate}, as Detectron2 does"
-        lines.append(f"{split.name}: {what}; the first in {first[kind]}")
+        subject, verb = (one, "is") if total == 1 else (several, "are")
+        what = f"{total} {subject} {which} {verb} {fate}, as Detectron2 does"
+        lines.append(f"{split.name}: {what}; the first in {_first_name(split.table, counts)}")
     return lines
 
 
 def mask_notes(split: ObjectSplit) -> list[str]:
     """Say how many of a split's objects have no mask that can be measured, though they have polygons."""
-    names = [
-        image.path.name
-        for image in split.images
-        for thing in image.objects
-        if thing.segmentation is not None and measurable(thing.segmentation) is None
-    ]
+    objects = split.table.objects
+    usable, unusable = polygon_counts(objects)
+    bare = (objects.kind == POLYGONS) & (usable == 0) & (unusable > 0)
+    # pycocotools draws whatever there is where the first polygon has more than four numbers: see `measurable`
+    bare[bare] = objects.polygon_lengths()[objects.rings[:-1][bare]] <= 4
+    if not bare.any():
+        return []
     what = "without a polygon of three points are left out of the truth of the masks"
-    return [f"{split.name}: objects {what}: {len(names)}, the first in {names[0]}"] if names else []
+    return [f"{split.name}: objects {what}: {bare.sum()}, the first in {_first_name(split.table, bare)}"]
 
 
-def _of_object(thing: ObjectAnnotation, image: ObjectImage) -> dict[str, int]:
-    if not has_outline(thing):
-        return {"bare": 1}
-    if thing.crowd:  # not trained on in any case
-        return {}
-    found = {}
-    if isinstance(thing.segmentation, list):
-        found["short"] = len(thing.segmentation) - len(usable_polygons(thing.segmentation))
-    x0, y0, x1, y1 = thing.box
-    inside = min(x1, image.width) - max(x0, 0.0), min(y1, image.height) - max(y0, 0.0)
-    if min(inside) <= _EMPTY:
-        found["flat"] = 1
-    elif max(-x0, -y0, x1 - image.width, y1 - image.height) > _BORDER:
-        found["out"] = 1
-    return {kind: count for kind, count in found.items() if count}
+def _first_name(table: ObjectTable, found: np.ndarray) -> str:
+    """Return the file name of the image of the first object where `found`, (M,), is not 0."""
+    return Path(table.paths[table.image_of_object()[np.flatnonzero(found)[0]]]).name
+
+
+def _untrained(table: ObjectTable) -> dict[str, np.ndarray]:
+    """Return how many things of each kind an object has, (M,) int64, in the order of `_NOTES`."""
+    objects = table.objects
+    usable, unusable = polygon_counts(objects)
+    bare = (objects.kind == POLYGONS) & (usable == 0)
+    learnt = ~bare & ~objects.crowd  # crowds are not trained on in any case
+    width, height = table.sizes[table.image_of_object()].T
+    x0, y0, x1, y1 = objects.box.T
+    inside = np.minimum(np.minimum(x1, width) - np.maximum(x0, 0), np.minimum(y1, height) - np.maximum(y0, 0))
+    flat = learnt & (inside <= _EMPTY)
+    beyond = np.max([-x0, -y0, x1 - width, y1 - height], axis=0)
+    return {"flat": flat, "bare": bare, "short": learnt * unusable, "out": learnt & ~flat & (beyond > _BORDER)}

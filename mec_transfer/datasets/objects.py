@@ -10,53 +10,42 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.object_annotations import ObjectAnnotation, ObjectImage, Segmentation
+from mec_transfer.datasets.object_columns import NONE
+from mec_transfer.datasets.object_table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.states import State
+
+__all__ = [
+    "Layout",
+    "Look",
+    "ObjectAnnotation",
+    "ObjectImage",
+    "ObjectSplit",
+    "Segmentation",
+    "Source",
+    "box_problem",
+    "fingerprint",
+    "fingerprints",
+    "join_splits",
+    "open_objects",
+    "open_splits",
+    "read_splits",
+    "require_masks",
+]
 
 Layout = Literal["voc", "coco"]
 Look = Literal["no", "sample", "all"]
 """What of the image files is looked at: nothing, all headers and a sample decoded, or all decoded."""
-Segmentation = list[list[float]] | dict[str, Any]
-"""Polygons (x, y, x, y, ...) or an RLE, as pycocotools takes them."""
 SHOWN = 5
 """Of many problems, how many an error names."""
 _SAMPLED_FILES = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ObjectAnnotation:
-    """One object."""
-
-    class_index: int
-    box: tuple[float, float, float, float]
-    """x0, y0, x1, y1 in absolute half-open pixel coordinates: VOC's xmin of 1 is x0 = 0, its xmax of W is x1 = W.
-    As the file has it: it may reach out of the image, and have no width or height."""
-    xywh: tuple[float, float, float, float] | None = None
-    """COCO: the file's own x, y, width, height, from which `box` differs by rounding."""
-    difficult: bool = False
-    """VOC: not to be counted when measuring."""
-    crowd: bool = False
-    """COCO: a region of many; what is found in it does not count."""
-    segmentation: Segmentation | None = None
-    """As the file has it: a polygon may have fewer than three points."""
-    area: float | None = None
-    """Of the segmentation, in pixels; None: the box's."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ObjectImage:
-    """An image and its objects."""
-
-    path: Path
-    image_id: str | int
-    width: int
-    """In pixels, of the picture turned by its EXIF orientation, which is the one that boxes are laid over."""
-    height: int
-    objects: tuple[ObjectAnnotation, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,20 +54,33 @@ class ObjectSplit:
 
     name: str
     classes: tuple[str, ...]
-    images: tuple[ObjectImage, ...]
+    images: Sequence[ObjectImage]
+    """Held as arrays, whatever it is made of; an image's values are made when it is asked for."""
     skipped: tuple[str, ...] = ()
     """What `skip_invalid` left out, a line each."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.images, ObjectTable):
+            object.__setattr__(self, "images", ObjectTable.pack(self.images))
+
+    @property
+    def table(self) -> ObjectTable:
+        """The images as arrays, for what is asked of all of them."""
+        assert isinstance(self.images, ObjectTable)
+        return self.images
 
     @property
     def num_objects(self) -> int:
         """Objects of all images together."""
-        return sum(len(image.objects) for image in self.images)
+        return len(self.table.objects)
 
 
 class Source(Protocol):
     """One split's annotations: read when it is made, turned into objects when the classes of all splits are known."""
 
     name: str
+    seen: dict[str, State]
+    """What it is read from: files and folders, as they were before."""
 
     def read(self, classes: tuple[str, ...]) -> tuple[ObjectSplit, list[str]]:
         """Return what is sound of the split, and a line for each thing that is not."""
@@ -94,6 +96,7 @@ def open_splits(
     classes: tuple[str, ...] | None = None,
     skip_invalid: bool = False,
     look: Look = "no",
+    kept: Path | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read the splits of one data set, which have their classes in common.
 
@@ -107,11 +110,12 @@ def open_splits(
         skip_invalid: leave broken objects and images out, and list them in `skipped`, in place of raising; the image
             files are then looked at whatever `look` says, so that every opening leaves the same ones out.
         look: at the image files; an image that is of another size than its annotation says is a problem too.
+        kept: folder where what was read is kept for the next process, which then reads it from there; see `compact`.
 
     Raises:
         DataError: a split is not there, or annotations or images are broken; names file and line of the first ones.
     """
-    splits = read_splits(root, layout, names, classes, "sample" if skip_invalid and look == "no" else look)
+    splits = read_splits(root, layout, names, classes, "sample" if skip_invalid and look == "no" else look, kept)
     problems = [line for split in splits.values() for line in split.skipped]
     listed = "; ".join(problems[:SHOWN])
     rest = len(problems) - SHOWN
@@ -126,27 +130,65 @@ def open_splits(
 
 
 def read_splits(
-    root: Path, layout: Layout, names: Sequence[str], classes: tuple[str, ...] | None = None, look: Look = "no"
+    root: Path,
+    layout: Layout,
+    names: Sequence[str],
+    classes: tuple[str, ...] | None = None,
+    look: Look = "no",
+    kept: Path | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read splits as `open_splits` does, whatever is broken: `skipped` says what that is, a line each.
 
     Raises:
         DataError: a split is not there, or its list or JSON file cannot be used at all.
     """
-    from mec_transfer.datasets import object_images
+    from mec_transfer.datasets import compact, object_images
+
+    names, sources = list(dict.fromkeys(names)), None
+    stamp = _stamp(root, layout, names, classes)
+    splits = compact.load(kept, stamp) if kept else None
+    if splits is None:
+        sources = _read_sources(root, layout, names, classes)
+        splits = _read_all(root, *sources)
+        if kept:
+            seen = {name: state for source in sources[0] for name, state in source.seen.items()}
+            compact.save(kept, stamp, seen, splits)
+    if look != "no":
+        stamp = {**stamp, "look": look}
+        broken = compact.load_look(kept, stamp, splits) if kept else None
+        if broken is None:
+            folders = compact.folder_states(splits)
+            problems = object_images.image_problems(splits, thorough=look == "all")
+            if any(problems) and sources is None:
+                sources = _read_sources(root, layout, names, classes)
+                _read_all(root, *sources)  # for the lines of their images
+            broken = _placed(splits, problems, sources[0] if sources else ())
+            if kept:
+                compact.save_look(kept, stamp, folders, splits, broken)
+        splits = [_without(split, wrong) for split, wrong in zip(splits, broken)]
+    return {split.name: split for split in splits}
+
+
+def _stamp(root: Path, layout: Layout, names: Sequence[str], classes: tuple[str, ...] | None) -> dict[str, Any]:
+    """Return what decides which files are read, and what becomes of them."""
+    from mec_transfer.datasets import coco, voc
+
+    find = voc.annotation_file if layout == "voc" else coco.annotation_file
+    places = [os.fspath(root), os.fspath(root.absolute())]  # paths and messages begin with the first of them
+    files = [os.fspath(find(root, name)) for name in names]
+    return {"root": places, "layout": layout, "names": list(names), "classes": classes, "files": files}
+
+
+def _read_all(root: Path, sources: Sequence[Source], classes: tuple[str, ...]) -> list[ObjectSplit]:
     from mec_transfer.datasets.box_conventions import convention_problem
 
-    sources, classes = _read_sources(root, layout, list(dict.fromkeys(names)), classes)
     splits = []
     for source in sources:
         split, problems = source.read(classes)
         if mistake := convention_problem(split):
             raise DataError(f"{root}: split '{split.name}': {mistake}")
         splits.append(dataclasses.replace(split, skipped=tuple(problems)))
-    if look != "no":
-        broken = object_images.image_problems(splits, thorough=look == "all")
-        splits = [_without(split, source, wrong) for split, source, wrong in zip(splits, sources, broken)]
-    return {split.name: split for split in splits}
+    return splits
 
 
 def _read_sources(
@@ -162,11 +204,22 @@ def _read_sources(
     return files, classes or coco.merge_classes(files)
 
 
-def _without(split: ObjectSplit, source: Source, broken: dict[int, str]) -> ObjectSplit:
+def _placed(
+    splits: Sequence[ObjectSplit], problems: Sequence[dict[int, str]], sources: Sequence[Source]
+) -> list[dict[int, str]]:
+    """Return what is wrong with images, by index, each with file and line of the annotation."""
+    return [
+        {index: f"{source.where(split.images[index])}: {what}" for index, what in wrong.items()}
+        for split, wrong, source in zip(splits, problems, sources)
+    ] or [{} for _ in splits]
+
+
+def _without(split: ObjectSplit, broken: dict[int, str]) -> ObjectSplit:
     """Leave out the images, by index, that something is wrong with."""
-    lines = (f"{source.where(split.images[index])}: {what}" for index, what in broken.items())
-    sound = tuple(image for index, image in enumerate(split.images) if index not in broken)
-    return dataclasses.replace(split, images=sound, skipped=(*split.skipped, *lines))
+    if not broken:
+        return split
+    sound = split.table.take([index for index in range(len(split.images)) if index not in broken])
+    return dataclasses.replace(split, images=sound, skipped=(*split.skipped, *broken.values()))
 
 
 def open_objects(
@@ -184,7 +237,7 @@ def join_splits(splits: list[ObjectSplit]) -> ObjectSplit:
     return ObjectSplit(
         name="+".join(split.name for split in splits),
         classes=first.classes,
-        images=tuple(image for split in splits for image in split.images),
+        images=ObjectTable.join([split.table for split in splits]),
         skipped=tuple(line for split in splits for line in split.skipped),
     )
 
@@ -196,12 +249,14 @@ def require_masks(split: ObjectSplit, training: bool = False) -> None:
         split: the images and their objects.
         training: crowds are not learnt, so they need none.
     """
-    for image in split.images:
-        if any(thing.segmentation is None and not (training and thing.crowd) for thing in image.objects):
-            raise DataError(
-                f"split '{split.name}': objects of {image.path.name} have no segmentation, and masks are to be learnt; "
-                "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
-            )
+    things = split.table.objects
+    bare = (things.kind == NONE) & ~(things.crowd & training)
+    if bare.any():
+        first = split.images[split.table.image_of_object()[bare.argmax()]]
+        raise DataError(
+            f"split '{split.name}': objects of {first.path.name} have no segmentation, and masks are to be learnt; "
+            "add --set 'recipe.changes={MODEL.MASK_ON: false}' for boxes alone"
+        )
 
 
 def box_problem(box: tuple[float, float, float, float], width: int, height: int) -> str | None:
@@ -225,24 +280,14 @@ def fingerprint(splits: dict[str, ObjectSplit]) -> str:
 
 def fingerprints(splits: dict[str, ObjectSplit]) -> list[str]:
     """Return the fingerprint of the first split alone, of the first two, and so on: the last is that of all."""
-    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 1\n"), []
+    digest, found = hashlib.sha256(b"mec-transfer objects fingerprint 2\n"), []
     for name, split in splits.items():
-        digest.update(json.dumps([name, split.classes, len(split.images)]).encode())
-        for image in split.images:
-            objects = [_values(thing) for thing in image.objects]
-            line = [image.path.name, image.image_id, image.width, image.height, objects]
-            digest.update(json.dumps(line, sort_keys=True, default=str).encode())
+        digest.update(json.dumps([name, split.classes, len(split.images), split.table.digest]).encode())
         for index in sample_indices(len(split.images), _SAMPLED_FILES):
-            path = split.images[index].path
+            path = Path(split.table.paths[index])
             try:
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
         found.append(digest.hexdigest())
     return found
-
-
-def _values(thing: ObjectAnnotation) -> list[Any]:
-    """Return what a fingerprint holds of an object; the file's own box where that is another way of writing it."""
-    values = [thing.class_index, thing.box, thing.difficult, thing.crowd, thing.segmentation, thing.area]
-    return values if thing.xywh is None else [*values, thing.xywh]

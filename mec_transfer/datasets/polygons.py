@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from mec_transfer.datasets.object_columns import POLYGONS, ObjectColumns
 from mec_transfer.datasets.objects import ObjectAnnotation, Segmentation
 
 
 def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:
     """Return the polygons of three points or more: the rule of Detectron2's `load_coco_json`."""
     return [polygon for polygon in polygons if len(polygon) % 2 == 0 and len(polygon) >= 6]
+
+
+def polygon_counts(objects: ObjectColumns) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many polygons of each object are usable and how many are not, both (M,) int64; 0 for an RLE."""
+    lengths = objects.polygon_lengths()
+    usable = np.concatenate([[0], np.cumsum((lengths % 2 == 0) & (lengths >= 6))])
+    found = np.where(objects.kind == POLYGONS, np.diff(usable[objects.rings]), 0)
+    return found, np.where(objects.kind == POLYGONS, np.diff(objects.rings), 0) - found
 
 
 def has_outline(thing: ObjectAnnotation) -> bool:

@@ -13,6 +13,8 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _FLAGS = {"": False, "0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
 _PLAIN = {int, float}
 _SHOWN = 60
+_LARGEST = 2**31
+"""Pixels: beyond any image, and beyond what image libraries can hold."""
 _KINDS: dict[type, str] = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 
@@ -47,9 +49,9 @@ def numbers(values: list[object], what: str) -> list[float]:
     """Return finite numbers; a list of nothing else is returned itself, quickly. Raises ValueError."""
     if set(map(type, values)) <= _PLAIN:
         try:
-            if math.isfinite(sum(values)):  # type: ignore[arg-type]
+            if math.isfinite(math.fsum(values)):  # type: ignore[arg-type]
                 return values  # type: ignore[return-value]
-        except OverflowError:  # the slow way finds out by which
+        except (OverflowError, ValueError):  # the slow way finds out by which
             pass
     return [number(value, what) for value in values]
 
@@ -59,6 +61,8 @@ def size(value: object, what: str) -> int:
     found = number(value, what)
     if found < 1 or found != int(found):
         raise ValueError(f"{what} is {show(value)}, a whole number from 1 on is needed")
+    if found >= _LARGEST:
+        raise ValueError(f"{what} is {show(value)}, more than any image has")
     return int(found)
 
 

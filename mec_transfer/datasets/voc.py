@@ -14,6 +14,7 @@ from mec_transfer.datasets.annotations import read_text
 from mec_transfer.datasets.object_images import Header, read_headers
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit, box_problem
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_names
+from mec_transfer.datasets.states import XML, state_of
 from mec_transfer.datasets.voc_xml import line_of, parse_xml
 
 CLASSES = (
@@ -33,9 +34,11 @@ class VocSource:
     def __init__(self, root: Path, split: str) -> None:
         """Raises DataError: there is no such split, or its list cannot be used."""
         self.name = split
-        self.folder, name = _folder(root, split)
+        self.folder, list_file = _folder(root, split)[0], annotation_file(root, split)
         self.annotations = self.folder / "Annotations"
-        ids = _read_list(self.folder / "ImageSets" / "Main" / f"{name}.txt", file_names(self.annotations))
+        read_from = (list_file, f"{self.annotations}{XML}", self.folder / "JPEGImages")
+        self.seen = {os.fspath(path): state_of(os.fspath(path)) for path in read_from}
+        ids = _read_list(list_file, file_names(self.annotations))
         self._problems: list[str] = []
         self._trees = {image_id: tree for image_id in ids if (tree := self._parse(image_id)) is not None}
         self._files: dict[str, list[str]] = {}
@@ -102,7 +105,8 @@ class VocSource:
                 place = None if path is None else self._trees[image_id].find("size")
                 problems.append(f"{self._place(image_id, place)}: {error}")
         silent = {image_id: path for image_id, path in paths.items() if path and sizes.get(image_id, 0) is None}
-        for (image_id, path), header in zip(silent.items(), read_headers(list(silent.values()))):
+        self.seen |= {os.fspath(path): state_of(os.fspath(path)) for path in silent.values()}
+        for (image_id, path), header in zip(silent.items(), read_headers(list(map(os.fspath, silent.values())))):
             if isinstance(header, Header) and (header.orientation == 1 or not self._trees[image_id].findall("object")):
                 sizes[image_id] = header.width, header.height
             else:
@@ -151,6 +155,12 @@ def _is_class_list(folder: Path, name: str) -> bool:
 
 def _lists(folder: Path) -> list[str]:
     return [name[:-4] for name in file_names(folder / "ImageSets" / "Main") if name.endswith(".txt")]
+
+
+def annotation_file(root: Path, split: str) -> Path:
+    """Return the list of a split. Raises DataError where there is none."""
+    folder, name = _folder(root, split)
+    return folder / "ImageSets" / "Main" / f"{name}.txt"
 
 
 def _folder(root: Path, split: str) -> tuple[Path, str]:

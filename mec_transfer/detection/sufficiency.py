@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mec_transfer.benchmark import Problem
 from mec_transfer.datasets.layouts import few
 from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit
@@ -13,8 +15,10 @@ def check_sufficiency(train: ObjectSplit, test: ObjectSplit) -> list[Problem]:
     To learn from, every object counts that is no crowd; to measure on, one that is not difficult either. The errors
     say what became of the rows.
     """
-    learnt = {thing.class_index for image in train.images for thing in image.objects if not thing.crowd}
-    measured = {thing.class_index for image in test.images for thing in image.objects if is_measured(thing)}
+    things = train.table.objects
+    learnt = set(things.class_index[~things.crowd].tolist())
+    things = test.table.objects
+    measured = set(things.class_index[~(things.crowd | things.difficult)].tolist())
     errors = [
         Problem(
             message=f"split '{split.name}': has nothing to {what} ({_account(split)}); "
@@ -44,13 +48,12 @@ def _lacking(split: ObjectSplit, counted: set[int], what: str) -> list[Problem]:
 
 def _account(split: ObjectSplit) -> str:
     """Say what the split holds and what became of it: images, crowds, difficult objects, what was left out."""
-    things = [thing for image in split.images for thing in image.objects]
-    empty = sum(not image.objects for image in split.images)
+    things = split.table.objects
     counts = [
-        f"{len(split.images)} images, {empty} of them without an object",
+        f"{len(split.images)} images, {(np.diff(split.table.first) == 0).sum()} of them without an object",
         f"{len(things)} objects",
-        f"{sum(thing.crowd for thing in things)} of them crowds",
-        f"{sum(thing.difficult for thing in things)} difficult",
+        f"{things.crowd.sum()} of them crowds",
+        f"{things.difficult.sum()} difficult",
         f"{len(split.skipped)} annotations left out as broken",
     ]
     return ", ".join(counts) + (f", the first: {split.skipped[0]}" if split.skipped else "")

@@ -12,7 +12,7 @@ from PIL import Image
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.coco import split_names
 from mec_transfer.datasets.coco_items import to_coco_json
-from mec_transfer.datasets.objects import ObjectSplit, open_objects, open_splits, require_masks
+from mec_transfer.datasets.objects import ObjectSplit, open_objects, open_splits, read_splits, require_masks
 from mec_transfer.datasets.polygons import measurable
 from tests.datasets.objects_world import coco_data, line_of, write_coco
 
@@ -278,3 +278,45 @@ def test_masks_are_asked_of_what_is_learnt(tmp_path):
     require_masks(read(tmp_path, data), training=True)
     with pytest.raises(DataError, match=r"objects of x.png have no segmentation, .*MODEL.MASK_ON: false"):
         require_masks(read(tmp_path, data))
+
+
+def test_odd_annotations_are_read_as_plain_ones_are_and_keep_their_places(tmp_path):
+    data = coco_data()
+    data["images"].append({"id": 3, "file_name": "x.png", "width": 30, "height": 20})
+    shape = data["annotations"][0]
+    data["annotations"] = [
+        {**shape, "id": n, "image_id": (7, 3)[n % 2], "bbox": [n, 3, 4, 5], "area": n, "iscrowd": n % 3 == 0}
+        for n in range(12)
+    ]
+    plain = read(tmp_path, data)
+    assert [thing.xywh[0] for image in plain.images for thing in image.objects] == [*range(1, 12, 2), *range(0, 12, 2)]
+    for number in (1, 2, 4, 9):  # none of these is plain, and all mean what they meant
+        data["annotations"][number] |= {
+            "image_id": str((7, 3)[number % 2]),
+            "area": str(number),
+            "iscrowd": number % 3 == 0,
+        }
+        data["annotations"][number] |= {"segmentation": [[str(value) for value in shape["segmentation"][0]]]}
+    assert read(tmp_path, data).images == tuple(plain.images)
+    for number in (0, 5, 11):  # and these are wrong
+        data["annotations"][number] |= {"bbox": [100, 3, 4, 5]}
+    data["annotations"][6]["segmentation"] = [[1, 2, float("nan"), 4, 5, 6]]
+    data["annotations"][7]["bbox"] = [0, 0, float("inf"), 1]
+    (found,) = read_splits(write_coco(tmp_path, data), "coco", ["train2017"]).values()
+    assert [int(thing.area) for image in found.images for thing in image.objects] == [1, 3, 9, 2, 4, 8, 10]
+    assert [line.split(": ")[1] for line in found.skipped] == [f"annotation {number}" for number in (0, 5, 6, 7, 11)]
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+def test_the_order_of_the_lists_in_the_file_does_not_matter(tmp_path, key):
+    data = coco_data()
+    first = read(tmp_path, data)
+    assert read(tmp_path, {key: data[key]} | data) == first
+    assert read(tmp_path, {other: data[other] for other in data if other != key} | {key: data[key]}) == first
+
+
+def test_a_size_that_no_image_has_is_named(tmp_path):
+    data = coco_data()
+    data["images"][0]["width"] = 1e300
+    with pytest.raises(DataError, match=r"image 7: its width is 1e\+300, more than any image has"):
+        read(tmp_path, data)
