@@ -46,6 +46,11 @@ class Index:
         self.listed = 0
         """How many folders this object has listed on the disk."""
 
+    @property
+    def folder(self) -> Path | None:
+        """Where a layout may keep what it has read, for the next process; None where nothing is kept."""
+        return self._file.with_suffix("") if self._file else None
+
     def list_folder(self, folder: Path) -> tuple[list[str], list[str]]:
         """Return the sorted names of the folders and of the files in `folder`, hidden ones left out.
 

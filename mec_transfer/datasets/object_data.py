@@ -79,9 +79,17 @@ class ObjectLayout(Layout):
         """Read the annotations and look at every image's header. Raises DataError for anything that is broken."""
         names, classes = (*config.train, config.test), config.classes or None
         layout: Any = self.name
-        return ObjectData(
-            config, folder, objects.open_splits(folder, layout, names, classes, config.skip_invalid, look="sample")
+        opened = objects.open_splits(
+            folder,
+            layout,
+            names,
+            classes,
+            config.skip_invalid,
+            look="sample",
+            kept=index.folder,
+            published=config.promised.images if config.promised else None,
         )
+        return ObjectData(config, folder, opened)
 
     def split_names(self, folder: Path) -> list[str]:
         """Return the splits that a folder has."""

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -97,6 +97,7 @@ def open_splits(
     skip_invalid: bool = False,
     look: Look = "no",
     kept: Path | None = None,
+    published: Mapping[str, int] | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read the splits of one data set, which have their classes in common.
 
@@ -111,11 +112,15 @@ def open_splits(
             files are then looked at whatever `look` says, so that every opening leaves the same ones out.
         look: at the image files; an image that is of another size than its annotation says is a problem too.
         kept: folder where what was read is kept for the next process, which then reads it from there; see `compact`.
+        published: how many images each split of the published data set has. Where all have as many, it is that data
+            set, and a turned picture is taken as the published runs took it, where no size tells its frame.
 
     Raises:
         DataError: a split is not there, or annotations or images are broken; names file and line of the first ones.
     """
-    splits = read_splits(root, layout, names, classes, "sample" if skip_invalid and look == "no" else look, kept)
+    splits = read_splits(
+        root, layout, names, classes, "sample" if skip_invalid and look == "no" else look, kept, published
+    )
     problems = [line for split in splits.values() for line in split.skipped]
     listed = "; ".join(problems[:SHOWN])
     rest = len(problems) - SHOWN
@@ -136,6 +141,7 @@ def read_splits(
     classes: tuple[str, ...] | None = None,
     look: Look = "no",
     kept: Path | None = None,
+    published: Mapping[str, int] | None = None,
 ) -> dict[str, ObjectSplit]:
     """Read splits as `open_splits` does, whatever is broken: `skipped` says what that is, a line each.
 
@@ -154,11 +160,12 @@ def read_splits(
             seen = {name: state for source in sources[0] for name, state in source.seen.items()}
             compact.save(kept, stamp, seen, splits)
     if look != "no":
-        stamp = {**stamp, "look": look}
+        trusted = bool(published) and all(len(split.images) == (published or {}).get(split.name) for split in splits)
+        stamp = {**stamp, "look": look, "trusted": trusted}
         broken = compact.load_look(kept, stamp, splits) if kept else None
         if broken is None:
             folders = compact.folder_states(splits)
-            problems = object_images.image_problems(splits, thorough=look == "all")
+            problems = object_images.image_problems(splits, thorough=look == "all", trusted=trusted)
             if any(problems) and sources is None:
                 sources = _read_sources(root, layout, names, classes)
                 _read_all(root, *sources)  # for the lines of their images

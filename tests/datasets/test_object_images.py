@@ -60,6 +60,12 @@ def test_one_picture_whose_size_tells_speaks_for_the_others_of_the_data_set(tmp_
     assert image_problems([split_of((tmp_path / "a.jpg", (30, 20)), objects=())]) == [{}]  # no box to be elsewhere
 
 
+def test_the_published_data_set_is_taken_as_the_published_runs_took_it(tmp_path):
+    upside_down = split_of((save(tmp_path / "a.jpg", 3), (30, 20)), (save(tmp_path / "b.jpg", 6), (30, 20)))
+    assert list(image_problems([upside_down])[0]) == [0, 1]
+    assert list(image_problems([upside_down], trusted=True)[0]) == [1]  # a size that tells still tells
+
+
 def test_every_header_is_read_and_cut_files_are_decoded_wherever_they_are(tmp_path):
     images = [(save(tmp_path / f"{i:03d}.jpg", size=(30, 20 + i % 3)), (30, 20 + i % 3)) for i in range(200)]
     sampled = object_images.sample_indices(200, object_images.SAMPLED)

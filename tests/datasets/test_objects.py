@@ -67,3 +67,23 @@ def test_fingerprint_sees_annotations_and_pixels_but_not_the_place(tmp_path, lay
     path = make("two").images[0].path
     Image.new("RGB", (30, 20), (9, 9, 9)).save(path)
     assert fingerprint({"train": open_objects(tmp_path / "two", layout, "train2017")}) != first
+
+
+def test_a_data_set_of_the_published_counts_is_trusted_in_the_frame_of_its_pictures(tmp_path):
+    root = tmp_path / "voc"
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "JPEGImages").mkdir()
+    (root / "Annotations").mkdir()
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\n")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (30, 20)).save(root / "JPEGImages" / "a.jpg", exif=exif)
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    size = "<size><width>30</width><height>20</height></size>"
+    (root / "Annotations" / "a.xml").write_text(
+        f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"
+    )
+    for published in (None, {"train": 2}, {"test": 1}):
+        with pytest.raises(DataError, match="no size tells"):
+            open_splits(root, "voc", ["train"], look="sample", published=published)
+    assert len(open_splits(root, "voc", ["train"], look="sample", published={"train": 1})["train"].images) == 1
