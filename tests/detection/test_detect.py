@@ -133,7 +133,7 @@ def test_what_skip_invalid_left_out_is_counted_in_the_record_and_verified(boxes,
     )
     assert "+custom-" in record["benchmark"]["protocol"]
     assert record["benchmark"] == json.loads((out / "job.json").read_text())["benchmark"]
-    assert json.loads((out / "job.json").read_text())["options"] == {"skip_invalid": True}
+    assert json.loads((out / "job.json").read_text())["config"]["dataset"]["skip_invalid"] is True
     assert main(["verify", str(out)]) == 0
     assert detect(data, out, *SHORTEST) == 2  # without the option the mistakes are mistakes again
 
