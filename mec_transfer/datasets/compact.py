@@ -29,7 +29,7 @@ _VERSION = "mec-transfer objects 1"
 _TABLE = ("paths", "sizes", "first")
 
 Stamp = Mapping[str, Any]
-"""What was asked for (JSON): layout, folder, split and all else that decides what is read."""
+"""What was asked for (JSON): layout, folder, splits and all else that decides what is read."""
 
 
 def load(folder: Path, stamp: Stamp) -> list[ObjectSplit] | None:

@@ -164,7 +164,7 @@ def read_splits(
         stamp = {**stamp, "look": look, "trusted": trusted}
         broken = compact.load_look(kept, stamp, splits) if kept else None
         if broken is None:
-            folders = compact.folder_states(splits)
+            folders = compact.folder_states(splits) if kept else {}
             problems = object_images.image_problems(splits, thorough=look == "all", trusted=trusted)
             if any(problems) and sources is None:
                 sources = _read_sources(root, layout, names, classes)
