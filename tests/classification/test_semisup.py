@@ -182,7 +182,6 @@ def test_check_names_what_is_wrong(make_job: MakeJob, tmp_path: Path) -> None:
     assert "leave a last group of one" in messages(make_job(), batch=23, replicas=1)[0]
     small = messages(make_job(), eval_view={"resize": None, "crop": 64})[0]
     assert "smaller than the crop of 64" in small and f"{make_job().data.folder}/val/" in small
-    assert "no folder 'train'" in messages(make_job(data=tmp_path))[0]
 
 
 def test_a_recipe_whose_shares_are_uneven_is_refused() -> None:

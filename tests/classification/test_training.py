@@ -60,7 +60,7 @@ def test_stopped_after_every_step_and_in_every_judgement_it_is_bitwise_undisturb
             break
         except Interrupted:
             stops += 1
-            assert (job.workdir / STATE_NAME).is_file() and stops < 30
+            assert stops < 30 and ((job.workdir / STATE_NAME).is_file() or stops == 1)  # the first: before any step
     assert "saved at step 1 of epoch 1" in capsys.readouterr().err
     steps = len(expected.details["epochs"]) * (3 if name == "linear_mec" else 2)
     assert stops > steps and "stopped" in judged

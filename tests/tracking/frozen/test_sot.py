@@ -15,6 +15,7 @@ from mec_transfer.cli.main import main
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.otb import BoxVideo
+from mec_transfer.datasets.registry import open_data
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.frozen.sot import Sot
@@ -114,7 +115,7 @@ def test_crops_are_not_kept_and_the_boxes_are_the_same(
     job = Job(
         model_name="random",
         backbone=resolve_backbone("random:resnet18"),
-        data=tmp_path / "otb",
+        data=open_data(benchmark.config.dataset, tmp_path / "otb"),
         dataset=DatasetInfo(name="drawn", fingerprint="0", num_images=3),
         workdir=tmp_path / "out",
         cache=tmp_path / "cache",
