@@ -195,6 +195,10 @@ class Benchmark(abc.ABC):
         """
         return None
 
+    def finished(self, job: Job) -> None:
+        """Remove what only an unfinished job needs; called once its record is written."""
+        return
+
     @abc.abstractmethod
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute every metric of `record` from the predictions in `folder`, without a GPU."""

@@ -25,7 +25,7 @@ from mec_transfer.datasets.objects import ObjectSplit
 from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.states import State, settled, state_of
 
-_VERSION = "mec-transfer objects 1"
+_VERSION = "mec-transfer objects 2"
 _TABLE = ("paths", "sizes", "first")
 
 Stamp = Mapping[str, Any]
@@ -58,6 +58,8 @@ def save(folder: Path, stamp: Stamp, seen: Mapping[str, State], splits: Sequence
         seen: what they were read from, as that was before it was read.
         splits: what was found.
     """
+    if any(line.endswith(" is missing") for split in splits for line in split.skipped):
+        return  # an image may come where no file or folder that was looked at shows it, as when its disk is mounted
     about: list[dict[str, Any]] = []
     arrays: dict[str, np.ndarray] = {}
     for number, split in enumerate(splits):
@@ -90,6 +92,8 @@ def save_look(
     lines: Sequence[dict[int, str]],
 ) -> None:
     """Keep what was found of images, `lines` by their index; `seen`: their folders, as they were before."""
+    if any(lines):
+        return  # a picture that is mended in place shows in its own file alone, which the sample may leave out
     arrays = {f"states{number}": file_states(split.table) for number, split in enumerate(splits)}
     if not all(settled([0, int(states[:, 1].max(initial=0))]) for states in arrays.values()):
         return

@@ -2,7 +2,7 @@
 
 A folder is listed again only where its own time has changed, which adding, removing or renaming a file does. A file
 that is overwritten in place does not change it: that is what the sample of sizes is for, and the fingerprint, which
-reads the bytes of a sample.
+reads the bytes of a sample. Deleting the file loses time alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mec_transfer.common.files import read_json, write_json
 from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
 
-_FORMAT = "mec-transfer index 1"
+_FORMAT = "mec-transfer index 2"
 _SETTLED_NS = 2_000_000_000
 """A folder that changed so shortly before it was listed may have changed again within the same tick of its clock."""
 _SAMPLED_SIZES = 256
@@ -39,7 +39,7 @@ class Index:
         """Folders that were listed, or found unchanged, by this object."""
         kept = _read(file)
         self._folders: dict[str, list[Any]] = kept["folders"]
-        """Folder -> [its time in nanoseconds (-1: do not trust it), names of its folders, of its files]."""
+        """Folder -> [its state (None: do not trust it), names of its folders, of its files]."""
         self._sizes: dict[str, list[int]] = kept["sizes"]
         self._results: dict[str, Any] = kept["results"]
         self._changed = False
@@ -60,7 +60,7 @@ class Index:
         key = os.fspath(folder.absolute())
         if key not in self._seen:
             known = self._folders.get(key)
-            if known and known[0] == _time_of(key):
+            if known and known[0] and known[0] == _state_of(key):
                 self._seen[key] = known[1], known[2]
             else:
                 self._seen[key] = self._list(key, folder)
@@ -82,7 +82,8 @@ class Index:
         kept = self._sizes.get(key)
         if kept is not None:
             sizes = np.array(kept, dtype=np.int64)
-            sampled = sample_indices(len(paths), _SAMPLED_SIZES)
+            # What was empty or missing is looked at every time: it may have been mended in place.
+            sampled = sorted({*sample_indices(len(paths), _SAMPLED_SIZES), *np.flatnonzero(sizes <= 0).tolist()})
             if np.array_equal(file_sizes(root, [paths[index] for index in sampled]), sizes[sampled]):
                 return sizes
         sizes = file_sizes(root, paths)
@@ -112,11 +113,11 @@ class Index:
             self._changed = False
 
     def _list(self, key: str, folder: Path) -> tuple[list[str], list[str]]:
-        before, began = _time_of(key), time.time_ns()
+        before, began = _state_of(key), time.time_ns()
         folders, files = list_folder(folder)
         self.listed += 1
-        settled = before == _time_of(key) and before < began - _SETTLED_NS
-        self._folders[key] = [before if settled else -1, folders, files]
+        settled = before and before == _state_of(key) and 0 < before[0] < began - _SETTLED_NS
+        self._folders[key] = [before if settled and not _has_dangling_link(key) else None, folders, files]
         self._changed = True
         return folders, files
 
@@ -145,11 +146,22 @@ def _read(file: Path | None) -> dict[str, Any]:
     return kept if whole and all(isinstance(kept.get(name), dict) for name in nothing) else nothing
 
 
-def _time_of(folder: str) -> int:
+def _state_of(folder: str) -> list[int] | None:
+    """Return when a folder changed, and which it is.
+
+    The later of mtime and ctime: who unpacks an archive sets the first back, but nobody the second.
+    """
     try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116  # a string serves as the key, too
+        stat = os.stat(folder)  # noqa: PTH116  # a string serves as the key, too
     except OSError:
-        return -2
+        return None
+    return [max(stat.st_mtime_ns, stat.st_ctime_ns), stat.st_ino, stat.st_dev]
+
+
+def _has_dangling_link(folder: str) -> bool:
+    """Whether a link in a folder leads nowhere now: its target may come without a change of the folder."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_symlink() and not os.path.exists(entry.path) for entry in entries)  # noqa: PTH110
 
 
 def _digest(root: str, paths: Sequence[str]) -> str:

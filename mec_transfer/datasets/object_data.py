@@ -102,7 +102,8 @@ class ObjectLayout(Layout):
         names: list[str] = list(dict.fromkeys((*config.train, config.test)))
         layout: Any = self.name
         try:
-            found = objects.read_splits(folder, layout, names, config.classes or None, look="sample")
+            published = config.promised.images if config.promised else None
+            found = objects.read_splits(folder, layout, names, config.classes or None, "sample", None, published)
         except DataError as error:
             return None, [str(error)]
         return ObjectData(config, folder, found), [line for split in found.values() for line in split.skipped]

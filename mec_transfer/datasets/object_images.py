@@ -78,7 +78,7 @@ class _Seen(Generic[T]):
         except (OSError, ValueError) as error:
             self._found.pop(path, None)
             return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        state = (stat.st_size, stat.st_mtime_ns)
+        state = (stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns))
         known = self._found.get(path)
         if known is None or known[0] != state:
             known = self._found[path] = (state, self._look(path))

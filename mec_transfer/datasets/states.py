@@ -7,7 +7,8 @@ import os
 import time
 
 State = list[int | str] | None
-"""Size in bytes and time of change in nanoseconds; None for what is not there."""
+"""Size in bytes and time of change in nanoseconds (the later of mtime and ctime: who unpacks an archive sets the first
+back, but nobody the second); None for what is not there."""
 _SETTLED_NS = 2_000_000_000
 """What changed so shortly ago may change once more within the same tick of the file system's clock."""
 XML = "/*.xml"
@@ -45,4 +46,4 @@ def _plain_state(path: str) -> tuple[int, int] | None:
         stat = os.stat(path)  # noqa: PTH116  # a Path object for each of a hundred thousand files takes too long
     except (OSError, ValueError):
         return None
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)

@@ -57,7 +57,7 @@ def _problem(name: str, content: bytes | Path, decode_all: bool) -> str:
 
 
 def _is_whole(content: bytes | Path) -> bool:
-    """Whether an image ends as its format does, or is of a format whose end says nothing. A missing file is not."""
+    """Whether a JPEG or PNG ends as it should; False for any other file."""
     if isinstance(content, bytes):
         first, last = content[:2], content[-_LAST:]
     else:
@@ -68,4 +68,5 @@ def _is_whole(content: bytes | Path) -> bool:
                 last = file.read()
         except OSError:
             return False
-    return _ENDS.get(first, b"") in last
+    end = _ENDS.get(first)
+    return end is not None and end in last  # of another beginning only decoding tells

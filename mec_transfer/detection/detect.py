@@ -161,7 +161,6 @@ class Detect(Benchmark):
             save_predictions(job.workdir, test_split, predictions)
             metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
-            training.discard_training(job.workdir)
         return make_record(
             self.config,
             job,
@@ -184,6 +183,13 @@ class Detect(Benchmark):
                 "engine": {version.name: version.found for version in engine.versions()},
             },
         )
+
+    def finished(self, job: Job) -> None:
+        """Remove the training state: the number is safe."""
+        engine.load()
+        from mec_transfer.detection import training
+
+        training.discard_training(job.workdir)
 
     def training_identity(self, job: Job) -> dict[str, Any] | None:
         """Return what the trained detector depends on; None where the data was described without its training part."""

@@ -202,6 +202,7 @@ def _run(benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
     if distributed.rank() == 0:
         write_record(job.workdir, record)
         (job.workdir / TRACEBACK_NAME).unlink(missing_ok=True)
+        benchmark.finished(job)
     return record
 
 

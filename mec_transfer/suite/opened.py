@@ -6,7 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, RunError
+from mec_transfer.common.progress import warn
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.index import Index
@@ -23,8 +24,9 @@ class OpenedData:
 
     def open(self, config: DatasetConfig, folder: Path) -> Data:
         """Return the data set, which is opened the first time. Raises DataError as `open_data` does, every time."""
-        # What a data set is called does not change what is in it.
-        key = folder, config.model_dump_json(exclude={"name", "folder", "expect"})
+        # What a data set is called changes what is in it only by what the name promises.
+        promised = config.promised.model_dump_json() if config.promised else ""
+        key = folder, config.model_dump_json(exclude={"name", "folder", "expect"}) + promised
         if key not in self._opened:
             try:
                 self._opened[key] = open_data(config, folder, self._index(folder))
@@ -40,9 +42,12 @@ class OpenedData:
         return self._folder / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]}.json"
 
     def save(self) -> None:
-        """Write what is known. Raises RunError where the disk is full."""
+        """Write what is known; where that cannot be, say so: it would only have saved time."""
         for index in self._indices.values():
-            index.save()
+            try:
+                index.save()
+            except RunError as error:
+                warn(f"{error}; the folders are listed anew next time")
 
     def close(self) -> None:
         """Let go of the data: a run holds none of it while its jobs do their work."""

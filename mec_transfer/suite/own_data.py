@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mec_transfer.benchmark import BenchmarkConfig, describe_data
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import ConfigError, DataError
 from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.registry import find_layout, open_data
@@ -60,6 +60,7 @@ def fit_data(
         DataError: the data cannot be used.
         ConfigError: an override is wrong.
     """
+    _refuse_promises(overrides)
     published = load(list(overrides))
     chosen = find_layout(published.dataset.layout).adapt(published.dataset, folder, settings or {})
     config = load([*overrides, *_as_overrides(overrides, chosen)])
@@ -78,8 +79,16 @@ def fit_data(
         return FittedData(overrides=list(overrides), config=config, data=data, info=info, note="")
     name = _own_name(folder, published.dataset.name)
     title = _as_overrides(overrides, {"title": f"{published.title}, {name}"}, section="")
-    fitted = [*overrides, *_as_overrides(overrides, {**chosen, "name": name}), *title]
+    # A name that promises a published data set is not the user's to give to another one.
+    mine = [
+        o for o in overrides if not (o.startswith("dataset.name=") and config.dataset.name in config.dataset.expect)
+    ]
+    fitted = [*mine, *_as_overrides(mine, {**chosen, "name": name}), *title]
+    promised = config.dataset.promised
     config = load(fitted)
+    taken = promised and promised.images and not any(" images in " in reason for reason in reasons)
+    if taken and isinstance(config.dataset, ObjectsDatasetConfig):
+        data = open_(config.dataset, folder)  # its counts had it read as the published one
     why = f"is not {published.dataset.name}" + (f" ({'; '.join(reasons)})" if reasons else "")
     about = "; ".join(filter(None, (f"data of one's own: {why}", info.note)))
     info = info.model_copy(update={"name": config.dataset.name, "note": about})
@@ -87,6 +96,17 @@ def fit_data(
         f"{folder}: {why}: it is called '{info.name}'{_parts(config.dataset, info)}; the protocol is {config.protocol}"
     )
     return FittedData(overrides=fitted, config=config, data=data, info=info, note=note)
+
+
+def _refuse_promises(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for an override that would let any folder pass as the published data set."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key == "dataset" or key.startswith("dataset.expect"):
+            raise ConfigError(
+                f"--set {override!r}: what a published data set holds cannot be overridden; give the data a name of "
+                "its own (dataset.name), or leave that to the program"
+            )
 
 
 def differences(found: DatasetInfo, promised: Contents) -> Iterator[str]:

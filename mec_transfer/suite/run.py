@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mec_transfer.benchmark import Job
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import write_text
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.processes import describe_status
@@ -125,7 +125,10 @@ class _Run:
         """Ask the benchmark what is wrong, for a job that is still to run."""
         if job.problem or job.state() == "done":
             return job
-        problems = job.entry.load().check(self._job(job))
+        try:
+            problems = job.entry.load().check(self._job(job))
+        except DataError as error:  # it was sound when the run began
+            return dataclasses.replace(job, problem=str(error))
         errors = [problem.message for problem in problems if problem.severity == "error"]
         return dataclasses.replace(job, problem="; ".join(errors)) if errors else job
 

@@ -51,7 +51,7 @@ def adopt_training(benchmark: Benchmark, job: Job) -> None:
     alike = sorted(path.parent for path in folder.parent.glob(f"*/{TRAINING_NAME}"))
     alike = [earlier for earlier in alike if earlier.name.rpartition("-")[0] == stem]
     for earlier in alike:
-        if _read(earlier) == mine:
+        if _read(earlier) == mine and not _may_hold_number(earlier):
             _move_training(earlier, folder)
             return
     for earlier in alike:

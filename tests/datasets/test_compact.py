@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mec_transfer.datasets import coco, compact, object_images, voc
+from mec_transfer.datasets import coco, compact, object_images, states, voc
 from mec_transfer.datasets.objects import Layout, Look, ObjectSplit, read_splits
 from tests.datasets.objects_world import coco_data, voc_object, write_coco, write_voc
 
@@ -60,6 +60,7 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
     write_coco(root, data)
     write_voc(root, {"a": voc_object(difficult=1), "b": voc_object("dog") + voc_object(box=(9, 9, 3, 3))}, "train2017")
     settle(root)
+    monkeypatch.setattr(states, "_SETTLED_NS", -(10**18))  # nobody can set a ctime back
     yield Reads(monkeypatch, root, tmp_path / "kept")
 
 
@@ -115,7 +116,7 @@ def test_an_image_that_is_overwritten_is_looked_at_again_and_named_with_its_line
     assert looks == 1 and len(broken.images) == len(first.images) - 1
     fresh = read_splits(reads.root, layout, ["train2017"], look="sample")["train2017"]
     assert broken == fresh and "has 31x20 pixels" in broken.skipped[-1] and ":" in broken.skipped[-1]
-    assert reads.read(layout) == (broken, 0, 0)  # what is wrong is kept, too
+    assert reads.read(layout) == (broken, 1, 1)  # what is wrong may be mended in place: it is looked at every time
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "version", "not a file"])
@@ -141,10 +142,30 @@ def test_a_damaged_file_loses_time_alone(reads, monkeypatch, damage):
         assert reads.read("coco") == (first, 0, 0)
 
 
-def test_what_changed_a_moment_ago_is_not_kept(reads):
+def test_what_changed_a_moment_ago_is_not_kept(reads, monkeypatch):
+    monkeypatch.setattr(states, "_SETTLED_NS", 2_000_000_000)
     (reads.root / "train2017" / "y.png").touch()
     reads.read("coco")
     assert reads.read("coco")[1:] == (1, 1)
+
+
+def test_an_image_that_is_not_there_is_looked_for_every_time(reads):
+    path = reads.read("coco")[0].images[0].path
+    path.unlink()
+    path.symlink_to(reads.root.parent / "disk.png")  # not mounted yet
+    assert any("missing" in line for line in reads.read("coco")[0].skipped)
+    Image.new("RGB", (30, 20)).save(reads.root.parent / "disk.png")
+    now = reads.read("coco")[0].skipped
+    assert not any("missing" in line for line in now), now
+
+
+def test_a_folder_whose_time_was_set_back_is_read_anew(reads):
+    reads.read("voc")
+    times = {path: path.stat() for path in (reads.root / "Annotations", reads.root / "Annotations/b.xml")}
+    change_annotation(reads.root, "voc")
+    for path, before in times.items():
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert reads.read("voc")[1] == 1
 
 
 def test_other_questions_have_their_own_files(reads):

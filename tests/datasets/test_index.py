@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets import index as index_module
 from mec_transfer.datasets.index import Index
-
-OLD = time.time_ns() - 3_600_000_000_000
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Two classes of two images, made an hour ago."""
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes of two images; every change counts as long ago, since nobody can set a ctime back."""
+    monkeypatch.setattr(index_module, "_SETTLED_NS", -(10**18))
     root = tmp_path / "train"
     for name in ("a/1.jpg", "a/2.PNG", "b/deep/3.jpeg", "b/4.jpg", "b/notes.txt", "b/.hidden.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"x" * len(name))
-    settle(root)
     return root
-
-
-def settle(root: Path) -> None:
-    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
-        os.utime(folder, ns=(OLD, OLD))
 
 
 def reopened(index: Index, file: Path) -> Index:
@@ -71,14 +64,44 @@ def test_a_changed_folder_alone_is_listed_again(tree: Path, tmp_path: Path, chan
     assert second.listed == 1
 
 
-def test_a_folder_that_changed_just_now_is_not_trusted(tree: Path, tmp_path: Path) -> None:
+def test_a_folder_that_changed_just_now_is_not_trusted(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "_SETTLED_NS", 2_000_000_000)
     file = tmp_path / "index.json"
-    os.utime(tree / "a")
     first = Index(file)
     first.list_images(tree)
     second = reopened(first, file)
     second.list_images(tree)
-    assert second.listed == 1
+    assert second.listed == 4
+
+
+def test_a_folder_whose_time_was_set_back_is_listed_again(tree: Path, tmp_path: Path) -> None:
+    file, before = tmp_path / "index.json", (tree / "a").stat()
+    first = Index(file)
+    first.list_images(tree)
+    (tree / "a/0.jpg").write_bytes(b"unpacked")
+    os.utime(tree / "a", ns=(before.st_atime_ns, before.st_mtime_ns))  # as tar and rsync do
+    assert "a/0.jpg" in reopened(first, file).list_images(tree)
+
+
+def test_a_link_whose_target_comes_later_is_seen(tree: Path, tmp_path: Path) -> None:
+    file, disk = tmp_path / "index.json", tmp_path / "disk"
+    (tree / "c").symlink_to(disk)
+    first = Index(file)
+    assert first.list_folder(tree)[0] == ["a", "b"]
+    disk.mkdir()
+    assert reopened(first, file).list_folder(tree)[0] == ["a", "b", "c"]
+
+
+def test_what_was_empty_is_looked_at_every_time(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_SAMPLED_SIZES", 0)
+    file = tmp_path / "index.json"
+    (tree / "a/1.jpg").write_bytes(b"")
+    first = Index(file)
+    assert first.file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [0, 7]
+    (tree / "a/1.jpg").write_bytes(b"mended")
+    assert reopened(first, file).file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [6, 7]
 
 
 def test_a_file_of_another_size_is_found_among_the_sampled(tree: Path, tmp_path: Path) -> None:
@@ -86,7 +109,6 @@ def test_a_file_of_another_size_is_found_among_the_sampled(tree: Path, tmp_path:
     first = Index(file)
     first.file_sizes(tree, ["a/1.jpg", "b/4.jpg"])
     (tree / "a/1.jpg").write_bytes(b"overwritten in place")
-    settle(tree)
     assert reopened(first, file).file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [20, 7]
 
 
@@ -111,7 +133,6 @@ def test_a_damaged_file_loses_time_alone(tree: Path, tmp_path: Path, content: by
 def test_names_of_any_bytes_survive(tree: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (tree / "a" / name).touch()
-    settle(tree)
     file = tmp_path / "index.json"
     first = Index(file)
     images = first.list_images(tree)

@@ -51,6 +51,12 @@ def test_bytes_after_the_end_are_no_problem(folder: Path) -> None:
     assert found(folder, False) == found(folder, True) == []
 
 
+def test_a_file_of_zeros_is_found(folder: Path) -> None:
+    path = folder / "train/dog/21.jpg"
+    path.write_bytes(bytes(500))
+    assert found(folder, False) == [str(path)]
+
+
 def test_what_is_spoilt_inside_takes_decoding(folder: Path) -> None:
     path = folder / "val/cat/10.png"
     data = bytearray(path.read_bytes())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import ConfigError, DataError
 from mec_transfer.datasets.config import Contents, DatasetConfig
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.videos import MissingPart
@@ -174,3 +174,14 @@ def test_a_promise_moves_no_hash() -> None:
         load_benchmark(path, ["dataset.expect={imagenet: {classes: 7}}"]).config.sha256
         == load_benchmark(path).config.sha256
     )
+
+
+@pytest.mark.parametrize("override", ["dataset.expect={}", "dataset.expect.imagenet.classes=7", "dataset={name: x}"])
+def test_what_a_name_promises_cannot_be_overridden(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be overridden"):
+        fit("knn_dino", tmp_path / "x", override, classes=7)
+
+
+def test_a_published_name_is_not_given_to_other_data(tmp_path: Path) -> None:
+    fitted = fit("cifar10_knn", tmp_path / "x", "dataset.name=cifar10", classes=2, splits={"train": 3, "val": 2})
+    assert fitted.info.name == "x" and "+custom-" in fitted.config.protocol

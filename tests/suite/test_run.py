@@ -249,3 +249,24 @@ def _parent(process: Path) -> int:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def test_data_that_breaks_during_a_pretraining_fails_its_own_jobs_alone(world, fake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    from mec_transfer.suite import run as module
+    from mec_transfer.suite.config import load_suite
+    from mec_transfer.suite.models import Pretraining
+
+    world.pretrain()
+
+    def pretrain_and_lose(self: Pretraining, *_: object) -> None:
+        self.folder.mkdir(parents=True)
+        self.checkpoint.write_text("weights")
+        (world.data / "first" / "size").unlink()
+
+    monkeypatch.setattr(Pretraining, "run", pretrain_and_lose)
+    suite, source = load_suite(world.root / "suite.yaml", []), world.root / "suite.yaml"
+    run = module._Run(suite, source, module.RunOptions(out=world.out, data_root=world.data))
+    monkeypatch.setattr(module._Run, "_run_child", lambda self, job: self._fail(job, "not run in this test"))
+    outcome = run.go()
+    reasons = {record.error for record in outcome.board.records}
+    assert any("no such data; make it" in reason for reason in reasons) and "not run in this test" in reasons
