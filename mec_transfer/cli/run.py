@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
-    parser.add_argument("--dry-run", action="store_true", help="say what is done and what would run, and stop (OUT keeps the index)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what is done and what would run, and stop (OUT keeps the index)"
+    )
     add_compute(parser)
 
 
