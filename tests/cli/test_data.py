@@ -35,7 +35,8 @@ def test_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixtu
     (data / "val/dog/1.png").write_bytes(b"")
     assert main(["data", "check", str(data)]) == 2
     problem = f"problem: {data / 'val'}: 1 of 4 images are empty (zero bytes): dog/1.png\n"
-    assert capsys.readouterr().out == f"train: 20 images, 2 classes\nval: 4 images, 2 classes\n{problem}"
+    empty = f"problem: {data / 'val/dog/1.png'}: not a readable image (empty); replace or remove it\n"
+    assert capsys.readouterr().out == f"train: 20 images, 2 classes\nval: 4 images, 2 classes\n{problem}{empty}"
 
 
 def test_drawn_subset_is_a_file_that_labels_takes(data: Path, tmp_path: Path) -> None:
