@@ -63,7 +63,7 @@ class ObjectsDatasetConfig(DatasetConfig):
     test: str
     """The split to measure on."""
     classes: tuple[str, ...] = ()
-    """Of data of one's own: an annotation of another class is then a mistake. Empty: those that are found."""
+    """The classes of data of one's own; an annotation of any other is then a mistake. Empty: those that are found."""
     skip_invalid: bool = False
     """Leave broken annotations and images out, and count them, where they would be an error."""
 

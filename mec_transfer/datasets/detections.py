@@ -12,7 +12,7 @@ import numpy
 from mec_transfer.common.errors import DataError
 
 _LISTED = 4
-"""Of many categories, how many a line names."""
+"""How many categories a line names, where there are many."""
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),

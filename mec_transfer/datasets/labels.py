@@ -20,7 +20,7 @@ from mec_transfer.datasets.images import ImageList
 from mec_transfer.datasets.simclr import PUBLISHED, read_published
 
 _SHOWN = 3
-"""Of many classes, how many a note names."""
+"""How many classes a note names, where there are many."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -27,7 +27,7 @@ class ObjectAnnotation:
     segmentation: Segmentation | None = None
     """As the file has it: a polygon may have fewer than three points."""
     area: float | None = None
-    """Of the segmentation, in pixels; None: the box's."""
+    """The area of the segmentation in pixels; None stands for the box's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class Header:
     """What the first bytes of an image file say, and its last ones."""
 
     width: int
-    """Of the turned picture."""
+    """The width of the turned picture in pixels, and below it the height."""
     height: int
     orientation: int = 1
     whole: bool = True

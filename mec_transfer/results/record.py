@@ -50,13 +50,13 @@ class DatasetInfo(StrictModel):
     name: str
     fingerprint: str
     train_fingerprint: str = ""
-    """Of the splits to train on alone: what was learnt from them stays good when the test split is mended."""
+    """The fingerprint of the training splits alone: what they taught stays good when the test split is mended."""
     num_images: int
     classes: int | None = None
     splits: dict[str, int] = Field(default_factory=dict)
     """Images of each split, or frames of the one that is tracked in."""
     sequences: int | None = None
-    """Of videos."""
+    """How many sequences there are; None where the data is not videos."""
     note: str = ""
     """Anything that makes it other than the published data, such as a label subset of our own drawing."""
 

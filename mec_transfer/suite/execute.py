@@ -24,7 +24,8 @@ from mec_transfer.suite.takeover import explain_other_training, holds_same_train
 
 TRACEBACK_NAME = "traceback.txt"
 _WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, TRAINING_NAME, "cache"}
-"""Of a failed job; `cache` (a single command's) serves any job, and a training's name without its state none."""
+"""Files of a failed job that nobody misses. `cache` (a single command's) serves any job; a training's name without its
+state is of no use."""
 
 T = TypeVar("T")
 
