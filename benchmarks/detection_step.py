@@ -27,14 +27,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from pretrain_step import describe
 from views import Photographs
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.demo.world import write_demo_world
+from mec_transfer.demo_world.world import write_demo_world
 from mec_transfer.detection import engine
 
 engine.load()
@@ -129,7 +129,7 @@ def take_turns(
 
 def draw_items(folder: Path, number: int) -> list[dict[str, Any]]:
     """Write photographs to `folder`; return Detectron2's dataset dicts with 8 objects each."""
-    photographs, random = Photographs(min(number, 32), PHOTOGRAPH), numpy.random.default_rng(0)
+    photographs, random = Photographs(min(number, 32), PHOTOGRAPH), np.random.default_rng(0)
     items = []
     for i in range(number):
         path = folder / f"{i:04d}.jpg"

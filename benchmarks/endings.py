@@ -30,7 +30,7 @@ from pathlib import Path
 
 from mec_transfer.common.files import write_text
 from mec_transfer.common.runtime import hardware, versions
-from mec_transfer.datasets.demo.world import write_demo_world
+from mec_transfer.demo_world.world import write_demo_world
 
 SIGNALS = {"SIGTERM": (15,), "SIGUSR1": (10,), "Ctrl-C": (2,), "Ctrl-C twice": (2, 2)}
 EVENTS = ("broken image", "killed worker", "full /dev/shm", *SIGNALS)
@@ -39,7 +39,7 @@ STARTER = """
 import ctypes, json, os, signal, subprocess, sys
 import torchvision, torch.utils.data
 import mec_transfer.classification.knn, mec_transfer.classification.linear, mec_transfer.classification.linear_fast
-import mec_transfer.classification.semisup, mec_transfer.detection.detect, mec_transfer.tracking.frozen.sot
+import mec_transfer.classification.semisup, mec_transfer.detection.detect, mec_transfer.tracking.sot.sot
 import pretrain.loop
 from mec_transfer.cli.main import main as evaluate
 from pretrain.__main__ import main as pretrain

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 from torchvision import datasets, transforms
@@ -39,7 +39,8 @@ from mec_transfer.classification.features import (
 )
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.runtime import hardware, pick_device, versions
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.pixels import normalise
 from mec_transfer.results.record import DatasetInfo
 
@@ -47,12 +48,12 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def draw_images(root: Path, count: int, pixels: int) -> Path:
-    rng = numpy.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for split in ("train", "val"):
         for number in range(count if split == "train" else 10):
             folder = root / split / f"class{number % 10}"
             folder.mkdir(parents=True, exist_ok=True)
-            coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=numpy.uint8))
+            coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
             coarse.resize((pixels, pixels), Image.Resampling.BICUBIC).save(folder / f"{number:06d}.jpg", quality=95)
     return root
 
@@ -156,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = args.data or draw_images(Path(scratch) / "drawn", args.images, args.crop)
         images = open_splits(root, "imagefolder")["train"]
-        images = images.subset(numpy.linspace(0, len(images) - 1, args.images).astype(int))
+        images = images.subset(np.linspace(0, len(images) - 1, args.images).astype(int))
         job = Job(
             model_name="speed",
             backbone=resolve_backbone(f"random:{args.arch}"),

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pretrain.objective import exact_logdet, taylor_trace
@@ -34,7 +34,7 @@ LAMDA_INV = 64.0
 
 def published(p: torch.Tensor, z: torch.Tensor, lamda_inv: float = LAMDA_INV) -> torch.Tensor:
     """As published: always M x M, every power formed, the trace of their sum."""
-    c = normalize(p) @ normalize(z).T / lamda_inv
+    c = F.normalize(p) @ F.normalize(z).T / lamda_inv
     square = c @ c
     cube = square @ c
     fourth = cube @ c
@@ -42,7 +42,7 @@ def published(p: torch.Tensor, z: torch.Tensor, lamda_inv: float = LAMDA_INV) ->
 
 
 def slogdet(p: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    c = normalize(p) @ normalize(z).T / LAMDA_INV
+    c = F.normalize(p) @ F.normalize(z).T / LAMDA_INV
     return torch.linalg.slogdet(torch.eye(len(c), device=c.device) + c).logabsdet
 
 

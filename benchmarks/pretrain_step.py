@@ -25,7 +25,7 @@ import torch
 from objective import published
 from views import Photographs
 
-from mec_transfer.datasets.layouts import open_unlabelled
+from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.pixels import normalise
 from pretrain.config import PretrainConfig
 from pretrain.data import EpochBatches, TwoViews, load_epoch, make_loader

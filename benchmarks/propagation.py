@@ -26,18 +26,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.runtime import hardware, pick_device, versions
-from mec_transfer.datasets.sequences import open_frames
-from mec_transfer.datasets.videos import Video
-from mec_transfer.tracking.frozen.affinity import unit_cells
-from mec_transfer.tracking.frozen.appearance import Appearance
-from mec_transfer.tracking.frozen.propagation import Propagation, Propagator
-from mec_transfer.tracking.frozen.task import frame_map
+from mec_transfer.datasets.videos.frames import open_frames
+from mec_transfer.datasets.videos.video import Video
+from mec_transfer.tracking.appearance import Appearance
+from mec_transfer.tracking.task import frame_map
+from mec_transfer.tracking.vos.affinity import unit_cells
+from mec_transfer.tracking.vos.propagation import Propagation, Propagator
 
 SETTINGS = {
     "unitrack": Propagation(variant="unitrack", recent=5, radius=12, topk=10, temperature=0.05),
@@ -67,12 +67,12 @@ def timed(work: Callable[[], object], device: torch.device) -> Times:
 
 def draw_frames(folder: Path, count: int, width: int, height: int) -> Video:
     """A texture that moves by 3 pixels a frame, with noise."""
-    generator = numpy.random.default_rng(0)
-    coarse = generator.integers(0, 256, (height // 12 + 1, (width + 3 * count) // 12 + 1, 3), dtype=numpy.uint8)
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (height // 12 + 1, (width + 3 * count) // 12 + 1, 3), dtype=np.uint8)
     texture = Image.fromarray(coarse).resize((width + 3 * count, height), Image.Resampling.BICUBIC)
     for number in range(count):
-        pixels = numpy.asarray(texture)[:, 3 * number : 3 * number + width].astype(int)
-        pixels = (pixels + generator.integers(-12, 13, pixels.shape)).clip(0, 255).astype(numpy.uint8)
+        pixels = np.asarray(texture)[:, 3 * number : 3 * number + width].astype(int)
+        pixels = (pixels + generator.integers(-12, 13, pixels.shape)).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:05d}.jpg", quality=95)
     return Video(frames=open_frames(folder, "drawn"), files=())
 

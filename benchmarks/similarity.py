@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from objective import _Alive
-from torch.nn.functional import normalize, softmax
 
-from mec_transfer.tracking.frozen.reconstruction import object_cells, reconstruction_cost
+from mec_transfer.tracking.association.reconstruction import object_cells, reconstruction_cost
 
 SIZES = [(30, 40, 1024), (30, 40, 256), (100, 40, 1024), (30, 200, 1024)]
 """Tracks and as many detections, cells of each, channels."""
@@ -30,16 +30,16 @@ SIZES = [(30, 40, 1024), (30, 40, 256), (100, 40, 1024), (30, 200, 1024)]
 
 def published(tracks: list[torch.Tensor], detections: list[torch.Tensor]) -> torch.Tensor:
     """As published: every reconstruction of every pair is formed. Objects are (C, n)."""
-    own, other = (normalize(torch.stack(items), dim=1).mT for items in (tracks, detections))
+    own, other = (F.normalize(torch.stack(items), dim=1).mT for items in (tracks, detections))
     affinity = own.flatten(0, 1) @ other.flatten(0, 1).T
-    there = softmax(100 * affinity, dim=1).view(len(own), -1, len(other), other.shape[1])
-    back = softmax(100 * affinity, dim=0).T.reshape(len(other), -1, len(own), own.shape[1])
+    there = F.softmax(100 * affinity, dim=1).view(len(own), -1, len(other), other.shape[1])
+    back = F.softmax(100 * affinity, dim=0).T.reshape(len(other), -1, len(own), own.shape[1])
     return 1 - (_cosines(there, own, other) + _cosines(back, other, own).T) / 2
 
 
 def _cosines(weights: torch.Tensor, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     images = torch.einsum("tnds,dsc->tdnc", weights, other).flatten(2)
-    return torch.einsum("tdx,tx->td", normalize(images, dim=2), normalize(own.flatten(1), dim=1))
+    return torch.einsum("tdx,tx->td", F.normalize(images, dim=2), F.normalize(own.flatten(1), dim=1))
 
 
 def crowd(count: int, cells: int, channels: int, device: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

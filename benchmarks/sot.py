@@ -22,27 +22,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import hardware, versions
-from mec_transfer.datasets.sequences import Frames, open_frames
+from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.suite.registry import load_benchmark
-from mec_transfer.tracking.frozen.appearance import Appearance
-from mec_transfer.tracking.frozen.matching import Matcher, hann_window
-from mec_transfer.tracking.frozen.search import SotRecipe, follow_box, make_matcher
-from mec_transfer.tracking.frozen.sot import Sot
-from mec_transfer.tracking.frozen.xcorr import Xcorr
+from mec_transfer.tracking.appearance import Appearance
+from mec_transfer.tracking.sot.matching import Matcher, hann_window
+from mec_transfer.tracking.sot.search import SotRecipe, follow_box, make_matcher
+from mec_transfer.tracking.sot.sot import Sot
+from mec_transfer.tracking.sot.xcorr import Xcorr
 
-FIRST = numpy.array([200.0, 150.0, 90.0, 70.0])
+FIRST = np.array([200.0, 150.0, 90.0, 70.0])
 
 
 def draw_video(folder: Path, count: int, width: int = 640, height: int = 480) -> Frames:
-    rng = numpy.random.default_rng(0)
-    layers = [Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=numpy.uint8)) for _ in range(2)]
+    rng = np.random.default_rng(0)
+    layers = [Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)) for _ in range(2)]
     background, target = (
         layer.resize(size, Image.Resampling.BICUBIC) for layer, size in zip(layers, [(width, height), (90, 70)])
     )
@@ -72,15 +72,15 @@ class Contest:
                 self.features(self.crops[:1])
         self._wait()
 
-    def ours(self) -> numpy.ndarray:
+    def ours(self) -> np.ndarray:
         boxes = follow_box(self.frames, FIRST, self.features, self.recipe, lambda: None)
         self._wait()
         return boxes
 
-    def published(self, passes: int) -> numpy.ndarray:
+    def published(self, passes: int) -> np.ndarray:
         recipe, size = self.recipe, FIRST[2:].copy()
         middle = FIRST[:2] + size / 2 - 2
-        matcher, factors = make_matcher(recipe), recipe.scale_step ** numpy.array([-1, 0, 1])
+        matcher, factors = make_matcher(recipe), recipe.scale_step ** np.array([-1, 0, 1])
         boxes = [FIRST]
         for index in range(len(self.frames)):
             pixels = self.features.prepare(self.frames.read(index))[0].cpu().permute(1, 2, 0).numpy()
@@ -90,15 +90,15 @@ class Contest:
                 found = torch.cat([self.usual(part) for part in crops.split(len(crops) // passes)])
                 response = self._respond(matcher, found).detach()
                 peaks, places = response.flatten(1).max(dim=1)
-                scale = int((peaks.cpu().double().numpy() * recipe.scale_penalty ** numpy.array([1, 0, 1])).argmax())
+                scale = int((peaks.cpu().double().numpy() * recipe.scale_penalty ** np.array([1, 0, 1])).argmax())
                 middle = middle + matcher.shift(*divmod(int(places[scale]), response.shape[2])) * windows[scale]
                 size = (windows[scale] / (1 + recipe.padding)).clip(0.2 * FIRST[2:], 5 * FIRST[2:])
-                boxes.append(numpy.array([*(middle - size / 2 + 2), *size]))
+                boxes.append(np.array([*(middle - size / 2 + 2), *size]))
             crop = self._crop(pixels, middle, size * (1 + recipe.padding))[None].to(self.device)
             if not index or recipe.update:
                 matcher.learn(self.usual(crop).detach())
         self._wait()
-        return numpy.array(boxes)
+        return np.array(boxes)
 
     def _respond(self, matcher: Matcher, found: torch.Tensor) -> torch.Tensor:
         if isinstance(matcher, Xcorr) and matcher.template is not None:
@@ -106,10 +106,10 @@ class Contest:
             return 0.1 * torch.nn.functional.conv2d(weighted, matcher.template)[:, 0]
         return matcher.respond(found)
 
-    def _crop(self, pixels: numpy.ndarray, middle: numpy.ndarray, window: numpy.ndarray) -> torch.Tensor:
+    def _crop(self, pixels: np.ndarray, middle: np.ndarray, window: np.ndarray) -> torch.Tensor:
         side = self.recipe.crop_size
         scale, corner = (side - 1) / window, middle - window / 2
-        matrix = numpy.array([[scale[0], 0, -scale[0] * corner[0]], [0, scale[1], -scale[1] * corner[1]]])
+        matrix = np.array([[scale[0], 0, -scale[0] * corner[0]], [0, scale[1], -scale[1] * corner[1]]])
         return torch.from_numpy(cv2.warpAffine(pixels, matrix, (side, side)).transpose(2, 0, 1).copy())
 
     def _wait(self) -> None:
@@ -126,7 +126,7 @@ def measure(contest: Contest, repeats: int) -> list[str]:
     }
     bare, frames = next(iter(contestants)), len(contest.frames)
     contest.network()  # the first pass allocates
-    apart = float(numpy.abs(contest.ours() - contest.published(1)).max())
+    apart = float(np.abs(contest.ours() - contest.published(1)).max())
     wall: dict[str, list[float]] = {name: [] for name in contestants}
     busy: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):

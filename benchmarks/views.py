@@ -20,13 +20,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
 from mec_transfer.backbone.backbone import Preprocessing
-from mec_transfer.datasets.layouts import open_unlabelled
+from mec_transfer.datasets.images.folders import open_unlabelled
 from pretrain.config import ViewsConfig
 from pretrain.data import TwoViews
 from pretrain.fast_views import Uncoloured, apply_colour, to_input
@@ -49,14 +49,14 @@ class Photographs:
 
 
 def _photograph(seed: int, size: tuple[int, int]) -> bytes:
-    random = numpy.random.default_rng(seed)
-    total = numpy.zeros((size[1], size[0], 3))
+    random = np.random.default_rng(seed)
+    total = np.zeros((size[1], size[0], 3))
     for cells in (4, 8, 16, 32, 64, 128, 256):
-        layer = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=numpy.uint8))
-        total += numpy.asarray(layer.resize(size, Image.Resampling.BICUBIC), float) / cells**0.5
+        layer = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(layer.resize(size, Image.Resampling.BICUBIC), float) / cells**0.5
     total = 255 * (total - total.min()) / (total.max() - total.min())
     file = io.BytesIO()
-    Image.fromarray(total.astype(numpy.uint8)).save(file, "JPEG", quality=90)
+    Image.fromarray(total.astype(np.uint8)).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

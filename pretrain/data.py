@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy
+import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.images import Images, decode_rgb
+from mec_transfer.datasets.decode import decode_rgb
+from mec_transfer.datasets.images.image_list import Images
 from mec_transfer.datasets.loading import Loader
 from pretrain.config import ViewsConfig
 from pretrain.fast_views import Pixels, cut_view
@@ -32,7 +33,7 @@ class TwoViews(Dataset[Batch]):
     def __getitem__(self, item: tuple[int, int]) -> Batch:
         epoch, index = item
         image = decode_rgb(self.images.read(index), self.images.name(index))
-        random = numpy.random.default_rng((self.seed, epoch, index))
+        random = np.random.default_rng((self.seed, epoch, index))
         first, second = (draw_view(random, self.config, number, image.size) for number in (0, 1))
         make = cut_view if self.config.pipeline == "fast" else apply_view
         return make(image, first, self.config.size), make(image, second, self.config.size)
@@ -64,8 +65,8 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         """Return the images of a batch, of all processes together."""
         return [int(index) for index in self._order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]]
 
-    def _order(self, epoch: int) -> numpy.ndarray:
-        return numpy.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(self.num_images)
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(self.num_images)
 
 
 def make_loader(dataset: TwoViews, batches: EpochBatches, workers: int, pin_memory: bool) -> Loader[Batch]:

@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
-from torch.nn import functional
 
 from mec_transfer.backbone.backbone import Preprocessing
 from mec_transfer.datasets.pixels import normalise
@@ -49,15 +49,15 @@ Pixels = torch.Tensor | Uncoloured
 
 def cut_view(image: Image.Image, view: View, size: int) -> Uncoloured:
     """Crop and flip an RGB image; its colours are left to `to_input`."""
-    pixels = numpy.asarray(crop(image, view.box, size))
+    pixels = np.asarray(crop(image, view.box, size))
     if view.flip:  # the last of the operations, but none of the others minds
         pixels = pixels[:, ::-1]
-    row = numpy.zeros(_COLUMNS, dtype=numpy.float32)
+    row = np.zeros(_COLUMNS, dtype=np.float32)
     row[:4] = -1
     for place, (which, factor) in enumerate(view.jitter):
         row[place], row[_FACTORS.start + which] = which, factor
     row[_IS_GRAY], row[_SIGMA], row[_SOLARIZE] = view.gray, view.blur_sigma or 0, view.solarize
-    planes = numpy.ascontiguousarray(pixels.transpose(2, 0, 1))
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return Uncoloured(torch.from_numpy(planes), torch.from_numpy(row))
 
 
@@ -176,7 +176,7 @@ def _blur_along(axis: int, image: torch.Tensor, sigma: float) -> torch.Tensor:
     weights = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(reach + 1)]
     total = 2 * sum(weights) - weights[0]
     padding = (0, 0, reach, reach) if axis == 1 else (reach, reach, 0, 0)
-    padded = functional.pad(image[None], padding, mode="replicate")[0]
+    padded = F.pad(image[None], padding, mode="replicate")[0]
     result = padded.narrow(axis, reach, length) * (weights[0] / total)
     for i in range(1, reach + 1):
         for first in (reach - i, reach + i):
@@ -190,9 +190,9 @@ def blur_together(x: torch.Tensor, sigma: torch.Tensor, reach: int) -> torch.Ten
     places = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
     taps = torch.exp(-(places**2) / (2 * sigma.view(-1, 1) ** 2))
     taps = (taps / taps.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)
-    x = functional.pad(x, (reach,) * 4, mode="replicate").view(1, n * channels, height + 2 * reach, width + 2 * reach)
-    x = functional.conv2d(x, taps.view(n * channels, 1, 1, -1), groups=n * channels)
-    return functional.conv2d(x, taps.view(n * channels, 1, -1, 1), groups=n * channels).view(n, channels, height, width)
+    x = F.pad(x, (reach,) * 4, mode="replicate").view(1, n * channels, height + 2 * reach, width + 2 * reach)
+    x = F.conv2d(x, taps.view(n * channels, 1, 1, -1), groups=n * channels)
+    return F.conv2d(x, taps.view(n * channels, 1, -1, 1), groups=n * channels).view(n, channels, height, width)
 
 
 def solarize(x: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from mec_transfer.common.config import json_sha256
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.common.files import read_json, write_json
-from mec_transfer.datasets.layouts import unlabelled_paths
+from mec_transfer.datasets.images.folders import unlabelled_paths
 from pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint_last.pth"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import normalize
+import torch.nn.functional as F
 
 
 class LogDet(NamedTuple):
@@ -76,7 +76,7 @@ def largest_singular_value(matrix: torch.Tensor, iterations: int = 12) -> torch.
     generator = torch.Generator(matrix.device).manual_seed(0)  # its own: the run's random streams stay untouched
     vector = torch.randn(matrix.shape[1], generator=generator, device=matrix.device, dtype=matrix.dtype)
     for _ in range(iterations):
-        vector = normalize(matrix.T @ (matrix @ vector), dim=0)
+        vector = F.normalize(matrix.T @ (matrix @ vector), dim=0)
     return torch.linalg.vector_norm(matrix @ vector)
 
 

@@ -19,7 +19,7 @@ from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.layouts import open_unlabelled
+from mec_transfer.datasets.images.folders import open_unlabelled
 from pretrain.checkpoint import newest_checkpoint, save_checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import normalize
+import torch.nn.functional as F
 
 from mec_transfer.common.errors import RunError
 from pretrain import logdet
@@ -112,7 +112,7 @@ def mec_loss(
         _check_signs(lamda_inv, first, second)
     m, d = all_z1.shape
     per_sample = 0.5 * (first.value + second.value) / m
-    embeddings = normalize(all_z1 if all_z1.dtype == torch.float64 else all_z1.float())
+    embeddings = F.normalize(all_z1 if all_z1.dtype == torch.float64 else all_z1.float())
     return MecLoss(
         loss=-per_sample * lamda_inv,
         coding_length=per_sample.detach() * (m + d) / 2,

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.backbone.backbone import Backbone
@@ -25,8 +25,8 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
 from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import track, warn
-from mec_transfer.datasets.images import ImageList
-from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.images.folders import open_split
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.sample import sample_indices
 from pretrain.config import OnlineKnnConfig, PretrainConfig
 
@@ -146,17 +146,17 @@ class OnlineKnn:
         return [mine[start : start + size] for start in range(0, len(mine), size)]
 
 
-def balanced_indices(images: ImageList, count: int) -> numpy.ndarray:
+def balanced_indices(images: ImageList, count: int) -> np.ndarray:
     """Pick `count` images, of each class as many (to one) as far as it has them: (count,) int64, rising.
 
     Within a class the images with the lowest hashes of their paths: the same ones on every machine.
     """
     hashes = [hashlib.sha256(os.fsencode(path)).digest() for path in images.paths]
-    order = numpy.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=numpy.int64)
-    order = order[numpy.argsort(images.labels[order], kind="stable")]  # class by class, by hash within each
+    order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+    order = order[np.argsort(images.labels[order], kind="stable")]  # class by class, by hash within each
     labels = images.labels[order]
-    place = numpy.arange(len(order)) - numpy.searchsorted(labels, labels)  # within its class
-    return numpy.sort(order[numpy.lexsort((labels, place))][:count])
+    place = np.arange(len(order)) - np.searchsorted(labels, labels)  # within its class
+    return np.sort(order[np.lexsort((labels, place))][:count])
 
 
 def _central_view(config: PretrainConfig) -> ViewConfig:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy
+import numpy as np
 
 from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import DataError, UserError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOT = "training.png"
-Series = tuple[numpy.ndarray, numpy.ndarray]
+Series = tuple[np.ndarray, np.ndarray]
 """Steps and values, (N,) float64 each; NaN where a value is not finite."""
 
 _ROWS = (
@@ -77,8 +77,8 @@ def read_log(path: Path) -> dict[str, Series]:
 
 def _series(values: dict[int, float]) -> Series:
     steps = sorted(values)
-    ordered = numpy.array([values[step] for step in steps])
-    return numpy.array(steps, dtype=float), numpy.where(numpy.isfinite(ordered), ordered, numpy.nan)
+    ordered = np.array([values[step] for step in steps])
+    return np.array(steps, dtype=float), np.where(np.isfinite(ordered), ordered, np.nan)
 
 
 def plot_runs(logs: Sequence[Path], target: Path) -> None:
@@ -142,7 +142,7 @@ def _draw_panel(axes: Axes, key: str, title: str, series: Sequence[Series | None
     axes.locator_params(axis="x", nbins=6)
     axes.ticklabel_format(axis="y", useOffset=False)
     for number, one in enumerate(series):
-        if one is not None and numpy.isfinite(one[1]).any():
+        if one is not None and np.isfinite(one[1]).any():
             _draw_series(axes, key, one, f"C{number % 10}")
             if key == "knn_top1" and len(series) == 1:
                 _name_last(axes, one)
@@ -169,19 +169,19 @@ def _draw_series(axes: Axes, key: str, series: Series, colour: str) -> None:
 
 
 def _name_last(axes: Axes, series: Series) -> None:
-    last = numpy.flatnonzero(numpy.isfinite(series[1]))[-1]
+    last = np.flatnonzero(np.isfinite(series[1]))[-1]
     where = (series[0][last], series[1][last])
     axes.annotate(f"{where[1]:.1f}", where, textcoords="offset points", xytext=(0, 6), ha="center", fontsize=8)
 
 
-def _running_mean(values: numpy.ndarray, reach: int) -> numpy.ndarray:
+def _running_mean(values: np.ndarray, reach: int) -> np.ndarray:
     """The mean of the finite values up to `reach` places to either side; NaN where there is none."""
-    finite = numpy.isfinite(values)
-    sums = numpy.concatenate([[0], numpy.where(finite, values, 0).cumsum()])
-    counts = numpy.concatenate([[0], finite.cumsum()])
-    places = numpy.arange(len(values))
-    low, high = numpy.maximum(places - reach, 0), numpy.minimum(places + reach + 1, len(values))
-    with numpy.errstate(invalid="ignore"):
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0], np.where(finite, values, 0).cumsum()])
+    counts = np.concatenate([[0], finite.cumsum()])
+    places = np.arange(len(values))
+    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
+    with np.errstate(invalid="ignore"):
         return (sums[high] - sums[low]) / (counts[high] - counts[low])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode, functional
@@ -39,7 +39,7 @@ class View:
     flip: bool = False
 
 
-def draw_view(random: numpy.random.Generator, config: ViewsConfig, number: int, image_size: tuple[int, int]) -> View:
+def draw_view(random: np.random.Generator, config: ViewsConfig, number: int, image_size: tuple[int, int]) -> View:
     """Draw view `number` (0 or 1) of an image of `image_size` (width, height)."""
 
     def happens(probability: float) -> bool:
@@ -68,7 +68,7 @@ def apply_view(image: Image.Image, view: View, size: int) -> torch.Tensor:
         image = ImageOps.solarize(image)
     if view.flip:
         image = ImageOps.mirror(image)
-    return torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> Image.Image:
@@ -78,7 +78,7 @@ def crop(image: Image.Image, box: tuple[int, int, int, int], size: int) -> Image
 
 
 def _draw_box(
-    random: numpy.random.Generator, image_size: tuple[int, int], scale: tuple[float, float]
+    random: np.random.Generator, image_size: tuple[int, int], scale: tuple[float, float]
 ) -> tuple[int, int, int, int]:
     """As RandomResizedCrop: ten attempts at an area and an aspect ratio, else the largest central crop allowed."""
     image_width, image_height = image_size
@@ -97,7 +97,7 @@ def _draw_box(
 
 
 def _draw_jitter(
-    random: numpy.random.Generator, strengths: tuple[float, float, float, float]
+    random: np.random.Generator, strengths: tuple[float, float, float, float]
 ) -> tuple[tuple[int, float], ...]:
     *around_one, hue = strengths
     factors = [random.uniform(1 - strength, 1 + strength) for strength in around_one]

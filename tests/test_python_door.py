@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mec_transfer.datasets.demo.world import WorldSize, write_demo_world
+from mec_transfer.demo_world.world import WorldSize, write_demo_world
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 

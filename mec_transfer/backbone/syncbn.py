@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mec_transfer.common import distributed
@@ -62,9 +62,7 @@ class _CpuSyncBatchNorm(nn.BatchNorm2d):
         """(N, C, ...) -> the same shape; N may differ between the processes, not so C."""
         self._check_input_dim(input)
         if not self.training and self.running_mean is not None:
-            return functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         mean, var, count = _statistics(input.detach())
         if self.training and self.track_running_stats:
             self._follow(mean, var * (count / (count - 1)))
@@ -123,7 +121,7 @@ class _Normalise(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight, mean, var)
         ctx.count, ctx.eps = count, eps
-        return functional.batch_norm(x, mean, var, weight, bias, eps=eps)
+        return F.batch_norm(x, mean, var, weight, bias, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

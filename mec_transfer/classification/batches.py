@@ -17,7 +17,8 @@ from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
 
 Key = tuple[int, int, int]

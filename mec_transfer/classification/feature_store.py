@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.common.config import json_sha256
@@ -36,7 +36,7 @@ class FeatureStore:
         """Return where a part lies."""
         return self.folder / f"part-{part:05d}.f32"
 
-    def write(self, part: int, values: numpy.ndarray) -> None:
+    def write(self, part: int, values: np.ndarray) -> None:
         """Write a part, (n, width) float32 in one piece, atomically: its bytes and a sha256 after them.
 
         Raises:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.backbone.backbone import Backbone
@@ -32,8 +32,8 @@ from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.image_data import ImageData
-from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.images.image_list import ImageList
 
 _VERSION = 1
 """Of what goes into a feature; raised when numbers may move."""
@@ -250,8 +250,8 @@ def _cut(rows: range, size: int) -> list[range]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _require_finite(values: numpy.ndarray, job: Job) -> None:
-    if not numpy.isfinite(values).all():
+def _require_finite(values: np.ndarray, job: Job) -> None:
+    if not np.isfinite(values).all():
         raise RunError(
             f"{job.model_name}: the backbone gives features that are not finite; check the checkpoint with "
             "`mec-transfer inspect`"

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-import numpy
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 
@@ -105,7 +105,7 @@ class Knn(Benchmark):
         """From the predictions of every k."""
         return recompute_metrics(folder)
 
-    def _classify(self, train: Features, val: Features, classes: int, job: Job) -> dict[str, numpy.ndarray]:
+    def _classify(self, train: Features, val: Features, classes: int, job: Job) -> dict[str, np.ndarray]:
         """Return each k's best classes for all val images; each process judges a contiguous share of them."""
         recipe, device = self.config.recipe, pick_device(job.device)
         rank, world = distributed.rank(), distributed.world_size()
@@ -116,7 +116,7 @@ class Knn(Benchmark):
             votes = vote(similarities[:, :k], indices[:, :k], train.labels, recipe.temperature, classes)
             top[f"k{k}"] = best_classes(votes.numpy())
         shares = distributed.gather_objects(top)
-        return {tag: numpy.concatenate([part[tag] for part in shares]) for tag in top}
+        return {tag: np.concatenate([part[tag] for part in shares]) for tag in top}
 
 
 def knn_predict(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import numpy
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -172,7 +172,7 @@ class _Probe(Trainee):
         return loss
 
     @torch.no_grad()
-    def predict(self) -> numpy.ndarray:
+    def predict(self) -> np.ndarray:
         """Judge the val images by their features, which a frozen backbone need compute only once."""
         assert self._val_features is not None  # since `prepare`
         broadcast_state(self.head)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-import numpy
+import numpy as np
 import torch
 from pydantic import Field, field_validator
 
@@ -84,7 +84,7 @@ class LinearFast(Benchmark):
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether every class has an image to hold out and one to train on."""
         problems, splits = check_features(job, self.config.recipe)
-        if splits and numpy.bincount(splits["train"].labels).min() < 2:
+        if splits and np.bincount(splits["train"].labels).min() < 2:
             folder = job.data.folder
             message = f"{folder}: a class has only one training image; two are needed, to train on and to hold out"
             problems.append(Problem(message=message))
@@ -146,7 +146,7 @@ class LinearFast(Benchmark):
         finally:
             meter.close()
         best = [best_classes(scores.numpy()) for scores in heads.scores(val.values)]
-        top = {_tag(rate): numpy.concatenate([chunk[:, head] for chunk in best]) for head, rate in enumerate(rates)}
+        top = {_tag(rate): np.concatenate([chunk[:, head] for chunk in best]) for head, rate in enumerate(rates)}
         held_out = [100.0 * int(count) / len(held) for count in right]
         primary = _tag(rates[_choose(held_out)])
         return save_predictions(job.workdir, val.labels.numpy(), top, primary), held_out

@@ -9,7 +9,8 @@ import torch
 
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images import ImageList, load_rgb
+from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
 
 _READ_AHEAD_BYTES = 64 << 20

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.backbone.backbone import Backbone, weights_sha256
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common import distributed
-from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.pixels import normalise
 
 _CHUNK = 256
@@ -83,10 +83,10 @@ class ValImages:
         loaded = load_batches(self.images, self.transform, self._chunks, self.workers, self.device)
         return torch.cat([function(images) for images in loaded])
 
-    def gather_top(self, logits: torch.Tensor) -> numpy.ndarray:
+    def gather_top(self, logits: torch.Tensor) -> np.ndarray:
         """Return the best classes of all val images, (N, topk), given the logits of this process's own."""
         shares = distributed.gather_objects(logits.topk(self.topk, dim=1).indices.cpu().numpy())
-        top = numpy.empty((len(self.images), self.topk), dtype=numpy.int64)
+        top = np.empty((len(self.images), self.topk), dtype=np.int64)
         for rank, share in enumerate(shares):
             top[rank :: len(shares)] = share
         return top

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 
 from mec_transfer.benchmark import MetricsConfig, Problem
 from mec_transfer.common.errors import UserError, did_you_mean
@@ -16,13 +16,13 @@ from mec_transfer.common.files import atomic_writer
 PREDICTIONS_NAME = "predictions.npz"
 
 
-def best_classes(scores: numpy.ndarray) -> numpy.ndarray:
+def best_classes(scores: np.ndarray) -> np.ndarray:
     """Return the classes of the highest scores, best first: (..., C) -> (..., 5), or (..., 1) for 5 classes or fewer.
 
     Of equal scores the lower class comes first, on any machine.
     """
     guesses = 5 if scores.shape[-1] > 5 else 1
-    return numpy.argsort(-scores, axis=-1, kind="stable")[..., :guesses]
+    return np.argsort(-scores, axis=-1, kind="stable")[..., :guesses]
 
 
 def check_primary(metrics: MetricsConfig, tags: Iterable[str]) -> list[Problem]:
@@ -35,7 +35,7 @@ def check_primary(metrics: MetricsConfig, tags: Iterable[str]) -> list[Problem]:
 
 
 def save_predictions(
-    folder: Path, targets: numpy.ndarray, top: Mapping[str, numpy.ndarray], primary: str
+    folder: Path, targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str
 ) -> dict[str, float]:
     """Write `folder`/predictions.npz atomically and return the metrics that follow from it.
 
@@ -53,10 +53,10 @@ def save_predictions(
     """
     metrics = _metrics(targets, top, primary)
     largest = max([int(targets.max()), *(int(classes.max()) for classes in top.values())])
-    dtype = numpy.int16 if largest < 2**15 else numpy.int32
+    dtype = np.int16 if largest < 2**15 else np.int32
     arrays: dict[str, Any] = {f"top_{tag}": classes.astype(dtype) for tag, classes in top.items()}
     with atomic_writer(folder / PREDICTIONS_NAME) as handle:
-        numpy.savez_compressed(handle, targets=targets.astype(dtype), primary=numpy.array(primary), **arrays)
+        np.savez_compressed(handle, targets=targets.astype(dtype), primary=np.array(primary), **arrays)
     return metrics
 
 
@@ -70,7 +70,7 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
     try:
         if path.exists() and not zipfile.is_zipfile(path):
             raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
-        with numpy.load(path, allow_pickle=False) as saved:
+        with np.load(path, allow_pickle=False) as saved:
             top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
             return _metrics(saved["targets"], top, str(saved["primary"]))
     except FileNotFoundError:
@@ -79,7 +79,7 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
         raise UserError(f"{path}: not readable as predictions ({error}); run the job again") from None
 
 
-def _metrics(targets: numpy.ndarray, top: Mapping[str, numpy.ndarray], primary: str) -> dict[str, float]:
+def _metrics(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:
     by_tag: dict[str, float] = {}
     for tag, classes in top.items():
         if len(targets) == 0 or classes.ndim != 2 or len(classes) != len(targets):
@@ -92,5 +92,5 @@ def _metrics(targets: numpy.ndarray, top: Mapping[str, numpy.ndarray], primary: 
     return plain | by_tag
 
 
-def _percent(correct: numpy.ndarray) -> float:
+def _percent(correct: np.ndarray) -> float:
     return 100.0 * int(correct.sum()) / len(correct)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import BenchmarkConfig, Job, MetricsConfig, Problem, make_record
@@ -20,7 +20,7 @@ from mec_transfer.common.config import StrictModel
 from mec_transfer.common.distributed import gather_objects, rank, world_size
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.results.record import DatasetInfo, Record, Selection
 
 _TAGS = ("best", "last")
@@ -95,7 +95,7 @@ def finish(
     config: BenchmarkConfig,
     job: Job,
     state: TrainingState,
-    targets: numpy.ndarray,
+    targets: np.ndarray,
     *,
     dataset: DatasetInfo | None = None,
     details: dict[str, Any],

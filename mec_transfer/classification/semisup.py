@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -25,9 +25,9 @@ from mec_transfer.common.distributed import all_reduce_sum
 from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.runtime import derive_seed, pick_device
-from mec_transfer.datasets.images import ImageList
-from mec_transfer.datasets.labels import LabelSubset, label_subset
-from mec_transfer.datasets.layouts import few
+from mec_transfer.datasets.images.folders import few
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.labels import LabelSubset, label_subset
 from mec_transfer.results.record import DatasetInfo, Record
 
 
@@ -208,7 +208,7 @@ class _Finetuning(Trainee):
             gradient.copy_(total.view_as(gradient))
         return flat[0]
 
-    def predict(self) -> numpy.ndarray:
+    def predict(self) -> np.ndarray:
         """Judge the val images by rank 0's network."""
         for module in self.modules.values():
             broadcast_state(module)

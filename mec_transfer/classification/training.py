@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.classification.batches import Part, TrainingImages
@@ -52,7 +52,7 @@ class Trainee(abc.ABC):
         """Bring gradients and loss together over the processes: on each, those of the whole batch."""
 
     @abc.abstractmethod
-    def predict(self) -> numpy.ndarray:
+    def predict(self) -> np.ndarray:
         """Return the classes predicted for every val image, (N, K), best first, on every process."""
 
 
@@ -65,7 +65,7 @@ def fit(
     folder: Path,
     epochs: int,
     schedule: ScheduleConfig,
-    targets: numpy.ndarray,
+    targets: np.ndarray,
 ) -> TrainingState:
     """Train for `epochs`, or for what an earlier attempt left of them, and return where it ended.
 
@@ -148,9 +148,7 @@ def _train_epoch(
             raise Interrupted(number)
 
 
-def _note_epoch(
-    state: TrainingState, trainee: Trainee, loss: float, top: numpy.ndarray, targets: numpy.ndarray
-) -> None:
+def _note_epoch(state: TrainingState, trainee: Trainee, loss: float, top: np.ndarray, targets: np.ndarray) -> None:
     """Add an epoch to the state. Of equally good epochs the first is the best one, as published."""
     state.epoch, state.step, state.loss = state.epoch + 1, 0, 0.0
     state.last = top
@@ -190,5 +188,5 @@ def _rates(trainee: Trainee) -> list[float]:
     return [float(group["lr"]) for group in trainee.optimizer.param_groups]
 
 
-def _top1(top: numpy.ndarray, targets: numpy.ndarray) -> float:
+def _top1(top: np.ndarray, targets: np.ndarray) -> float:
     return 100.0 * int((top[:, 0] == targets).sum()) / len(targets)

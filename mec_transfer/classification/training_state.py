@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 
 from mec_transfer.common.distributed import gather_objects
@@ -33,9 +33,9 @@ class TrainingState:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     """One entry an epoch: epoch, loss, top1 (percent), lr."""
     best_epoch: int = 0
-    best: numpy.ndarray | None = None
+    best: np.ndarray | None = None
     """(N, K) classes predicted for the val images after the best epoch, best guess first."""
-    last: numpy.ndarray | None = None
+    last: np.ndarray | None = None
     """The same after the last epoch done."""
     modules: dict[str, Any] = dataclasses.field(default_factory=dict)
     """State dicts by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 from pydantic import Field
@@ -76,4 +76,4 @@ class _CentralView:
 
 def _to_bytes(image: Image.Image) -> torch.Tensor:
     """(3, H, W) uint8, lying in memory as the decoder left it (H, W, 3)."""
-    return torch.from_numpy(numpy.array(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

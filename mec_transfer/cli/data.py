@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from mec_transfer.datasets.demo.world import write_demo_world
+    from mec_transfer.demo_world.world import write_demo_world
 
     print(write_demo_world(args.out, args.seed))
     return 0
@@ -160,7 +160,7 @@ def _fingerprint(args: argparse.Namespace) -> int:
 
 def _subset(args: argparse.Namespace) -> int:
     if args.fetch:
-        from mec_transfer.datasets.simclr import fetch_published
+        from mec_transfer.datasets.images.simclr import fetch_published
 
         if args.data or args.labels:
             raise UserError("data subset: --fetch takes neither DIR nor --labels, only --out")
@@ -174,8 +174,8 @@ def _subset(args: argparse.Namespace) -> int:
 
 def _draw_subset(args: argparse.Namespace) -> int:
     from mec_transfer.common.files import write_text
-    from mec_transfer.datasets.labels import label_subset
-    from mec_transfer.datasets.layouts import open_split
+    from mec_transfer.datasets.images.folders import open_split
+    from mec_transfer.datasets.images.labels import label_subset
 
     train = open_split(args.data, "imagefolder", "train")
     subset = label_subset(train, args.labels, dataset="", root=args.data, seed=args.seed)
@@ -186,9 +186,9 @@ def _draw_subset(args: argparse.Namespace) -> int:
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from mec_transfer.datasets.images import ImageList
-    from mec_transfer.datasets.layouts import open_unlabelled
-    from mec_transfer.datasets.shard_writer import parse_size, write_shards
+    from mec_transfer.datasets.images.folders import open_unlabelled
+    from mec_transfer.datasets.images.image_list import ImageList
+    from mec_transfer.datasets.images.shard_writer import parse_size, write_shards
 
     size = parse_size(args.shard_size)
     if (args.data / "train").is_dir() and (args.data / "val").is_dir():

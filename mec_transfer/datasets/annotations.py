@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 
 from mec_transfer.common.errors import DataError
 
@@ -34,12 +34,12 @@ class Table:
     """The sound rows of a text file of numbers."""
 
     path: Path
-    lines: numpy.ndarray
+    lines: np.ndarray
     """(N,) int64: each row's line in the file, from 1."""
-    values: numpy.ndarray
+    values: np.ndarray
     """(N, columns) float64, all finite."""
 
-    def keep(self, wrong: numpy.ndarray, what: str, problems: list[str]) -> Table:
+    def keep(self, wrong: np.ndarray, what: str, problems: list[str]) -> Table:
         """Report the rows where `wrong`, (N,) bool, and return the others.
 
         Args:
@@ -47,7 +47,7 @@ class Table:
             what: what is wrong; `{0:g}` is the row's first number and so on.
             problems: gets a line for each.
         """
-        for row in numpy.flatnonzero(wrong):
+        for row in np.flatnonzero(wrong):
             problems.append(f"{self.path}:{self.lines[row]}: {what.format(*self.values[row])}")
         return dataclasses.replace(self, lines=self.lines[~wrong], values=self.values[~wrong])
 
@@ -78,9 +78,9 @@ def read_table(path: Path, columns: tuple[int, ...], problems: list[str], what: 
             continue
         lines.append(number)
         rows.append(row)
-    values = numpy.array(rows, dtype=numpy.float64).reshape(len(rows), expected)
-    table = Table(path=path, lines=numpy.array(lines, dtype=numpy.int64), values=values)
-    infinite = numpy.logical_not(numpy.isfinite(values).all(axis=1))
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), expected)
+    table = Table(path=path, lines=np.array(lines, dtype=np.int64), values=values)
+    infinite = np.logical_not(np.isfinite(values).all(axis=1))
     return table.keep(infinite, "a number is not finite", problems)
 
 

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 LAYOUTS = {
     "images": {
-        "imagefolder": "mec_transfer.datasets.image_data:ImageLayout",
-        "unlabelled": "mec_transfer.datasets.image_data:ImageLayout",
+        "imagefolder": "mec_transfer.datasets.images.data:ImageLayout",
+        "unlabelled": "mec_transfer.datasets.images.data:ImageLayout",
     },
     "objects": {
-        "voc": "mec_transfer.datasets.object_data:ObjectLayout",
-        "coco": "mec_transfer.datasets.object_data:ObjectLayout",
+        "voc": "mec_transfer.datasets.objects.data:ObjectLayout",
+        "coco": "mec_transfer.datasets.objects.data:ObjectLayout",
     },
     "videos": {
-        "otb": "mec_transfer.datasets.video_data:VideoLayout",
-        "davis": "mec_transfer.datasets.video_data:VideoLayout",
-        "motchallenge": "mec_transfer.datasets.video_data:VideoLayout",
-        "mots": "mec_transfer.datasets.video_data:VideoLayout",
-        "posetrack18": "mec_transfer.datasets.video_data:VideoLayout",
+        "otb": "mec_transfer.datasets.videos.data:VideoLayout",
+        "davis": "mec_transfer.datasets.videos.data:VideoLayout",
+        "motchallenge": "mec_transfer.datasets.videos.data:VideoLayout",
+        "mots": "mec_transfer.datasets.videos.data:VideoLayout",
+        "posetrack18": "mec_transfer.datasets.videos.data:VideoLayout",
     },
 }
 """Kind -> name -> the class, a `data.Layout`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy
+import numpy as np
 
 _DIGITS = 6
 """More than a run in any image can need."""
@@ -19,50 +19,50 @@ def mask_fields(line: str) -> list[str]:
     return line.replace(",", " ").split()
 
 
-def mask_runs(counts: str, height: int, width: int) -> numpy.ndarray:
+def mask_runs(counts: str, height: int, width: int) -> np.ndarray:
     """Return the runs of a mask, (R, 2) int64: start and end, half-open, of pixels counted down the columns.
 
     Raises:
         ValueError: with what is wrong: not such a text, or not of as many pixels as the image has.
     """
-    text = numpy.frombuffer(counts.encode("utf-8"), dtype=numpy.uint8).astype(numpy.int64) - 48
+    text = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
     if not len(text) or text.min() < 0 or text.max() > 63 or text[-1] & 32:
         raise ValueError("malformed RLE")
-    last = numpy.flatnonzero(~(text & 32).astype(bool))
-    first = numpy.concatenate([[0], last[:-1] + 1])
+    last = np.flatnonzero(~(text & 32).astype(bool))
+    first = np.concatenate([[0], last[:-1] + 1])
     digits = last - first + 1
     if digits.max() > _DIGITS:
         raise ValueError("malformed RLE")
-    place = numpy.arange(len(text)) - numpy.repeat(first, digits)
-    lengths = numpy.add.reduceat((text & 31) << (5 * place), first)
-    lengths -= numpy.where(text[last] & 16, 1 << (5 * digits), 0)
-    lengths[1::2] = numpy.cumsum(lengths[1::2])
-    lengths[2::2] = numpy.cumsum(lengths[2::2])
-    ends = numpy.cumsum(lengths)
+    place = np.arange(len(text)) - np.repeat(first, digits)
+    lengths = np.add.reduceat((text & 31) << (5 * place), first)
+    lengths -= np.where(text[last] & 16, 1 << (5 * digits), 0)
+    lengths[1::2] = np.cumsum(lengths[1::2])
+    lengths[2::2] = np.cumsum(lengths[2::2])
+    ends = np.cumsum(lengths)
     if lengths.min() < 0 or ends[-1] != height * width:
         raise ValueError(f"malformed RLE: its runs do not add up to {height} x {width} pixels")
-    runs = numpy.stack([ends - lengths, ends], axis=1)[1::2]
+    runs = np.stack([ends - lengths, ends], axis=1)[1::2]
     return runs[runs[:, 1] > runs[:, 0]]
 
 
-def runs_box(runs: numpy.ndarray, height: int) -> tuple[int, int, int, int]:
+def runs_box(runs: np.ndarray, height: int) -> tuple[int, int, int, int]:
     """Return x0, y0, x1, y1, half-open, of the box around a mask that is not empty."""
     left, right = runs[:, 0] // height, (runs[:, 1] - 1) // height
     top, bottom = runs[:, 0] % height, (runs[:, 1] - 1) % height
     wraps = right > left
-    top, bottom = numpy.where(wraps, 0, top), numpy.where(wraps, height - 1, bottom)
+    top, bottom = np.where(wraps, 0, top), np.where(wraps, height - 1, bottom)
     return int(left.min()), int(top.min()), int(right.max()) + 1, int(bottom.max()) + 1
 
 
-def first_overlap(masks: Sequence[numpy.ndarray]) -> tuple[int, int] | None:
+def first_overlap(masks: Sequence[np.ndarray]) -> tuple[int, int] | None:
     """Return the indices of two masks, each its runs, that share a pixel; None if none do."""
     if not masks:
         return None
-    owner = numpy.repeat(numpy.arange(len(masks)), [len(runs) for runs in masks])
-    runs = numpy.concatenate(masks)
-    order = numpy.argsort(runs[:, 0], kind="stable")
+    owner = np.repeat(np.arange(len(masks)), [len(runs) for runs in masks])
+    runs = np.concatenate(masks)
+    order = np.argsort(runs[:, 0], kind="stable")
     runs, owner = runs[order], owner[order]
-    clash = numpy.flatnonzero(runs[1:, 0] < runs[:-1, 1])
+    clash = np.flatnonzero(runs[1:, 0] < runs[:-1, 1])
     if not len(clash):
         return None
     one, two = int(owner[clash[0]]), int(owner[clash[0] + 1])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy
+import numpy as np
 
 from mec_transfer.common.errors import DataError
 
@@ -51,7 +51,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def file_sizes(root: Path, paths: Sequence[str]) -> numpy.ndarray:
+def file_sizes(root: Path, paths: Sequence[str]) -> np.ndarray:
     """Return the sizes in bytes, (N,) int64, of the files at `paths` below `root`; -1 for one that is not there."""
     base = os.fspath(root)
 
@@ -60,7 +60,7 @@ def file_sizes(root: Path, paths: Sequence[str]) -> numpy.ndarray:
 
     with ThreadPoolExecutor(_STAT_THREADS) as pool:
         blocks = list(pool.map(block_sizes, range(0, len(paths), _STAT_BLOCK)))
-    return numpy.array([size for block in blocks for size in block], dtype=numpy.int64)
+    return np.array([size for block in blocks for size in block], dtype=np.int64)
 
 
 def _size(path: str) -> int:

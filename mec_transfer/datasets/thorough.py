@@ -14,7 +14,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.common.progress import track
 from mec_transfer.common.runtime import usable_cores
 from mec_transfer.datasets.data import Data
-from mec_transfer.datasets.images import decode_rgb, load_rgb
+from mec_transfer.datasets.decode import decode_rgb, load_rgb
 
 _AHEAD = 8
 """Images a thread that wait for their turn: a data set may have a million."""

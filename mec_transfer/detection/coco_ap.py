@@ -9,10 +9,10 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 
-from mec_transfer.datasets.coco_items import to_coco_json
-from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.datasets.objects.coco_items import to_coco_json
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection.sufficiency import is_measured
 
 _STATS = {"AP": 0, "AP50": 1, "AP75": 2, "APs": 3, "APm": 4, "APl": 5}
@@ -81,7 +81,7 @@ def _quiet(*words: object, **_: object) -> None:
 
 
 def pairs(
-    boxes: numpy.ndarray, labels: numpy.ndarray, truth: numpy.ndarray, truth_labels: numpy.ndarray, threshold: float
+    boxes: np.ndarray, labels: np.ndarray, truth: np.ndarray, truth_labels: np.ndarray, threshold: float
 ) -> list[int]:
     """Match predictions, best first, with truth of their class: the truth's index for each, -1 for none.
 
@@ -92,13 +92,13 @@ def pairs(
         truth_labels: (M,).
         threshold: of the IoU.
     """
-    free = numpy.ones(len(truth), dtype=bool)
+    free = np.ones(len(truth), dtype=bool)
     matched = []
     for box, label in zip(boxes, labels, strict=True):
-        low, high = numpy.maximum(truth[:, :2], box[:2]), numpy.minimum(truth[:, 2:], box[2:])
+        low, high = np.maximum(truth[:, :2], box[:2]), np.minimum(truth[:, 2:], box[2:])
         shared = (high - low).clip(min=0).prod(axis=1)
         union = (truth[:, 2:] - truth[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - shared
-        overlap = numpy.where(free & (truth_labels == label), shared / numpy.maximum(union, 1e-9), 0)
+        overlap = np.where(free & (truth_labels == label), shared / np.maximum(union, 1e-9), 0)
         best = int(overlap.argmax()) if len(overlap) else -1
         matched.append(best if best >= 0 and overlap[best] >= threshold else -1)
         if matched[-1] >= 0:

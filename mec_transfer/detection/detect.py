@@ -22,9 +22,9 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
 from mec_transfer.datasets.config import ObjectsDatasetConfig
-from mec_transfer.datasets.object_data import ObjectData
-from mec_transfer.datasets.object_notes import mask_notes, training_notes
-from mec_transfer.datasets.objects import ObjectSplit, require_masks
+from mec_transfer.datasets.objects.data import ObjectData
+from mec_transfer.datasets.objects.notes import mask_notes, training_notes
+from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency

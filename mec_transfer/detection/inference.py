@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -49,6 +49,6 @@ def to_predictions(instances: Instances, image_id: int) -> list[Prediction]:
     ]
     if instances.has("pred_masks"):
         for prediction, mask in zip(found, instances.pred_masks.numpy()):
-            rle = coco_mask.encode(numpy.asfortranarray(mask, dtype=numpy.uint8))
+            rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
             prediction["segmentation"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
     return found

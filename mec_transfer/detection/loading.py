@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-import numpy
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
@@ -22,9 +22,9 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import Loader
-from mec_transfer.datasets.object_notes import training_notes
-from mec_transfer.datasets.objects import ObjectAnnotation, ObjectSplit, require_masks
-from mec_transfer.datasets.polygons import has_outline, usable_polygons
+from mec_transfer.datasets.objects.notes import training_notes
+from mec_transfer.datasets.objects.polygons import has_outline, usable_polygons
+from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectSplit, require_masks
 
 Item = dict[str, Any]
 """One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""
@@ -134,7 +134,7 @@ class BatchPlan(Sampler[list[tuple[int, int, int]]]):
     def _stream(self) -> Iterator[int]:
         epoch = 0
         while True:
-            random = numpy.random.default_rng(derive_seed(self.seed, "order", epoch))
+            random = np.random.default_rng(derive_seed(self.seed, "order", epoch))
             yield from map(int, random.permutation(len(self.wide)))
             epoch += 1
 
@@ -150,7 +150,7 @@ class MappedImages(Dataset[Item]):
         iteration, slot, index = key
         item = copy.deepcopy(self.items[index])
         # Detectron2's augmentations draw from NumPy's global stream.
-        numpy.random.seed(derive_seed(self.seed, iteration, slot) % 2**32)
+        np.random.seed(derive_seed(self.seed, iteration, slot) % 2**32)
         try:
             mapped: Item = self.mapper(item)
         except Exception as error:  # whatever Pillow and the mapper raise on a broken file

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
-from mec_transfer.datasets.object_images import load_shown
-from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
-from mec_transfer.datasets.polygons import measurable
+from mec_transfer.datasets.objects.headers import load_shown
+from mec_transfer.datasets.objects.polygons import measurable
+from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
 from mec_transfer.detection.coco_ap import pairs
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
@@ -64,15 +64,15 @@ def draw_best_and_worst(
 
 def _score(image: ObjectImage, mine: list[dict[str, Any]]) -> _Scored:
     mine = sorted(mine, key=lambda item: -item["score"])
-    truth = numpy.array([thing.box for thing in image.objects], dtype=float).reshape(-1, 4)
-    truth_labels = numpy.array([thing.class_index for thing in image.objects], dtype=int)
-    labels = numpy.array([item["category_id"] - 1 for item in mine], dtype=int)
+    truth = np.array([thing.box for thing in image.objects], dtype=float).reshape(-1, 4)
+    truth_labels = np.array([thing.class_index for thing in image.objects], dtype=int)
+    labels = np.array([item["category_id"] - 1 for item in mine], dtype=int)
     matched = pairs(_corners(mine), labels, truth, truth_labels, 0.5)
     return _Scored(image, mine, [index >= 0 for index in matched])
 
 
-def _corners(items: Sequence[dict[str, Any]]) -> numpy.ndarray:
-    boxes = numpy.array([item["bbox"] for item in items], dtype=float).reshape(-1, 4)
+def _corners(items: Sequence[dict[str, Any]]) -> np.ndarray:
+    boxes = np.array([item["bbox"] for item in items], dtype=float).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
 
@@ -92,7 +92,7 @@ def _draw(image: ObjectImage, mine: Sequence[dict[str, Any]], classes: tuple[str
         part = photo.copy()
         for _, label, _, segmentation in things:
             if segmentation is not None:
-                veil = Image.fromarray((255 * _VEIL * to_mask(segmentation, image)).astype(numpy.uint8))
+                veil = Image.fromarray((255 * _VEIL * to_mask(segmentation, image)).astype(np.uint8))
                 part.paste(_colour(label, len(classes)), mask=veil.resize(part.size))
         pen = ImageDraw.Draw(part)
         for box, label, text, _ in things:
@@ -110,11 +110,11 @@ def _outline(thing: ObjectAnnotation) -> Segmentation | None:
     return None if thing.segmentation is None else measurable(thing.segmentation)
 
 
-def to_mask(segmentation: Segmentation, image: ObjectImage) -> numpy.ndarray:
+def to_mask(segmentation: Segmentation, image: ObjectImage) -> np.ndarray:
     """Return polygons or an RLE as (height, width) uint8, 1 inside."""
     if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, image.height, image.width)
-    mask: numpy.ndarray = coco_mask.decode(segmentation)
+    mask: np.ndarray = coco_mask.decode(segmentation)
     return mask.max(axis=2) if mask.ndim == 3 else mask
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 
-from mec_transfer.datasets.objects import ObjectSplit
+from mec_transfer.datasets.objects.splits import ObjectSplit
 
 THRESHOLDS = tuple(range(50, 100, 5))
 
@@ -31,23 +31,23 @@ def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleve
         if any(not hard.all() for _, hard in truth):  # of difficult ones alone there is nothing to find
             mine = [item for item in predictions if item["category_id"] == number + 1]
             per_class[name] = [average_precision(truth, mine, t / 100, eleven_points) for t in THRESHOLDS]
-    table = 100 * numpy.array(list(per_class.values()))
+    table = 100 * np.array(list(per_class.values()))
     metrics = {"AP": table.mean(), "AP50": table[:, 0].mean(), "AP75": table[:, THRESHOLDS.index(75)].mean()}
     metrics |= {f"AP/{name}": row.mean() for name, row in zip(per_class, table, strict=True)}
     metrics |= {f"AP50/{name}": row[0] for name, row in zip(per_class, table, strict=True)}
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _objects(objects: Any, class_index: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _objects(objects: Any, class_index: int) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) as closed intervals counted from 1, and whether each is difficult."""
     mine = [thing for thing in objects if thing.class_index == class_index]
-    boxes = numpy.array([thing.box for thing in mine], dtype=float).reshape(-1, 4)
+    boxes = np.array([thing.box for thing in mine], dtype=float).reshape(-1, 4)
     boxes[:, :2] += 1
-    return boxes, numpy.array([thing.difficult or thing.crowd for thing in mine], dtype=bool)
+    return boxes, np.array([thing.difficult or thing.crowd for thing in mine], dtype=bool)
 
 
 def average_precision(
-    truth: Sequence[tuple[numpy.ndarray, numpy.ndarray]],
+    truth: Sequence[tuple[np.ndarray, np.ndarray]],
     predictions: Sequence[dict[str, Any]],
     threshold: float,
     eleven_points: bool,
@@ -55,12 +55,12 @@ def average_precision(
     """Return one class's average precision, 0 to 1, at one IoU threshold."""
     if not predictions:
         return 0.0
-    scores = numpy.array([round(item["score"], 3) for item in predictions])
-    corners = numpy.array([[x + 1, y + 1, x + w, y + h] for x, y, w, h in (item["bbox"] for item in predictions)])
+    scores = np.array([round(item["score"], 3) for item in predictions])
+    corners = np.array([[x + 1, y + 1, x + w, y + h] for x, y, w, h in (item["bbox"] for item in predictions)])
     corners = corners.round(1)
-    taken = [numpy.zeros(len(hard), dtype=bool) for _, hard in truth]
-    right, wrong = (numpy.zeros(len(predictions)) for _ in range(2))
-    for place, number in enumerate(numpy.argsort(-scores, kind="stable")):
+    taken = [np.zeros(len(hard), dtype=bool) for _, hard in truth]
+    right, wrong = (np.zeros(len(predictions)) for _ in range(2))
+    for place, number in enumerate(np.argsort(-scores, kind="stable")):
         image = predictions[number]["image_id"] - 1
         boxes, hard = truth[image]
         overlaps = _overlaps(corners[number], boxes)
@@ -73,22 +73,22 @@ def average_precision(
     found, missed = right.cumsum(), wrong.cumsum()
     positives = sum(int((~hard).sum()) for _, hard in truth)
     recall = found / max(positives, 1)
-    precision = found / numpy.maximum(found + missed, numpy.finfo(float).eps)
+    precision = found / np.maximum(found + missed, np.finfo(float).eps)
     return _area(recall, precision, eleven_points)
 
 
-def _overlaps(box: numpy.ndarray, boxes: numpy.ndarray) -> numpy.ndarray:
-    low, high = numpy.maximum(boxes[:, :2], box[:2]), numpy.minimum(boxes[:, 2:], box[2:])
+def _overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
     shared = (high - low + 1).clip(min=0).prod(axis=1)
     areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) + (box[2:] - box[:2] + 1).prod()
     return shared / (areas - shared)
 
 
-def _area(recall: numpy.ndarray, precision: numpy.ndarray, eleven_points: bool) -> float:
+def _area(recall: np.ndarray, precision: np.ndarray, eleven_points: bool) -> float:
     if eleven_points:
-        reached = [precision[recall >= level] for level in numpy.arange(0, 1.1, 0.1)]
+        reached = [precision[recall >= level] for level in np.arange(0, 1.1, 0.1)]
         return float(sum(part.max() if part.size else 0.0 for part in reached) / 11)
-    recall, precision = numpy.concatenate([[0], recall, [1]]), numpy.concatenate([[0], precision, [0]])
-    envelope = numpy.maximum.accumulate(precision[::-1])[::-1]
-    steps = numpy.flatnonzero(recall[1:] != recall[:-1])
+    recall, precision = np.concatenate([[0], recall, [1]]), np.concatenate([[0], precision, [0]])
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.flatnonzero(recall[1:] != recall[:-1])
     return float(((recall[steps + 1] - recall[steps]) * envelope[steps + 1]).sum())

@@ -140,7 +140,7 @@ def _parts(dataset: DatasetConfig, info: DatasetInfo) -> str:
 
 def _all_sequences(dataset: DatasetConfig, chosen: Mapping[str, Any], error: DataError) -> tuple[dict[str, Any], str]:
     """Where a folder of videos lacks the published sequences, take all that its split has, and say so."""
-    from mec_transfer.datasets.videos import MissingPart
+    from mec_transfer.datasets.videos.video import MissingPart
 
     if not isinstance(error, MissingPart) or not isinstance(dataset, VideosDatasetConfig) or chosen:
         raise error

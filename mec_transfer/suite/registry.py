@@ -18,11 +18,11 @@ BENCHMARKS = {
     "classification/linear_fast": "mec_transfer.classification.linear_fast:LinearFast",
     "classification/semisup": "mec_transfer.classification.semisup:Semisup",
     "detection/detectron2": "mec_transfer.detection.detect:Detect",
-    "tracking/sot": "mec_transfer.tracking.frozen.sot:Sot",
-    "tracking/vos": "mec_transfer.tracking.frozen.vos:Vos",
-    "tracking/mot": "mec_transfer.tracking.frozen.mot:Mot",
-    "tracking/mots": "mec_transfer.tracking.frozen.mots:Mots",
-    "tracking/posetrack": "mec_transfer.tracking.frozen.posetrack:PoseTrack",
+    "tracking/sot": "mec_transfer.tracking.sot.sot:Sot",
+    "tracking/vos": "mec_transfer.tracking.vos.vos:Vos",
+    "tracking/mot": "mec_transfer.tracking.association.mot:Mot",
+    "tracking/mots": "mec_transfer.tracking.association.mots:Mots",
+    "tracking/posetrack": "mec_transfer.tracking.association.posetrack:PoseTrack",
 }
 
 

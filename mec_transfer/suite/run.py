@@ -106,7 +106,7 @@ class _Run:
         if given:
             raise UserError(f"{self.source}: makes its own data; leave out --data-root")
         if not self.options.dry_run:
-            from mec_transfer.datasets.demo.world import write_demo_world
+            from mec_transfer.demo_world.world import write_demo_world
 
             write_demo_world(self.out / "data", demo.seed)
         return self.out / "data"

@@ -1,1 +1,1 @@
-"""Object tracking: tasks on frozen features (`frozen/`)."""
+"""Object tracking: five tasks on frozen features, one folder a way of tracking."""

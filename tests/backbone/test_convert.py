@@ -11,7 +11,7 @@ import pickletools
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -85,9 +85,9 @@ def test_a_detectron2_file_is_what_the_published_converter_writes(tmp_path: Path
     }
     for engine_name, name in pairs.items():
         array = content["model"][engine_name]
-        assert type(array) is numpy.ndarray
+        assert type(array) is np.ndarray
         assert array.dtype == ("int64" if name.endswith("tracked") else "float32")
-        numpy.testing.assert_array_equal(array, backbone.state_dict[name].numpy(), strict=True)
+        np.testing.assert_array_equal(array, backbone.state_dict[name].numpy(), strict=True)
     assert manifest.settings == {
         "MODEL.RESNETS.DEPTH": 50,
         "MODEL.RESNETS.STRIDE_IN_1X1": False,
@@ -159,7 +159,7 @@ def test_old_checkpoints_without_counters_and_half_precision_ones_convert(tmp_pa
     manifest = convert(dataclasses.replace(RESNET18, state_dict=halves), "detectron2", tmp_path / "out.pkl")
     arrays = pickle.loads((tmp_path / "out.pkl").read_bytes())["model"]
     assert manifest.tensors == len(arrays) == 100
-    assert {array.dtype for array in arrays.values()} == {numpy.dtype("float32")}
+    assert {array.dtype for array in arrays.values()} == {np.dtype("float32")}
 
 
 def folder_content(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -24,13 +24,13 @@ COLOURS = [(230, 40, 40), (40, 230, 40), (40, 40, 230), (220, 220, 30), (30, 220
 
 def write_images(root: Path, seed: int = 0) -> Path:
     """Noise of a colour per class, 40 px PNG: root/{train,val}/class0...class5."""
-    rng = numpy.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     for split, count in (("train", TRAIN), ("val", VAL)):
         for label, colour in enumerate(COLOURS[:CLASSES]):
             folder = root / split / f"class{label}"
             folder.mkdir(parents=True)
             for number in range(count):
-                pixels = numpy.clip(rng.normal(colour, 60, size=(40, 40, 3)), 0, 255).astype(numpy.uint8)
+                pixels = np.clip(rng.normal(colour, 60, size=(40, 40, 3)), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"class{label}_{number}.png")
     return root
 

@@ -10,7 +10,7 @@ from torch.utils.data import DistributedSampler
 from mec_transfer.classification.batches import BatchPlan, TrainingImages
 from mec_transfer.classification.transforms import ViewConfig, train_transform
 from mec_transfer.common.errors import DataError, UserError
-from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.images.folders import open_split
 
 
 def _plan(images: int, batch: int, replicas: int, joint: bool = False, rank: int = 0, world: int = 1, part=None):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +21,7 @@ from mec_transfer.classification.features import FeatureRecipe, check_features, 
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.errors import DataError, RunError
-from mec_transfer.datasets.images import load_rgb
+from mec_transfer.datasets.decode import load_rgb
 from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
@@ -113,7 +113,7 @@ def test_a_kill_loses_the_parts_in_hand_alone(
     decoded.clear()
     real = feature_store.FeatureStore.write
 
-    def killed(self: feature_store.FeatureStore, part: int, values: numpy.ndarray) -> None:
+    def killed(self: feature_store.FeatureStore, part: int, values: np.ndarray) -> None:
         if part == 3:
             raise KeyboardInterrupt
         real(self, part, values)

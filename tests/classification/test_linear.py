@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +18,7 @@ from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.images.folders import open_split
 from mec_transfer.datasets.pixels import normalise
 from tests.classification.conftest import write_images
 
@@ -67,7 +67,7 @@ def test_training_is_the_published_formula(resnet18: Backbone, tiny_images: Path
     """Three steps against a float64 loop written out: batch norm, softmax, cross entropy, LARC, momentum."""
     probe, encoder = _probe(resnet18, tiny_images)
     weight = probe.head[1].weight.detach().double().numpy().copy()
-    bias = numpy.zeros(6)
+    bias = np.zeros(6)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (3, 12, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.arange(12) % 6
@@ -82,26 +82,26 @@ def test_training_is_the_published_formula(resnet18: Backbone, tiny_images: Path
         probe.optimizer.step()
 
     momentum: list = [0.0, 0.0]
-    running_mean, running_var = numpy.zeros(512), numpy.ones(512)
+    running_mean, running_var = np.zeros(512), np.ones(512)
     for step, f in enumerate(features):
         mean, var = f.mean(axis=0), f.var(axis=0)
         running_mean = 0.9 * running_mean + 0.1 * mean
         running_var = 0.9 * running_var + 0.1 * var * 12 / 11
-        normed = (f - mean) / numpy.sqrt(var + 1e-6)
+        normed = (f - mean) / np.sqrt(var + 1e-6)
         logits = normed @ weight.T + bias
-        p = numpy.exp(logits - logits.max(axis=1, keepdims=True))
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
-        assert losses[step] == pytest.approx(-numpy.log(p[numpy.arange(12), labels]).mean(), rel=1e-4)
-        p[numpy.arange(12), labels] -= 1
+        assert losses[step] == pytest.approx(-np.log(p[np.arange(12), labels]).mean(), rel=1e-4)
+        p[np.arange(12), labels] -= 1
         for index, (value, gradient) in enumerate(((weight, p.T @ normed / 12), (bias, p.mean(axis=0)))):
             norms = math.sqrt((value**2).sum()), math.sqrt((gradient**2).sum())
             local = 0.001 * norms[0] / (norms[1] + 1e-8) if all(norms) else 1.0
             momentum[index] = 0.9 * momentum[index] + local * gradient
             value -= 4.0 * 32 / 256 * momentum[index]
-    numpy.testing.assert_allclose(probe.head[1].weight.detach().numpy(), weight, rtol=1e-3, atol=1e-5)
-    numpy.testing.assert_allclose(probe.head[1].bias.detach().numpy(), bias, rtol=1e-3, atol=1e-5)
-    numpy.testing.assert_allclose(probe.head[0].running_mean.numpy(), running_mean, rtol=1e-3, atol=1e-5)
-    numpy.testing.assert_allclose(probe.head[0].running_var.numpy(), running_var, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(probe.head[1].weight.detach().numpy(), weight, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(probe.head[1].bias.detach().numpy(), bias, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(probe.head[0].running_mean.numpy(), running_mean, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(probe.head[0].running_var.numpy(), running_var, rtol=1e-3, atol=1e-5)
 
 
 def test_a_run_leaves_a_full_record_and_the_head(make_job: MakeJob) -> None:

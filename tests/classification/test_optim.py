@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -75,8 +75,8 @@ def test_a_head_without_std_starts_as_torchs_linear() -> None:
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_larc_is_the_formula(decay: float) -> None:
     """Against a float64 loop of the formula, with a bias that starts at zero and a gradient that is zero once."""
-    rng = numpy.random.default_rng(0)
-    start = [rng.normal(size=(3, 4)), numpy.zeros(3)]
+    rng = np.random.default_rng(0)
+    start = [rng.normal(size=(3, 4)), np.zeros(3)]
     gradients = [[rng.normal(size=(3, 4)), rng.normal(size=3)] for _ in range(5)]
     gradients[2][0][:] = 0.0
     rates = [0.48, 0.48, 0.3, 0.2, 0.1]
@@ -90,7 +90,7 @@ def test_larc_is_the_formula(decay: float) -> None:
         optimizer.step()
 
     for index, expected in enumerate(start):
-        expected, momentum = expected.copy(), numpy.zeros_like(expected)
+        expected, momentum = expected.copy(), np.zeros_like(expected)
         for rate, step in zip(rates, gradients, strict=True):
             g = step[index]
             p_norm, g_norm = math.sqrt((expected**2).sum()), math.sqrt((g**2).sum())
@@ -99,7 +99,7 @@ def test_larc_is_the_formula(decay: float) -> None:
                 g = local * (g + decay * expected)
             momentum = 0.9 * momentum + g
             expected -= rate * momentum
-        numpy.testing.assert_allclose(params[index].detach().numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(params[index].detach().numpy(), expected, rtol=1e-12)
 
 
 def test_larc_leaves_a_tensor_without_gradient_alone() -> None:

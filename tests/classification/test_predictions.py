@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 
 from mec_transfer.benchmark import MetricsConfig
@@ -15,9 +15,9 @@ from mec_transfer.classification.predictions import (
 )
 from mec_transfer.common.errors import UserError
 
-TARGETS = numpy.array([3, 0, 7, 7])
-GOOD = numpy.array([[3, 1, 2, 4, 5], [1, 0, 2, 3, 4], [7, 1, 2, 3, 4], [0, 1, 2, 3, 4]])  # 2 first, 3 of 4 in five
-POOR = numpy.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]])  # 0 first, 1 of 4 in five
+TARGETS = np.array([3, 0, 7, 7])
+GOOD = np.array([[3, 1, 2, 4, 5], [1, 0, 2, 3, 4], [7, 1, 2, 3, 4], [0, 1, 2, 3, 4]])  # 2 first, 3 of 4 in five
+POOR = np.array([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]])  # 0 first, 1 of 4 in five
 
 
 def test_metrics_are_the_counted_fractions_and_survive_the_round_trip(tmp_path: Path) -> None:
@@ -34,13 +34,13 @@ def test_metrics_are_the_counted_fractions_and_survive_the_round_trip(tmp_path: 
 
 
 def test_few_classes_have_no_top5(tmp_path: Path) -> None:
-    metrics = save_predictions(tmp_path, numpy.array([0, 1, 1]), {"k20": numpy.array([[0], [1], [0]])}, "k20")
+    metrics = save_predictions(tmp_path, np.array([0, 1, 1]), {"k20": np.array([[0], [1], [0]])}, "k20")
     assert metrics == {"top1": 100 * 2 / 3, "top1_k20": 100 * 2 / 3}
     assert recompute_metrics(tmp_path) == metrics
 
 
 def test_many_classes_do_not_wrap_around(tmp_path: Path) -> None:
-    classes = numpy.array([[40_000], [70_000]])
+    classes = np.array([[40_000], [70_000]])
     assert save_predictions(tmp_path, classes[:, 0], {"a": classes}, "a")["top1"] == 100.0
     assert recompute_metrics(tmp_path)["top1"] == 100.0
 
@@ -53,7 +53,7 @@ def test_the_same_predictions_are_the_same_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "absent"])
 def test_damage_is_said_in_one_line(tmp_path: Path, damage: str) -> None:
-    save_predictions(tmp_path, numpy.tile(TARGETS, 50), {"last": numpy.tile(GOOD, (50, 1))}, "last")
+    save_predictions(tmp_path, np.tile(TARGETS, 50), {"last": np.tile(GOOD, (50, 1))}, "last")
     path = tmp_path / PREDICTIONS_NAME
     data = bytearray(path.read_bytes())
     if damage == "absent":
@@ -68,14 +68,14 @@ def test_damage_is_said_in_one_line(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("top", [GOOD[:3], GOOD[:, 0]])
-def test_predictions_that_do_not_fit_the_targets_are_refused(tmp_path: Path, top: numpy.ndarray) -> None:
+def test_predictions_that_do_not_fit_the_targets_are_refused(tmp_path: Path, top: np.ndarray) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         save_predictions(tmp_path, TARGETS, {"a": top}, "a")
     assert not (tmp_path / PREDICTIONS_NAME).exists()
 
 
 def test_of_equal_scores_the_lower_class_comes_first() -> None:
-    scores = numpy.array([[0.0, 2.0, 1.0, 2.0, 0.0, 1.0], [0.0] * 6])
+    scores = np.array([[0.0, 2.0, 1.0, 2.0, 0.0, 1.0], [0.0] * 6])
     assert best_classes(scores).tolist() == [[1, 3, 2, 5, 0], [0, 1, 2, 3, 4]]
     assert best_classes(scores[:, :5]).tolist() == [[1], [0]]
 

@@ -21,7 +21,7 @@ from mec_transfer.common.config import load_config, load_yaml, merge, parse_conf
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.images.folders import open_split
 from mec_transfer.datasets.pixels import normalise
 from mec_transfer.results.record import read_record
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +11,7 @@ from mec_transfer.common.errors import UserError
 
 
 def _state(key: str = "abc") -> TrainingState:
-    top = numpy.arange(10).reshape(2, 5)
+    top = np.arange(10).reshape(2, 5)
     return TrainingState(
         key=key,
         epoch=3,
@@ -30,8 +30,8 @@ def test_a_state_comes_back_whole(tmp_path: Path) -> None:
     save_state(tmp_path, state)
     again = load_state(tmp_path, "abc")
     assert (again.epoch, again.seconds, again.history, again.best_epoch) == (3, 1.5, state.history, 2)
-    assert numpy.array_equal(again.best, state.best)
-    assert numpy.array_equal(again.last, state.last)
+    assert np.array_equal(again.best, state.best)
+    assert np.array_equal(again.last, state.last)
     assert torch.equal(again.modules["head"]["weight"], torch.ones(2, 3))
     assert again.optimizer["param_groups"] == [{"lr": 0.1, "params": [0]}]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +17,7 @@ IMAGENET = Preprocessing()
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=numpy.uint8))
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

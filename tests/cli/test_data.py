@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from mec_transfer.cli.main import main
-from mec_transfer.datasets.demo import videos, world
-from tests.datasets import tiny_videos
+from mec_transfer.demo_world import videos, world
+from tests.datasets.videos import tiny_videos
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def test_check_prints_problems_and_fails(data: Path, capsys: pytest.CaptureFixtu
 
 
 def test_drawn_subset_is_a_file_that_labels_takes(data: Path, tmp_path: Path) -> None:
-    from mec_transfer.datasets.labels import label_subset
-    from mec_transfer.datasets.layouts import open_split
+    from mec_transfer.datasets.images.folders import open_split
+    from mec_transfer.datasets.images.labels import label_subset
 
     out = tmp_path / "lists/20percent.txt"
     assert main(["data", "subset", str(data), "--labels", "20%", "--out", str(out), "--seed", "4"]) == 0

@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from PIL import Image
 
-from mec_transfer.datasets.layouts import find_problems
+from mec_transfer.datasets.images.folders import find_problems
 
 # Imports what is slow once, then runs each command in a fork of its own, to the very end of its interpreter.
 ZYGOTE = """
@@ -52,12 +52,12 @@ STOPS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
 
 def write_images(root: Path, train: int = 8) -> Path:
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     for split, count in (("train", train), ("val", 4)):
         for label in "abc":
             (root / split / label).mkdir(parents=True)
             for number in range(count):
-                pixels = random.integers(0, 256, (32, 32, 3), dtype=numpy.uint8)
+                pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(root / split / label / f"{number:03d}.png")
     return root
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,7 +21,7 @@ def clips(tmp_path: Path) -> Path:
         folder = tmp_path / "clips" / name
         (folder / "img").mkdir(parents=True)
         for number in (1, 2):
-            pixels = numpy.full((60, 70, 3), 40 * number, dtype=numpy.uint8)
+            pixels = np.full((60, 70, 3), 40 * number, dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "img" / f"{number:04d}.png")
         (folder / "groundtruth_rect.txt").write_text("11,12,20,18\n12,12,20,18\n")
     return tmp_path / "clips"

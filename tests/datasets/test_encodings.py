@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.datasets.motchallenge import MotVideo
-from mec_transfer.datasets.mots import MotsVideo
-from mec_transfer.tracking.frozen import box_scores, mask_scores
-from tests.datasets.tiny_videos import SPLITS, read, write
+from mec_transfer.datasets.videos.motchallenge import MotVideo
+from mec_transfer.datasets.videos.mots import MotsVideo
+from mec_transfer.tracking.association import mot_metrics, mots_metrics
+from tests.datasets.videos.tiny_videos import SPLITS, read, write
 
 SPELLINGS: dict[str, Callable[[str], bytes]] = {
     "byte order mark": lambda text: codecs.BOM_UTF8 + text.encode(),
@@ -83,10 +83,10 @@ def test_the_copy_of_the_truth_is_as_the_evaluation_wants_it(tmp_path: Path, lay
     def copied() -> dict[str, bytes]:
         (video,), _ = read(tmp_path, layout)
         if isinstance(video, MotVideo):
-            files = box_scores.truth_files(video)
+            files = mot_metrics.truth_files(video)
         else:
             assert isinstance(video, MotsVideo)
-            files = mask_scores.truth_files(video)
+            files = mots_metrics.truth_files(video)
         return {name: data for name, data in files.items() if name.endswith("gt.txt")}
 
     files = write(tmp_path, layout)

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.davis import DavisVideo
-from mec_transfer.datasets.labels import label_subset
-from mec_transfer.datasets.layouts import open_split
-from mec_transfer.datasets.motchallenge import MotVideo
-from mec_transfer.datasets.mots import MotsVideo
-from mec_transfer.datasets.otb import BoxVideo
-from mec_transfer.datasets.posetrack import PoseVideo
-from mec_transfer.datasets.videos import Video
-from mec_transfer.tracking.frozen import box_scores, mask_scores, pose_scores
-from tests.datasets import test_ilsvrc, test_mots
-from tests.datasets.tiny_videos import SPLITS, read, write
+from mec_transfer.datasets.images.folders import open_split
+from mec_transfer.datasets.images.labels import label_subset
+from mec_transfer.datasets.videos.davis import DavisVideo
+from mec_transfer.datasets.videos.motchallenge import MotVideo
+from mec_transfer.datasets.videos.mots import MotsVideo
+from mec_transfer.datasets.videos.otb import BoxVideo
+from mec_transfer.datasets.videos.posetrack import PoseVideo
+from mec_transfer.datasets.videos.video import Video
+from mec_transfer.tracking.association import mot_metrics, mots_metrics, posetrack_metrics
+from tests.datasets.images import test_ilsvrc
+from tests.datasets.videos import test_mots
+from tests.datasets.videos.tiny_videos import SPLITS, read, write
 
 ROUNDS = 40
 """Of each file; thousands were run when the readers were written."""
@@ -99,12 +100,12 @@ def use(video: Video) -> None:
         assert np.isfinite(seen.boxes).all() and np.isfinite(seen.scores).all()
         assert (seen.boxes[:, 2:] > seen.boxes[:, :2]).all()
     if isinstance(video, MotVideo):
-        assert box_scores.truth_files(video)
+        assert mot_metrics.truth_files(video)
         assert all(np.isfinite(boxes).all() for boxes in video.truth)
     elif isinstance(video, MotsVideo):
-        assert mask_scores.truth_files(video)
+        assert mots_metrics.truth_files(video)
     else:
-        assert pose_scores.truth_files(video)
+        assert posetrack_metrics.truth_files(video)
 
 
 def try_once(root: Path, layout: str, path: Path) -> bool:

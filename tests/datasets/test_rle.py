@@ -1,34 +1,34 @@
 from __future__ import annotations
 
-import numpy
+import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from mec_transfer.datasets.rle import first_overlap, mask_runs, runs_box
 
-MASKS = [numpy.random.default_rng(seed).random((23, 17)) < share for seed, share in enumerate((0.02, 0.3, 0.9, 1.0))]
+MASKS = [np.random.default_rng(seed).random((23, 17)) < share for seed, share in enumerate((0.02, 0.3, 0.9, 1.0))]
 
 
-def encode(mask: numpy.ndarray) -> str:
-    return coco_mask.encode(numpy.asfortranarray(mask, dtype=numpy.uint8))["counts"].decode()
+def encode(mask: np.ndarray) -> str:
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode()
 
 
-@pytest.mark.parametrize("mask", [*MASKS, numpy.zeros((1, 1)), numpy.eye(300, dtype=bool)])
-def test_runs_and_box_are_those_of_the_pixels(mask: numpy.ndarray) -> None:
+@pytest.mark.parametrize("mask", [*MASKS, np.zeros((1, 1)), np.eye(300, dtype=bool)])
+def test_runs_and_box_are_those_of_the_pixels(mask: np.ndarray) -> None:
     height, width = mask.shape
     runs = mask_runs(encode(mask), height, width)
-    pixels = numpy.zeros(height * width, dtype=bool)
+    pixels = np.zeros(height * width, dtype=bool)
     for start, end in runs:
         assert not pixels[start:end].any()
         pixels[start:end] = True
-    numpy.testing.assert_array_equal(pixels.reshape(width, height).T, mask)
+    np.testing.assert_array_equal(pixels.reshape(width, height).T, mask)
     if mask.any():
-        rows, columns = numpy.nonzero(mask)
+        rows, columns = np.nonzero(mask)
         assert runs_box(runs, height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_one_run_over_a_column_border_has_the_box_of_both_columns() -> None:
-    mask = numpy.zeros((5, 4), dtype=bool)
+    mask = np.zeros((5, 4), dtype=bool)
     mask[3:, 1], mask[:2, 2] = True, True
     runs = mask_runs(encode(mask), 5, 4)
     assert runs.tolist() == [[8, 12]]
@@ -47,7 +47,7 @@ def test_text_of_another_size_is_refused() -> None:
 
 
 def test_overlap_names_the_two_masks() -> None:
-    masks = numpy.zeros((3, 6, 6), dtype=bool)
+    masks = np.zeros((3, 6, 6), dtype=bool)
     masks[0, :3], masks[1, 3:], masks[2, 5, 5] = True, True, True
     runs = [mask_runs(encode(mask), 6, 6) for mask in masks]
     assert first_overlap(runs) == (1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -28,8 +28,8 @@ SHORT = {
 
 
 def draw(seed: int, size: tuple[int, int]) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
-    random = numpy.random.default_rng(seed)
-    image = Image.fromarray(random.integers(90, 160, (size[1], size[0], 3), dtype=numpy.uint8))
+    random = np.random.default_rng(seed)
+    image = Image.fromarray(random.integers(90, 160, (size[1], size[0], 3), dtype=np.uint8))
     things = []
     for name in COLOURS:
         x, y = int(random.integers(size[0] - 24)), int(random.integers(size[1] - 24))

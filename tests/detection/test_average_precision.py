@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from pycocotools import mask
 
-from mec_transfer.datasets.coco_items import to_coco_json
-from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.coco_items import to_coco_json
+from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics, pairs
 from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
@@ -19,7 +19,7 @@ from mec_transfer.detection.voc_ap import voc_metrics
 
 def random_split(seed: int, masks: bool = False) -> tuple[ObjectSplit, list[dict]]:
     """Twelve images of two classes, and predictions: near ones, far ones, doubles and strangers."""
-    random = numpy.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     images, predictions = [], []
     for number in range(1, 13):
         objects = []
@@ -35,7 +35,7 @@ def random_split(seed: int, masks: bool = False) -> tuple[ObjectSplit, list[dict
             )
             objects.append(thing)
             for _ in range(int(random.integers(0, 3))):
-                moved = numpy.array([x0, y0, w, h]) + random.normal(0, 3, 4)
+                moved = np.array([x0, y0, w, h]) + random.normal(0, 3, 4)
                 moved = [float(v) for v in (*moved[:2].clip(0), *moved[2:].clip(2))]
                 label = thing.class_index if random.random() < 0.9 else 1 - thing.class_index
                 item = {"image_id": number, "category_id": label + 1, "bbox": moved, "score": float(random.random())}
@@ -76,7 +76,7 @@ def test_voc_is_detectron2s_evaluator(seed, eleven, tmp_path):
         )
         (tmp_path / f"{image.image_id}.xml").write_text(f"<annotation>{objects}</annotation>")
     ours = voc_metrics(split, predictions, eleven_points=eleven)
-    theirs = numpy.zeros((2, 10))
+    theirs = np.zeros((2, 10))
     for label, name in enumerate(split.classes):
         lines = [
             f"{item['image_id']:03d} {item['score']:.3f} {x + 1:.1f} {y + 1:.1f} {x + w:.1f} {y + h:.1f}\n"
@@ -160,6 +160,6 @@ def test_predictions_and_truth_come_back_as_they_were(tmp_path):
 
 
 def test_pairs_take_each_truth_once_and_mind_the_class():
-    truth = numpy.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
-    boxes = numpy.array([[0.0, 0, 10, 9], [0, 0, 10, 10], [20, 20, 30, 30]])
-    assert pairs(boxes, numpy.array([0, 0, 0]), truth, numpy.array([0, 1]), 0.5) == [0, -1, -1]
+    truth = np.array([[0.0, 0, 10, 10], [20, 20, 30, 30]])
+    boxes = np.array([[0.0, 0, 10, 9], [0, 0, 10, 10], [20, 20, 30, 30]])
+    assert pairs(boxes, np.array([0, 0, 0]), truth, np.array([0, 1]), 0.5) == [0, -1, -1]

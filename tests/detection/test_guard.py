@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -90,7 +90,7 @@ def test_a_bgr_checkpoint_sees_through_detectron2_what_its_own_network_sees(tmp_
     network = build_network(config, small, CPU).eval()
     assert check_network(network, small, config.INPUT.FORMAT) < 1e-5
 
-    pixels = numpy.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=numpy.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     item = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "width": 128, "height": 96}
     image = MappedImages([item], config, seed=0, training=False)[0, 0, 0]["image"]
@@ -110,7 +110,7 @@ def test_detectron2s_own_loading_of_our_file_passes(backbone, tmp_path):
 
 def test_an_empty_file_of_a_wrong_prefix_is_caught(backbone, tmp_path):
     """What MoCo's converter leaves of another prefix's file; Detectron2 warns, and would train from scratch."""
-    left = {"module.encoder.res2.0.conv1.weight": numpy.zeros((64, 64, 1, 1), dtype=numpy.float32)}
+    left = {"module.encoder.res2.0.conv1.weight": np.zeros((64, 64, 1, 1), dtype=np.float32)}
     content = {"model": left, "__author__": "MOCO", "matching_heuristics": True}
     (tmp_path / "empty.pkl").write_bytes(pickle.dumps(content))
     network = build_model(config_of(backbone))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from PIL import Image
 
-from mec_transfer.datasets.objects import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
 from mec_transfer.detection.pictures import draw_best_and_worst, to_mask
 
 SQUARE = [[10.0, 10, 30, 10, 30, 30, 10, 30]]
@@ -41,7 +41,7 @@ def test_the_best_and_the_worst_are_drawn_however_low_the_scores(tmp_path, score
     ]
     paths = draw_best_and_worst(split, predictions, tmp_path / "pictures", number=2)
     assert [path.name for path in paths] == ["best_1_2.png", "best_2_0.png", "worst_1_3.png", "worst_2_1.png"]
-    picture = numpy.asarray(Image.open(paths[0]).convert("RGB")).astype(int)
+    picture = np.asarray(Image.open(paths[0]).convert("RGB")).astype(int)
     assert picture.shape == (320 + 18, 2 * 480 + 6, 3)
     for left in (0, 486):  # the square is tinted on both sides, its surroundings are not
         inside, outside = picture[18 + 200, left + 200], picture[18 + 200, left + 400]

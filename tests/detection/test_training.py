@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
@@ -18,7 +18,7 @@ from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
-from mec_transfer.datasets.objects import open_objects
+from mec_transfer.datasets.objects.splits import open_objects
 from mec_transfer.detection import engine
 from tests.detection.conftest import SHORT
 
@@ -227,8 +227,8 @@ def test_masks_given_as_rle_are_learnt_as_they_are(boxes, plain):
             rle = coco_mask.frPyObjects(thing.segmentation, image.height, image.width)[0]
             if plain:
                 filled = coco_mask.decode(rle).flatten(order="F")
-                starts = numpy.flatnonzero(numpy.diff(filled, prepend=0, append=2))
-                rle = {"size": rle["size"], "counts": numpy.diff(starts, prepend=0).tolist()}
+                starts = np.flatnonzero(np.diff(filled, prepend=0, append=2))
+                rle = {"size": rle["size"], "counts": np.diff(starts, prepend=0).tolist()}
             objects.append(dataclasses.replace(thing, segmentation=rle))
         rles.append(dataclasses.replace(image, objects=tuple(objects)))
     again = training_records(dataclasses.replace(split, images=tuple(rles)), masks=True)

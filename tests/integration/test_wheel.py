@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mec_transfer.datasets.demo.world import WorldSize, write_demo_world
+from mec_transfer.demo_world.world import WorldSize, write_demo_world
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("mec_transfer", "pretrain", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -59,14 +59,12 @@ def test_blur_is_torchvisions_but_for_the_border(blur):
 
 def smooth_picture(seed):
     """Shapes of a photograph's kind: noise at a few scales."""
-    random = numpy.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     layers = [
-        numpy.asarray(
-            Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=numpy.uint8)).resize((120, 90), 3), float
-        )
+        np.asarray(Image.fromarray(random.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize((120, 90), 3), float)
         for n in (4, 12, 40)
     ]
-    return Image.fromarray((0.5 * layers[0] + 0.35 * layers[1] + 0.15 * layers[2]).astype(numpy.uint8))
+    return Image.fromarray((0.5 * layers[0] + 0.35 * layers[1] + 0.15 * layers[2]).astype(np.uint8))
 
 
 def test_uncoloured_pixels_are_the_references_bit_for_bit():
@@ -81,7 +79,7 @@ def test_uncoloured_pixels_are_the_references_bit_for_bit():
 
 
 def test_pixels_are_the_references_within_a_level_or_so():
-    config, random = ViewsConfig(size=64), numpy.random.default_rng(0)
+    config, random = ViewsConfig(size=64), np.random.default_rng(0)
     differences = []
     for i in range(30):
         image = smooth_picture(i)
@@ -89,12 +87,12 @@ def test_pixels_are_the_references_within_a_level_or_so():
         cut = cut_view(image, view, 64)
         ours = apply_colour(Uncoloured(cut.pixels[None], cut.colour[None]), CPU)[0]
         differences.append(float((ours - apply_view(image, view, 64)).abs().mean()))
-    assert numpy.median(differences) < 2
+    assert np.median(differences) < 2
     assert max(differences) < 4  # Pillow keeps 256 hues
 
 
 def test_each_image_of_a_batch_is_coloured_by_its_own_row():
-    config, random = ViewsConfig(size=32), numpy.random.default_rng(3)
+    config, random = ViewsConfig(size=32), np.random.default_rng(3)
     pictures = [smooth_picture(i) for i in range(40)]
     views = [draw_view(random, config, 1, image.size) for image in pictures]
     kinds = {(len(view.jitter), view.gray, view.blur_sigma is None, view.solarize) for view in views}
@@ -128,7 +126,7 @@ def test_the_trainer_takes_uncoloured_batches(chunk):
     config = PretrainConfig.model_validate(
         {"arch": "resnet18", "dim": 16, "pred_dim": 8, "views": {"size": 32}, "batch_size": 8, "chunk_size": chunk}
     )
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     cuts = [
         [cut_view(smooth_picture(i), draw_view(random, config.views, number, (120, 90)), 32) for i in range(8)]
         for number in (0, 1)

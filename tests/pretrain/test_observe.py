@@ -3,7 +3,7 @@
 import json
 import random
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -26,12 +26,12 @@ def make_config(**keys):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    root, draws = tmp_path_factory.mktemp("labelled"), numpy.random.default_rng(0)
+    root, draws = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
     for name in ("train/dark", "train/light", "val/dark", "val/light"):
         (root / name).mkdir(parents=True)
         for i in range(4):
             pixels = draws.integers(0, 200, (36, 40, 3)) + (55 if "light" in name else 0)
-            Image.fromarray(pixels.astype(numpy.uint8)).save(root / name / f"{i}.png")
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
     return root
 
 
@@ -44,7 +44,7 @@ def train(config, out, observed):
     observers = Observers(config, out, *observed, CPU, 0)
     log = StepLog(out / "log.jsonl", 0)
     for step in range(1, 5):
-        views = torch.randn(2, 6, 3, 32, 32) + float(numpy.random.random()) + random.random()
+        views = torch.randn(2, 6, 3, 32, 32) + float(np.random.random()) + random.random()
         (z1, z2), (p1, p2) = model(*views), model.targets(*views)
         loss = ((z1 - p2) ** 2).mean() + ((z2 - p1) ** 2).mean()
         optimizer.zero_grad()
@@ -57,7 +57,7 @@ def train(config, out, observed):
             log.write({"step": step, "epoch": step // 2 - 1, **found})
     observers.close(out / "log.jsonl")
     modes = [module.training for module in model.modules()]
-    return model.state_dict(), modes, (torch.get_rng_state(), numpy.random.random(), random.random())
+    return model.state_dict(), modes, (torch.get_rng_state(), np.random.random(), random.random())
 
 
 def test_a_run_that_is_looked_at_is_the_same_run(labelled, tmp_path):

@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ from torchvision import datasets, transforms
 
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.common.interrupt import StopRequest
-from mec_transfer.datasets.layouts import open_split
+from mec_transfer.datasets.images.folders import open_split
 from pretrain import online_knn
 from pretrain.config import PretrainConfig
 from pretrain.model import MecModel
@@ -36,13 +36,13 @@ def make_config(**keys):
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     """Three classes of noise around a colour, hard enough to be mistaken at times."""
-    root, draws = tmp_path_factory.mktemp("labelled"), numpy.random.default_rng(0)
+    root, draws = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
     for split, classes in COUNTS.items():
         for number, (name, count) in enumerate(classes.items()):
             (root / split / name).mkdir(parents=True)
             for i in range(count):
-                colour = 100 + 16 * numpy.eye(3)[number] + draws.normal(0, 12, 3)
-                pixels = (colour + draws.normal(0, 30, (40, 52, 3))).clip(0, 255).astype(numpy.uint8)
+                colour = 100 + 16 * np.eye(3)[number] + draws.normal(0, 12, 3)
+                pixels = (colour + draws.normal(0, 30, (40, 52, 3))).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(root / split / name / f"{i:02d}.png")
     return root
 
@@ -79,8 +79,8 @@ def slow_top1(config, root, encoder):
     for row, label in zip(features["val"], labels["val"]):
         similarities = features["train"] @ row
         votes = collections.Counter()
-        for neighbour in numpy.argsort(-similarities)[: knn.k]:
-            votes[labels["train"][neighbour]] += numpy.exp(similarities[neighbour] / knn.temperature)
+        for neighbour in np.argsort(-similarities)[: knn.k]:
+            votes[labels["train"][neighbour]] += np.exp(similarities[neighbour] / knn.temperature)
         right += votes.most_common(1)[0][0] == label
     return 100 * right / len(labels["val"])
 
@@ -115,8 +115,8 @@ def test_the_subset_is_balanced_and_the_same_on_every_machine(labelled):
     train = open_split(labelled, "imagefolder", "train")
     for count, expected in ((12, [4, 4, 4]), (18, [7, 7, 4]), (26, [9, 13, 4]), (99, [9, 14, 4])):
         chosen = balanced_indices(train, count)
-        assert numpy.bincount(train.labels[chosen]).tolist() == expected
-        assert (numpy.diff(chosen) > 0).all()
+        assert np.bincount(train.labels[chosen]).tolist() == expected
+        assert (np.diff(chosen) > 0).all()
     assert set(balanced_indices(train, 12)) < set(balanced_indices(train, 18))
     names = [train.paths[i] for i in balanced_indices(train, 3)]
     lowest = {}
@@ -131,7 +131,7 @@ def traces(model):
     yield {name: tensor.clone() for name, tensor in model.state_dict().items()}
     yield {name: module.training for name, module in model.named_modules()}
     yield {name: (one.requires_grad, one.stride(), one.data_ptr()) for name, one in model.named_parameters()}
-    yield {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(numpy.random.get_state()[1].copy())}
+    yield {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.random.get_state()[1].copy())}
     yield random.getstate(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_num_threads()
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,8 +58,8 @@ def test_a_long_noisy_curve_gets_its_mean(tmp_path):
 
 
 def test_the_running_mean_passes_over_what_is_not_a_number():
-    values = numpy.array([1, numpy.nan, 3, numpy.nan, numpy.nan, numpy.nan, 8])
-    expected = [1, 2, 3, 3, numpy.nan, 8, 8]
+    values = np.array([1, np.nan, 3, np.nan, np.nan, np.nan, 8])
+    expected = [1, 2, 3, 3, np.nan, 8, 8]
     assert plot._running_mean(values, 1).tolist() == pytest.approx(expected, nan_ok=True)
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_log_is_drawn_as_far_as_it_goes(tmp_path, text, expected):
     (tmp_path / "log.jsonl").write_text(text)
     steps, values = read_log(tmp_path / "log.jsonl")["loss"]
     assert steps.tolist() == list(expected)
-    assert [None if numpy.isnan(value) else value for value in values] == list(expected.values())
+    assert [None if np.isnan(value) else value for value in values] == list(expected.values())
     assert main([str(tmp_path)]) == 0
     assert Image.open(tmp_path / "training.png").size == (1440, 1056)
 
@@ -110,7 +110,7 @@ def test_several_runs_want_to_know_where_to(tmp_path, capsys):
     assert main(runs) == 2 and "--out FILE.png" in capsys.readouterr().err
     assert main([*runs, "--out", str(tmp_path / "both.png")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'both.png'}\n"
-    colours = {tuple(pixel) for pixel in numpy.array(Image.open(tmp_path / "both.png").convert("RGB")).reshape(-1, 3)}
+    colours = {tuple(pixel) for pixel in np.array(Image.open(tmp_path / "both.png").convert("RGB")).reshape(-1, 3)}
     assert {(0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)} <= colours
 
 

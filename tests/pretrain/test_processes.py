@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -36,11 +36,9 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "tiny.yaml").write_text(CONFIG)
     (folder / "images").mkdir()
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     for i in range(24):
-        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=numpy.uint8)).save(
-            folder / "images" / f"{i:02d}.png"
-        )
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(folder / "images" / f"{i:02d}.png")
     return folder
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -36,11 +36,11 @@ def inputs(tmp_path_factory):
     """A folder with tiny.yaml and 20 images below images/."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "tiny.yaml").write_text(TINY)
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     for i in range(20):
         path = folder / "images" / f"part{i % 2}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=numpy.uint8)).save(path)
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(path)
     return folder
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy
+import numpy as np
 import torch
 from PIL import Image
 
-from mec_transfer.datasets.layouts import open_unlabelled
-from mec_transfer.datasets.shard_writer import write_shards
+from mec_transfer.datasets.images.folders import open_unlabelled
+from mec_transfer.datasets.images.shard_writer import write_shards
 from pretrain.__main__ import main
 
 TINY = """
@@ -28,11 +28,11 @@ save_every_steps: 1
 
 
 def test_pretraining_on_shards_is_bitwise_that_on_files(tmp_path: Path) -> None:
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     for i in range(14):
         path = tmp_path / "images" / f"part{i % 2}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=numpy.uint8)).save(path)
+        Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(path)
     write_shards(open_unlabelled(tmp_path / "images"), tmp_path / "shards", 20_000)
     assert len(list((tmp_path / "shards").glob("*.tar"))) > 2
     (tmp_path / "tiny.yaml").write_text(TINY)

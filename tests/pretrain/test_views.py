@@ -1,13 +1,13 @@
 """Two views: what is drawn, how it is applied, and that nothing but (seed, epoch, image) decides."""
 
-import numpy
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import functional
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images import ImageList
+from mec_transfer.datasets.images.image_list import ImageList
 from pretrain.config import ViewsConfig
 from pretrain.data import EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.views import View, apply_view, draw_view
@@ -16,7 +16,7 @@ PUBLISHED = ViewsConfig()
 
 
 def picture(width=50, height=40, seed=0):
-    pixels = numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=numpy.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
@@ -25,12 +25,12 @@ def images(tmp_path):
     for i in range(12):
         picture(seed=i).save(tmp_path / f"{i:02d}.png")
     paths = tuple(f"{i:02d}.png" for i in range(12))
-    return ImageList(tmp_path, paths, numpy.full(12, -1, dtype=numpy.int64), ())
+    return ImageList(tmp_path, paths, np.full(12, -1, dtype=np.int64), ())
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_distribution_of_what_is_drawn(number):
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     count = 4000
     views = [draw_view(random, PUBLISHED, number, (300, 200)) for _ in range(count)]
 
@@ -46,23 +46,23 @@ def test_distribution_of_what_is_drawn(number):
     factors = {which: [factor for view in views for w, factor in view.jitter if w == which] for which in range(4)}
     for which, (low, high) in enumerate([(0.6, 1.4), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)]):
         assert low <= min(factors[which]) < low + 0.02 and high - 0.02 < max(factors[which]) <= high
-        assert numpy.mean(factors[which]) == pytest.approx((low + high) / 2, abs=0.02)
+        assert np.mean(factors[which]) == pytest.approx((low + high) / 2, abs=0.02)
     firsts = [view.jitter[0][0] for view in views if view.jitter]
-    assert numpy.bincount(firsts) / len(firsts) == pytest.approx([0.25] * 4, abs=0.03)
+    assert np.bincount(firsts) / len(firsts) == pytest.approx([0.25] * 4, abs=0.03)
     sigmas = [view.blur_sigma for view in views if view.blur_sigma is not None]
     assert 0.1 <= min(sigmas) < 0.2 and 1.9 < max(sigmas) <= 2.0
 
-    boxes = numpy.array([view.box for view in views])
+    boxes = np.array([view.box for view in views])
     left, top, width, height = boxes.T
     assert (left >= 0).all() and (top >= 0).all() and (left + width <= 300).all() and (top + height <= 200).all()
     area, aspect = width * height / 60_000, width / height
     assert 0.195 < area.min() < 0.23 and 0.86 < area.max() < 0.9  # an aspect of 4:3 at most leaves some of 3:2 out
     assert 0.74 < aspect.min() < 0.77 and 1.30 < aspect.max() < 1.35
-    assert abs(numpy.mean(left / numpy.maximum(300 - width, 1)) - 0.5) < 0.03
+    assert abs(np.mean(left / np.maximum(300 - width, 1)) - 0.5) < 0.03
 
 
 def test_a_narrow_image_gets_the_largest_central_crop_that_the_aspect_allows():
-    random = numpy.random.default_rng(0)
+    random = np.random.default_rng(0)
     assert draw_view(random, PUBLISHED, 0, (10, 100)).box == (0, 43, 10, 13)
     assert draw_view(random, PUBLISHED, 0, (100, 10)).box == (43, 0, 13, 10)
 

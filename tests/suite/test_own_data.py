@@ -11,7 +11,7 @@ import pytest
 from mec_transfer.common.errors import ConfigError, DataError
 from mec_transfer.datasets.config import Contents, DatasetConfig
 from mec_transfer.datasets.data import Data
-from mec_transfer.datasets.videos import MissingPart
+from mec_transfer.datasets.videos.video import MissingPart
 from mec_transfer.suite.own_data import FittedData, fit_data
 from mec_transfer.suite.registry import benchmark_files, find_benchmark, load_benchmark
 

@@ -1,0 +1,1 @@
+"""Images with labels or without: folders, tar shards, lists of labels."""

@@ -1,0 +1,76 @@
+"""Images with or without labels, opened: layouts `imagefolder` and `unlabelled` (`folders.py` says how they lie)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.data import Data, Layout
+from mec_transfer.datasets.images.fingerprint import summarise_splits
+from mec_transfer.datasets.images.folders import file_problems, find_problems, open_all
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.shards import ShardedImages
+from mec_transfer.datasets.index import Index
+
+
+class ImageData(Data):
+    """The splits of a data set of images."""
+
+    def __init__(
+        self, config: DatasetConfig, folder: Path, images: Mapping[str, ImageList | ShardedImages], index: Index
+    ) -> None:
+        super().__init__(config, folder)
+        self.images, self._index = images, index
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Images of each split."""
+        return {name: len(images) for name, images in self.images.items()}
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes; None where there are no labels."""
+        return len(next(iter(self.images.values())).classes) or None
+
+    def labelled(self, split: str) -> ImageList:
+        """Return the images of `train` or `val` with their labels. Raises DataError where the layout has none."""
+        images = self.images.get(split)
+        if not isinstance(images, ImageList):
+            raise DataError(f"{self.folder}: layout '{self.config.layout}' has no labels; use 'imagefolder'")
+        return images
+
+    def hash(self) -> tuple[str, str]:
+        """Hash names, sizes, labels and a sample of the files (`fingerprint.py`). Raises DataError."""
+        summary = summarise_splits(self.images, self.config.layout, self._index)
+        return summary.fingerprint, summary.train_fingerprint
+
+    def look(self) -> list[str]:
+        """Look at the names and sizes of all files, and decode a few of each split."""
+        return file_problems(self.folder, self.images, self._index)
+
+    def image_files(self) -> Iterator[tuple[str, bytes | Path]]:
+        """Yield every image's place and file, or its bytes where it lies in a shard."""
+        for images in self.images.values():
+            for index in range(len(images)):
+                name = images.name(index)
+                yield name, Path(name) if isinstance(images, ImageList) else images.read(index)
+
+    def describe(self) -> list[str]:
+        """Return images and classes of each split."""
+        classes = f", {self.classes} classes" if self.classes else ""
+        return [f"{line}{classes}" for line in super().describe()]
+
+
+class ImageLayout(Layout):
+    """`imagefolder` and `unlabelled`."""
+
+    def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
+        """List the images. Raises DataError where a split is missing or malformed."""
+        return ImageData(config, folder, open_all(folder, self.name, index), index)
+
+    def examine(self, config: DatasetConfig, folder: Path, index: Index) -> tuple[Data | None, list[str]]:
+        """As every layout; the error of one split does not hide that of another."""
+        data, problems = super().examine(config, folder, index)
+        return data, problems if data else find_problems(folder, self.name)

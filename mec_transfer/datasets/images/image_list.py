@@ -1,0 +1,58 @@
+"""A list of images, whatever the storage, and the one whose images are files of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mec_transfer.datasets.decode import read_file
+from mec_transfer.datasets.scan import file_sizes
+
+
+class Images(Protocol):
+    """Images in a fixed order, whatever the storage; survives pickling, for loading processes."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded bytes of image `index`. Raises DataError where they cannot be read."""
+
+    def name(self, index: int) -> str:
+        """Return where image `index` lies, for a message to point at."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageList:
+    """The images of one split, in a fixed order (sorted by path)."""
+
+    root: Path
+    paths: tuple[str, ...]
+    """Relative to `root`, with forward slashes."""
+    labels: np.ndarray
+    """(N,) int64: index into `classes`; -1 where there is no label."""
+    classes: tuple[str, ...]
+    """Class names in the order of their numbers (for ImageNet: sorted wnids)."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of file `index`. Raises DataError with its path for one that cannot be read."""
+        return read_file(self.root / self.paths[index])
+
+    def name(self, index: int) -> str:
+        """Return the path of file `index`."""
+        return str(self.root / self.paths[index])
+
+    def sizes(self) -> np.ndarray:
+        """Return the files' sizes in bytes, (N,) int64; -1 for one that is not there."""
+        return file_sizes(self.root, self.paths)
+
+    def subset(self, indices: Sequence[int] | np.ndarray) -> ImageList:
+        """Return the images at `indices`, in that order, with the same classes."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(self, paths=tuple(self.paths[i] for i in chosen), labels=self.labels[chosen])

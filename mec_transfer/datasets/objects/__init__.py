@@ -1,0 +1,1 @@
+"""Images with objects in them: boxes and masks, for detection and instance segmentation."""

@@ -1,0 +1,1 @@
+"""Videos with something to follow in them, one reader a layout."""

@@ -1,0 +1,99 @@
+"""The frames of a video, as the tracking data sets hold them: one folder, one image a frame, numbered."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.decode import image_errors, load_rgb
+from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Frames:
+    """A video's frames in the order of time."""
+
+    name: str
+    """Of the sequence."""
+    paths: tuple[Path, ...]
+    numbers: tuple[int, ...]
+    """As the files' names have them; consecutive."""
+    width: int
+    height: int
+    """Of the first frame, in pixels; `read` refuses a frame of another size."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> np.ndarray:
+        """Return frame `index`, (height, width, 3) uint8 RGB; a greyscale file gives three equal channels.
+
+        Raises:
+            DataError: it cannot be decoded or is not of the first frame's size.
+        """
+        path = self.paths[index]
+        pixels = np.array(load_rgb(path))
+        if pixels.shape[:2] != (self.height, self.width):
+            raise DataError(
+                f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but the first frame of '{self.name}' has "
+                f"{self.width}x{self.height}"
+            )
+        return pixels
+
+    def read_all(self) -> Iterator[np.ndarray]:
+        """Yield every frame as `read` does; the next one is decoded while the caller works on this one."""
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.read, 0)
+            for following in range(1, len(self) + 1):
+                pixels = ahead.result()
+                if following < len(self):
+                    ahead = reader.submit(self.read, following)
+                yield pixels
+
+
+def open_frames(folder: Path, name: str) -> Frames:
+    """List the frames in `folder`: every image, its name ending in its number, consecutive numbers.
+
+    Only the first frame's header is read.
+
+    Raises:
+        DataError: no folder, no frame, a name without a number, a number twice or missing, or an empty file.
+    """
+    names = [file for file in list_folder(folder)[1] if is_image(file)]
+    if not names:
+        raise DataError(f"{folder}: no frame of sequence '{name}' in it")
+    numbered: dict[int, str] = {}
+    for file, size in zip(names, file_sizes(folder, names).tolist()):
+        match = _NUMBER.search(Path(file).stem)
+        if match is None:
+            raise DataError(f"{folder / file}: the name does not end in a frame number; rename or remove it")
+        number = int(match[1])
+        if number in numbered:
+            raise DataError(f"{folder}: frame {number} is there twice: {numbered[number]} and {file}")
+        if size <= 0:
+            raise DataError(f"{folder / file}: {'missing or a broken link' if size else 'empty (zero bytes)'}")
+        numbered[number] = file
+    numbers = sorted(numbered)
+    missing = numbers[-1] + 1 - numbers[0] - len(numbers)  # times of day as numbers leave millions out
+    if missing:
+        first = next(one + 1 for one, other in itertools.pairwise(numbers) if other > one + 1)
+        more = f" and {missing - 1} more" if missing > 1 else ""
+        raise DataError(f"{folder}: frame {first}{more} missing between {numbers[0]} and {numbers[-1]}")
+    paths = tuple(folder / numbered[number] for number in numbers)
+    width, height = _size(paths[0])
+    return Frames(name=name, paths=paths, numbers=tuple(numbers), width=width, height=height)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with image_errors(str(path)), Image.open(path) as image:
+        return image.size

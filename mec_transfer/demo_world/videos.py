@@ -1,0 +1,91 @@
+"""The demo world's videos, in the layouts of OTB, DAVIS, MOTChallenge, MOTS and PoseTrack18.
+
+A clip is drawn once, also where several layouts show it.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from mec_transfer.common.files import write_text
+from mec_transfer.common.progress import track
+from mec_transfer.demo_world import videos_crowd, videos_pose, videos_single
+from mec_transfer.demo_world.detector import Detected, detect
+from mec_transfer.demo_world.footage import Frame, shoot
+from mec_transfer.demo_world.picture import write_jpeg
+from mec_transfer.demo_world.storyboard import CLIPS, SEQUENCES
+
+
+class _Writer(Protocol):
+    def __call__(self, root: Path, sequence: str, frames: list[Frame], detections: list[list[Detected]], /) -> None: ...
+
+
+_IMAGES = {
+    "otb": ("otb/{}/img/{:04d}.jpg", 1),
+    "davis": ("davis/JPEGImages/480p/{}/{:05d}.jpg", 0),
+    "motchallenge": ("motchallenge/train/{}/img1/{:06d}.jpg", 1),
+    "mots": ("mots/train/{}/img1/{:06d}.jpg", 1),
+    "posetrack18": ("posetrack18/images/val/{}/{:06d}.jpg", 0),
+}
+"""Layout -> its frames' names below the world and the first one's number."""
+_ANNOTATIONS = {
+    "otb": ("otb/{}/groundtruth_rect.txt",),
+    "davis": ("davis/Annotations/480p/{}/{:05d}.png",),
+    "motchallenge": (
+        "motchallenge/train/{}/gt/gt.txt",
+        "motchallenge/train/{}/det/det.txt",
+        "motchallenge/train/{}/seqinfo.ini",
+    ),
+    "mots": ("mots/train/{}/gt/gt.txt", "mots/train/{}/det/det.txt", "mots/train/{}/seqinfo.ini"),
+    "posetrack18": ("posetrack18/annotations/val/{}.json", "posetrack18/detections/{}.json"),
+}
+_WRITERS: dict[str, _Writer] = {
+    "otb": videos_single.write_otb,
+    "davis": videos_single.write_davis,
+    "motchallenge": videos_crowd.write_motchallenge,
+    "mots": videos_crowd.write_mots,
+    "posetrack18": videos_pose.write_posetrack18,
+}
+_LISTS = {"davis": "davis/ImageSets/2017/val.txt"}
+
+
+def file_names() -> tuple[list[str], list[str]]:
+    """Return the frames' paths below the world, and those of everything written beside them."""
+    pictures, others = [], [name for layout, name in _LISTS.items() if layout in SEQUENCES]
+    for layout, sequences in SEQUENCES.items():
+        pattern, first = _IMAGES[layout]
+        for sequence, clip in sequences.items():
+            numbers = range(first, first + CLIPS[clip].length)
+            pictures += [pattern.format(sequence, number) for number in numbers]
+            for name in _ANNOTATIONS[layout]:
+                others += dict.fromkeys(name.format(sequence, number) for number in numbers)
+    return pictures, others
+
+
+def write_videos(out: Path, seed: int) -> None:
+    """Draw the clips and write each in every layout that shows it, the annotations after the frames."""
+    clips = _clips()
+    total = sum(CLIPS[name].length for name in clips)
+    drawn = track(
+        ((name, frame) for name in clips for frame in shoot(CLIPS[name], seed)), "drawing tracking", total, "frames"
+    )
+    for clip, pairs in groupby(drawn, key=lambda pair: pair[0]):
+        frames = [frame for _, frame in pairs]
+        detections = detect(frames, Random(f"{seed}/videos/{clip}/detections"))
+        for layout, sequences in SEQUENCES.items():
+            pattern, first = _IMAGES[layout]
+            for sequence in (name for name, shown in sequences.items() if shown == clip):
+                for number, frame in enumerate(frames, start=first):
+                    write_jpeg(out / pattern.format(sequence, number), frame.image)
+                _WRITERS[layout](out / layout, sequence, frames, detections)
+    for layout, name in _LISTS.items():
+        if layout in SEQUENCES:
+            write_text(out / name, "".join(f"{sequence}\n" for sequence in SEQUENCES[layout]))
+
+
+def _clips() -> list[str]:
+    shown = {clip for sequences in SEQUENCES.values() for clip in sequences.values()}
+    return [name for name in CLIPS if name in shown]

@@ -1,0 +1,1 @@
+"""Multi-object tracking: detections joined to tracks by frozen features (boxes, masks, poses)."""

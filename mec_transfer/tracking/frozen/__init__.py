@@ -1,1 +1,0 @@
-"""Five tracking tasks with one frozen appearance model (UniTrack)."""

@@ -1,0 +1,1 @@
+"""Single-object tracking: one box, followed by correlation of frozen features."""

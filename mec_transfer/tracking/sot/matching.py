@@ -1,0 +1,39 @@
+"""What cross-correlation and the correlation filter have in common."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from mec_transfer.tracking.appearance import STRIDE
+
+
+class Matcher(Protocol):
+    """Knows the target by its features, and finds it in those of other crops of the same size."""
+
+    def learn(self, features: torch.Tensor) -> None:
+        """Take (1, channels, n, n) features of a crop with the target in its middle; later ones are blended in."""
+
+    def respond(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the response (N, rows, columns) to (N, channels, n, n) features."""
+
+    def shift(self, row: int, column: int) -> np.ndarray:
+        """Return how far from the middle a place of the response is, (x, y) as a share of the window."""
+
+
+def target_cells(crop_size: int, padding: float) -> slice:
+    """Return the cells, along a side of a crop's feature map, that the target fills.
+
+    One fewer than the target's share on the side that comes first, as UniTrack rounds it: 25 to 38 of 65.
+    """
+    cells = crop_size // STRIDE
+    half = int(cells // (2 * (padding + 1)))
+    return slice(cells // 2 - half, cells // 2 + half)
+
+
+def hann_window(cells: int, device: torch.device) -> torch.Tensor:
+    """Return the (cells, cells) float32 window that search features are weighted with."""
+    line = np.hanning(cells)
+    return torch.from_numpy(np.outer(line, line).astype(np.float32)).to(device)

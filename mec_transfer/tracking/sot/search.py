@@ -1,0 +1,139 @@
+"""Following one box through a video: a few crops at different scales around where the target was, in one forward pass.
+
+As UniTrack does it (test/test_sot_siamfc.py, test/test_sot_cfnet.py): a crop's window is 1 + padding times as wide and
+high as the target; the greatest response of all scales, the outer ones penalised, moves and resizes the box.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from mec_transfer.common.errors import RunError
+from mec_transfer.datasets.videos.frames import Frames
+from mec_transfer.tracking.appearance import STRIDE, Features
+from mec_transfer.tracking.sot.crops import warp_windows
+from mec_transfer.tracking.sot.dcf import Dcf
+from mec_transfer.tracking.sot.matching import Matcher, target_cells
+from mec_transfer.tracking.sot.xcorr import Xcorr
+from mec_transfer.tracking.task import FrozenRecipe, Tick
+
+_SMALLEST_PIXELS = 4
+
+
+class SotRecipe(FrozenRecipe):
+    """How a single target is searched for."""
+
+    matcher: Literal["xcorr", "dcf"]
+    corrected: bool = False
+    """Without the published code's mistakes: where the response's middle is and how much a cell is worth (`xcorr`), the
+    response's width (`dcf`), and that a target's greatest width is limited by the frame's height and the other way
+    round (both)."""
+    crop_size: int = Field(default=520, ge=8 * STRIDE, multiple_of=STRIDE)
+    """Pixels of a crop's side."""
+    padding: float = Field(default=3.5, ge=1.0)
+    """A crop's window is 1 + padding times as wide and high as the target."""
+    subpixels: Literal[0, 32] = 32
+    """The crop's coordinates are rounded to so many parts of a pixel (OpenCV 4: 32); 0: not at all (OpenCV 5)."""
+    scales: int = Field(default=3, ge=1)
+    scale_step: float = Field(default=1.0275, gt=1.0)
+    """Between two neighbouring scales."""
+    scale_penalty: float = Field(default=0.985, gt=0.0, le=1.0)
+    """What a response is multiplied by for every scale that it is away from the middle one."""
+    smallest: float = Field(default=0.2, gt=0.0, le=1.0)
+    """A target's least size as a share of its first one; never below 4 pixels."""
+    largest: float = Field(default=5.0, ge=1.0)
+    """A target's greatest size as a multiple of its first one; never beyond the frame's."""
+    update: float = Field(default=0.0, ge=0.0, le=1.0)
+    """At what rate what every frame shows is blended in; 0 keeps what the first one showed."""
+    regularisation: float = Field(default=1e-4, gt=0.0)
+    """Of the ridge regression (`dcf`)."""
+    sigma: float = Field(default=0.1, gt=0.0)
+    """The width of the wanted response as a share of the target's cells (`dcf`)."""
+
+    @model_validator(mode="after")
+    def _target_has_cells(self) -> SotRecipe:
+        cells = target_cells(self.crop_size, self.padding)
+        if cells.start == cells.stop:
+            raise ValueError(f"crop_size {self.crop_size} leaves the target no cell where padding is {self.padding:g}")
+        return self
+
+
+def make_matcher(recipe: SotRecipe) -> Matcher:
+    """Return a matcher that has seen nothing yet."""
+    if recipe.matcher == "xcorr":
+        return Xcorr(
+            crop_size=recipe.crop_size, padding=recipe.padding, update=recipe.update, corrected=recipe.corrected
+        )
+    return Dcf(
+        crop_size=recipe.crop_size,
+        padding=recipe.padding,
+        update=recipe.update,
+        regularisation=recipe.regularisation,
+        sigma=recipe.sigma,
+        corrected=recipe.corrected,
+    )
+
+
+@torch.inference_mode()
+def follow_box(frames: Frames, first: np.ndarray, features: Features, recipe: SotRecipe, tick: Tick) -> np.ndarray:
+    """Follow the target from its box in the first frame.
+
+    Args:
+        frames: of the video.
+        first: x, y, w, h in pixels counted from 1.
+        features: the appearance model.
+        recipe: all settings.
+        tick: called after each frame.
+
+    Returns:
+        (frames, 4) float64 boxes like `first`, the first frame's among them.
+
+    Raises:
+        DataError: a frame cannot be read.
+        RunError: the features are not finite.
+    """
+    matcher, steps = make_matcher(recipe), np.arange(recipe.scales) - recipe.scales // 2
+    factors, penalties = recipe.scale_step**steps, recipe.scale_penalty ** np.abs(steps)
+    spread = 1 + recipe.padding
+    # A middle is counted from 0 and lies half a pixel to the upper left; it is given back with the same half pixel.
+    middle, size = first[:2] + first[2:] / 2 - 2, first[2:].copy()
+    limit = np.array([frames.width, frames.height] if recipe.corrected else [frames.height, frames.width])
+    least = np.maximum(recipe.smallest * size, _SMALLEST_PIXELS)
+    most = np.minimum(limit, recipe.largest * size)
+
+    def look(pixels: torch.Tensor, windows: np.ndarray) -> torch.Tensor:
+        corners = np.concatenate([middle - windows / 2, middle + windows / 2], axis=1)
+        return features(warp_windows(pixels, corners, recipe.crop_size, subpixels=recipe.subpixels))
+
+    boxes = np.empty((len(frames), 4))
+    for index in range(len(frames)):
+        pixels = features.prepare(frames.read(index))[0]
+        if index:
+            windows = size * (factors[:, None] * spread)
+            response = matcher.respond(look(pixels, windows))
+            scale, row, column = _best(response, penalties, frames.paths[index])
+            middle = middle + matcher.shift(row, column) * windows[scale]
+            size = np.minimum(np.maximum(windows[scale] / spread, least), most)
+        if index + 1 < len(frames) and (not index or recipe.update):
+            matcher.learn(look(pixels, size[None] * spread))
+        boxes[index] = *(middle - size / 2 + 2), *size
+        tick()
+    return boxes
+
+
+def _best(response: torch.Tensor, penalties: np.ndarray, path: Path) -> tuple[int, int, int]:
+    """Return scale, row and column of the greatest response. Raises RunError where there is none."""
+    peaks, places = response.flatten(1).max(dim=1)
+    heights = peaks.cpu().numpy().astype(np.float64) * penalties
+    if not np.isfinite(heights).all():
+        raise RunError(
+            f"{path}: its features are not finite; try --set recipe.precision=fp32, or look at the checkpoint"
+        )
+    scale = int(np.argmax(heights))
+    row, column = divmod(int(places[scale]), response.shape[2])
+    return scale, row, column

@@ -1,0 +1,1 @@
+"""Video object segmentation: masks propagated by the similarity of frozen features."""
