@@ -1,4 +1,4 @@
-"""Jobs on this machine, several at once: each has slots of its own, which are GPUs, or equal shares of the CPU's cores."""
+"""Jobs on this machine, several at once: each has slots of its own, GPUs or equal shares of the cores."""
 
 from __future__ import annotations
 
