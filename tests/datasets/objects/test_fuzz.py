@@ -15,8 +15,9 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.objects.coco_items import to_coco_json
 from mec_transfer.datasets.objects.notes import training_notes
-from mec_transfer.datasets.objects.splits import Layout, fingerprint, open_splits, read_splits
+from mec_transfer.datasets.objects.splits import fingerprints
 from tests.datasets.objects.objects_world import coco_data, voc_object, write_coco, write_voc
+from tests.datasets.reading import open_splits, read_splits
 
 ROUNDS = 150
 """Mutations a file; some thousands were run once."""
@@ -117,7 +118,7 @@ def broken_xml(chance: random.Random) -> bytes:
     return data
 
 
-def read_all(root: Path, layout: Layout, split: str) -> int:
+def read_all(root: Path, layout: str, split: str) -> int:
     """Use a folder in every way; return how many problems there are."""
     try:
         found = read_splits(root, layout, [split], look="sample")[split]
@@ -130,14 +131,14 @@ def read_all(root: Path, layout: Layout, split: str) -> int:
     if found.skipped:
         with pytest.raises(DataError):
             open_splits(root, layout, [split], look="sample")
-    fingerprint({split: found})
+    fingerprints({split: found})
     training_notes(found)
     json.dumps(to_coco_json(found), allow_nan=False).encode()
     return len(found.skipped)
 
 
 @pytest.mark.parametrize("layout", ["coco", "voc"])
-def test_whatever_is_wrong_in_a_file_is_one_line(tmp_path: Path, layout: Layout) -> None:
+def test_whatever_is_wrong_in_a_file_is_one_line(tmp_path: Path, layout: str) -> None:
     broken: Callable[[random.Random], str | bytes] = broken_json if layout == "coco" else broken_xml
     if layout == "coco":
         path = write_coco(tmp_path, coco_data()) / "annotations" / "instances_train2017.json"
