@@ -24,6 +24,7 @@ LAYOUTS = {
     "objects": {
         "voc": "mec_transfer.datasets.objects.voc:VocLayout",
         "coco": "mec_transfer.datasets.objects.coco:CocoLayout",
+        "cityscapes": "mec_transfer.datasets.objects.cityscapes:CityscapesLayout",
     },
     "videos": {
         "otb": "mec_transfer.datasets.videos.otb:OtbLayout",

@@ -17,7 +17,7 @@ from mec_transfer.datasets.objects.layout import ObjectLayout
 from mec_transfer.datasets.objects.splits import ObjectSplit, box_problem
 from mec_transfer.datasets.objects.voc_xml import line_of, parse_xml
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_names
-from mec_transfer.datasets.states import XML, state_of
+from mec_transfer.datasets.states import EVERY, state_of
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -37,7 +37,7 @@ class VocSource:
         """Raises DataError: the list cannot be used."""
         self.name, self.folder = split, folder
         self.annotations = self.folder / "Annotations"
-        read_from = (list_file, f"{self.annotations}{XML}", self.folder / "JPEGImages")
+        read_from = (list_file, f"{self.annotations}{EVERY}.xml", self.folder / "JPEGImages")
         self.seen = {os.fspath(path): state_of(os.fspath(path)) for path in read_from}
         ids = _read_list(list_file, file_names(self.annotations))
         self._problems: list[str] = []
