@@ -46,6 +46,8 @@ _NOT_DRAWN = "license plate"
 _IMAGE, _POLYGONS, _GROUP = "_leftImg8bit.png", "_gtFine_polygons.json", "group"
 _FARTHEST = 2**20
 """Pixels from the origin that a point may lie, far beyond any image."""
+_NUMBERS = 256
+"""What a canvas of bytes can tell apart, the background included: four times faster than one of 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,21 +227,21 @@ def _read_polygon(item: dict[str, Any], classes: tuple[str, ...]) -> _Polygon | 
 
 def _visible(polygons: Sequence[_Polygon], width: int, height: int) -> list[ObjectAnnotation]:
     """Draw polygons over one another and return the objects that show, in the order of the file."""
-    image = Image.new("I", (width, height))
-    drawer = ImageDraw.Draw(image)
-    for number, polygon in enumerate(polygons, start=1):
+    things = [polygon for polygon in polygons if polygon.class_index is not None]
+    image = Image.new("L" if len(things) < _NUMBERS else "I", (width, height))
+    drawer, number = ImageDraw.Draw(image), 0
+    for polygon in polygons:
+        number += polygon.class_index is not None
         drawer.polygon(polygon.points, fill=0 if polygon.class_index is None else number)
     canvas, objects = np.asarray(image), []
-    for number, polygon in enumerate(polygons, start=1):
-        if polygon.class_index is None:
-            continue
-        runs = _runs(canvas, number, polygon)
+    for number, thing in enumerate(things, start=1):
+        runs = _runs(canvas, number, thing)
         if len(runs):
             objects.append(
                 ObjectAnnotation(
-                    class_index=polygon.class_index,
+                    class_index=thing.class_index or 0,
                     box=tuple(map(float, runs_box(runs, height))),  # type: ignore[arg-type]
-                    crowd=polygon.crowd,
+                    crowd=thing.crowd,
                     segmentation=_rle(runs, height, width),
                     area=float((runs[:, 1] - runs[:, 0]).sum()),
                 )
@@ -254,15 +256,15 @@ def _runs(canvas: np.ndarray, number: int, polygon: _Polygon) -> np.ndarray:
     """
     height, width = canvas.shape
     xs, ys = polygon.points[::2], polygon.points[1::2]
-    left, right = (int(np.clip(x, 0, width)) for x in (min(xs) - 1, max(xs) + 2))
-    top, bottom = (int(np.clip(y, 0, height)) for y in (min(ys) - 1, max(ys) + 2))
-    columns = (canvas[top:bottom, left:right] == number).T
-    edges = np.diff(np.pad(columns, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    (column, begin), end = np.nonzero(edges == 1), np.nonzero(edges == -1)[1]
-    first = (left + column) * height + top
-    runs = np.stack([first + begin, first + end], axis=1)
-    joins = runs[1:, 0] == runs[:-1, 1]  # down to the last row, and on from the first of the next column
-    return np.stack([runs[np.append(True, ~joins), 0], runs[np.append(~joins, True), 1]], axis=1) if len(runs) else runs
+    left, right = (min(max(int(x), 0), width) for x in (min(xs) - 1, max(xs) + 2))
+    top, bottom = (min(max(int(y), 0), height) for y in (min(ys) - 1, max(ys) + 2))
+    rows, columns = bottom - top + 1, right - left  # a row of nothing above each column parts it from the one before
+    flat = np.zeros(rows * columns + 1, dtype=bool)
+    flat[:-1].reshape(columns, rows)[:, 1:] = (canvas[top:bottom, left:right] == number).T
+    column, row = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), rows)
+    runs = ((left + column) * height + top + row).reshape(-1, 2)
+    apart = runs[1:, 0] != runs[:-1, 1]  # else: down to the last row, and on from the first of the next column
+    return np.stack([runs[np.append(True, apart), 0], runs[np.append(apart, True), 1]], axis=1) if len(runs) else runs
 
 
 def _rle(runs: np.ndarray, height: int, width: int) -> dict[str, Any]:
