@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pycocotools import mask as coco_mask
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import Json, read_text
+from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.layout import ObjectLayout
 from mec_transfer.datasets.objects.splits import ObjectSplit
@@ -166,11 +167,7 @@ class CityscapesLayout(ObjectLayout[CityscapesSource]):
 
     def annotation_file(self, root: Path, split: str) -> Path:
         """Return the folder of a split's annotations. Raises DataError where it or that of its images is not there."""
-        if not (root / "gtFine").is_dir():
-            coarse = "gtCoarse alone, whose outlines are rough" if (root / "gtCoarse").is_dir() else "no gtFine"
-            raise DataError(f"{root}: has {coarse}; unpack gtFine_trainvaltest.zip there")
-        if not (root / "leftImg8bit").is_dir():
-            raise DataError(f"{root}: has no leftImg8bit; unpack leftImg8bit_trainvaltest.zip there")
+        _require_archives(root)
         for kind in ("gtFine", "leftImg8bit"):
             if not split or not (root / kind / split).is_dir():
                 there = ", ".join(self.split_names(root)) or "none with images and annotations"
@@ -185,6 +182,21 @@ class CityscapesLayout(ObjectLayout[CityscapesSource]):
     def merge_classes(self, sources: Sequence[CityscapesSource]) -> tuple[str, ...]:
         """Return the published classes, whichever of them occur."""
         return CLASSES
+
+    def adapt(self, config: ObjectsDatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """As every layout of objects; who has unpacked some archives is told which one is missing."""
+        if any((folder / name).is_dir() for name in ("leftImg8bit", "gtFine", "gtCoarse")):
+            _require_archives(folder)
+        return super().adapt(config, folder, settings)
+
+
+def _require_archives(root: Path) -> None:
+    """Raises DataError."""
+    if not (root / "gtFine").is_dir():
+        coarse = "gtCoarse alone, whose outlines are rough" if (root / "gtCoarse").is_dir() else "no gtFine"
+        raise DataError(f"{root}: has {coarse}; unpack gtFine_trainvaltest.zip there")
+    if not (root / "leftImg8bit").is_dir():
+        raise DataError(f"{root}: has no leftImg8bit; unpack leftImg8bit_trainvaltest.zip there")
 
 
 def _folders(folder: Path) -> list[str]:

@@ -213,6 +213,12 @@ def test_files_without_a_counterpart_are_named(root):
     assert said[-1].startswith(f"gtFine/train/{BONN}_gtFine_polygons.json:1: malformed JSON (")
 
 
+def test_an_image_of_many_objects_is_read_as_one_of_few(root, monkeypatch):
+    few = read_splits(root, "cityscapes", ["train"])["train"]
+    monkeypatch.setattr(cityscapes, "_NUMBERS", 2)
+    assert read_splits(root, "cityscapes", ["train"])["train"].images == few.images
+
+
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
@@ -234,6 +240,13 @@ def test_missing_folders_are_named(root, spoil, expected):
     spoil(root)
     with pytest.raises(DataError, match=expected):
         open_objects(root, "cityscapes", "val")
+
+
+def test_who_lacks_an_archive_is_told_so_by_a_benchmark_too(root, capsys):
+    (root / "gtFine").rename(root / "gtCoarse")
+    job = ["detect", "random:resnet18", "--config", "cityscapes_fpn", "--data", str(root), "--out", str(root / "out")]
+    assert main([*job, "--device", "cpu"]) == 2
+    assert "has gtCoarse alone, whose outlines are rough" in capsys.readouterr().err
 
 
 def test_what_was_read_is_kept_until_a_file_changes(root, tmp_path, monkeypatch):
