@@ -47,6 +47,8 @@ _NOT_DRAWN = "license plate"
 _IMAGE, _POLYGONS, _GROUP = "_leftImg8bit.png", "_gtFine_polygons.json", "group"
 _FARTHEST = 2**20
 """Pixels from the origin that a point may lie, far beyond any image."""
+_LARGEST = 2**28
+"""Pixels of an image, a hundred times what the published ones have."""
 _NUMBERS = 256
 """What a canvas of bytes can tell apart, the background included: four times faster than one of 32 bits."""
 
@@ -95,7 +97,7 @@ class CityscapesSource:
                 continue
             secret = secret and labels <= _REGIONS
             images += [image] if image else []
-        if secret and self._places:
+        if secret:
             what = "is annotated with regions that do not count alone, as the published test split; measure on another"
             raise DataError(f"{self._truth}: {what}")
         return ObjectSplit(name=self.name, classes=classes, images=tuple(images)), problems
@@ -135,6 +137,8 @@ class CityscapesSource:
         try:
             about = document.data if isinstance(document.data, dict) else {}
             width, height = (values.size(about.get(key), f"its {key}") for key in ("imgWidth", "imgHeight"))
+            if width * height > _LARGEST:
+                raise ValueError(f"its size is {width}x{height}, more than any image of a street has")
         except ValueError as error:
             raise DataError(f"{document.path}:1: {error}") from None
         items = document.items("objects")

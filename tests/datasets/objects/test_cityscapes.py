@@ -163,6 +163,7 @@ BONN = "bonn/bonn_000001_000019"
     [
         (lambda d: d.clear(), r"polygons.json:1: its imgWidth is missing, a number is needed"),
         (lambda d: d.update(imgHeight="tall"), r"polygons.json:1: its imgHeight is a string \('tall'\), a number"),
+        (lambda d: d.update(imgHeight=10**9), r"polygons.json:1: its size is 40x1000000000, more than any image"),
         (lambda d: d.update(objects=[]), r"polygons.json:1: 'objects' is empty"),
         (lambda d: d.update(objects=3), r"polygons.json:1: 'objects' must be a list of objects"),
         (
