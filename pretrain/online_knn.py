@@ -51,7 +51,7 @@ class OnlineKnn:
         self.knn = config.online_knn or OnlineKnnConfig()
         self.view = _central_view(config)
         sizes = {"train": self.knn.max_train, "val": self.knn.max_val}
-        opened = {split: open_split(labelled, "imagefolder", split) for split in ("train", "val")}
+        opened = {split: open_split(labelled, split) for split in ("train", "val")}
         self.splits = {split: images.subset(balanced_indices(images, sizes[split])) for split, images in opened.items()}
         self._check(labelled)
         self._cache: dict[str, list[torch.Tensor]] = {}

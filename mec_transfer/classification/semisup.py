@@ -25,9 +25,9 @@ from mec_transfer.common.distributed import all_reduce_sum
 from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.runtime import derive_seed, pick_device
-from mec_transfer.datasets.images.folders import few
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.labels import LabelSubset, label_subset
+from mec_transfer.datasets.values import few
 from mec_transfer.results.record import DatasetInfo, Record
 
 

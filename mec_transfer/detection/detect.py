@@ -100,20 +100,23 @@ class Detect(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Engine, data, network and metric."""
-        problems = []
+        problems, masks = [], self._metric == "coco"
         try:
             train, test = self._splits(job)
             problems += check_sufficiency(train, test)
             config, _ = self._detectron2(job, len(train.classes))
+            masks = masks and config.MODEL.MASK_ON
             if config.MODEL.MASK_ON:
                 require_masks(train, training=True)
                 require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
-        allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
+        allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if masks else set())
         if self.config.metrics.primary not in allowed:
-            message = f"metrics.primary: '{self.config.metrics.primary}' is not one of {', '.join(sorted(allowed))}"
-            problems.append(Problem(message=message))
+            what = (
+                f"'{self.config.metrics.primary}' is not one of {', '.join(sorted(allowed))}, which this run measures"
+            )
+            problems.append(Problem(message=f"metrics.primary: {what}; add --set metrics.primary=AP"))
         return problems
 
     def run(self, job: Job) -> Record:

@@ -59,7 +59,7 @@ def test_the_published_recipe() -> None:
 def _probe(resnet18: Backbone, tiny_images: Path) -> tuple[_Probe, Encoder]:
     recipe = _benchmark().config.recipe
     encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=True)
-    val = ValImages(open_split(tiny_images, "imagefolder", "val"), eval_transform(recipe.eval_view), 0, encoder.device)
+    val = ValImages(open_split(tiny_images, "val"), eval_transform(recipe.eval_view), 0, encoder.device)
     return _Probe(recipe, encoder, val, seed=1), encoder
 
 

@@ -198,7 +198,7 @@ def _trainee(resnet18: Backbone, tiny_images: Path, world: int = 1, **recipe: ob
     config = _benchmark(**recipe).config.recipe
     plan = BatchPlan(images=48, batch=config.batch, replicas=config.replicas, joint=config.sync_bn, world=world, rank=0)
     encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=True)
-    val = ValImages(open_split(tiny_images, "imagefolder", "val"), eval_transform(config.eval_view), 0, encoder.device)
+    val = ValImages(open_split(tiny_images, "val"), eval_transform(config.eval_view), 0, encoder.device)
     return _Finetuning(config, encoder, plan, val, seed=1), encoder
 
 

@@ -70,7 +70,7 @@ def slow_top1(config, root, encoder):
     features, labels = {}, {}
     for split, most in (("train", knn.max_train), ("val", knn.max_val)):
         folder = datasets.ImageFolder(root / split, transform)
-        chosen = balanced_indices(open_split(root, "imagefolder", split), most)
+        chosen = balanced_indices(open_split(root, split), most)
         with torch.no_grad():
             rows = torch.cat([network(folder[i][0][None]) for i in chosen]).double()
         features[split] = (rows / rows.norm(dim=1, keepdim=True)).numpy()
@@ -112,7 +112,7 @@ def test_it_follows_the_weights(labelled, model):
 
 
 def test_the_subset_is_balanced_and_the_same_on_every_machine(labelled):
-    train = open_split(labelled, "imagefolder", "train")
+    train = open_split(labelled, "train")
     for count, expected in ((12, [4, 4, 4]), (18, [7, 7, 4]), (26, [9, 13, 4]), (99, [9, 14, 4])):
         chosen = balanced_indices(train, count)
         assert np.bincount(train.labels[chosen]).tolist() == expected

@@ -35,6 +35,7 @@ from mec_transfer.tracking.task import (
     Measured,
     Tick,
 )
+from tests.datasets.reading import open_videos
 
 SPOTS = {"one": [(3, 4), (5, 6), (7, 8)], "two": [(1, 1), (9, 9)]}
 
@@ -169,6 +170,6 @@ def test_videos_have_a_fingerprint_of_frames_and_annotations(data: Path, tmp_pat
 
 def test_wrong_places_are_named(data: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        videos.open_videos(data / "nowhere", "otb", "all")
+        open_videos(data / "nowhere", "otb", "all")
     with pytest.raises(UserError, match="has no sequence 'three'; it has one, two"):
         videos.choose_sequences(["one", "two"], ["three"], data)
