@@ -36,7 +36,7 @@ class PoseVideo(Video):
     frame_rate: float = _FRAME_RATE
     """The files do not say; UniTrack's settings have 6."""
     detections: tuple[Detections, ...]
-    """One a frame, with `poses`; the boxes are `pose_box`es, and the masks `tracking.frozen.skeleton` draws."""
+    """One a frame, with `poses`; the boxes are `pose_box`es, and the masks `tracking.association.skeleton` draws."""
     ground_truth: Path
     """The annotations' file."""
 
