@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.classification.config import ViewConfig
 from mec_transfer.classification.features import default_batch_size, prefers_channels_last
 from mec_transfer.classification.knn import knn_predict
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
 from mec_transfer.common.interrupt import StopRequest
