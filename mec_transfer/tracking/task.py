@@ -126,7 +126,7 @@ class FrozenTask(Benchmark, Generic[V]):
         )
         features: Features = appearance
         if self.WHOLE_FRAMES and job.cache and appearance.device.type == "cpu":
-            features = CachedFeatures(appearance, job.cache / "maps")
+            features = CachedFeatures.open(appearance, job.cache / "maps")
         self._follow_all(videos, features, folder)
         distributed.barrier()
         measured: Measured | None = None
