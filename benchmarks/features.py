@@ -30,9 +30,8 @@ from torchvision import datasets, transforms
 from mec_transfer.backbone.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.benchmark import Job
-from mec_transfer.classification.config import ViewConfig
+from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.features import (
-    FeatureRecipe,
     default_batch_size,
     extract_features,
     open_splits,

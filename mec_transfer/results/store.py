@@ -13,7 +13,7 @@ from mec_transfer.common.files import read_json
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 
 JOB_NAME = "job.json"
-"""The job's identity, written before anything is computed (`mec_transfer.suite.execute`)."""
+"""The job itself, written before anything is computed (`mec_transfer.suite.spec`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
