@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from mec_transfer.classification.batches import BatchPlan, TrainingImages
-from mec_transfer.classification.transforms import ViewConfig, train_transform
+from mec_transfer.classification.config import ViewConfig
+from mec_transfer.classification.transforms import train_transform
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.datasets.images.folders import open_split
 

@@ -24,13 +24,12 @@ from mec_transfer.datasets.videos.frames import open_frames
 from mec_transfer.datasets.videos.video import Video
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.appearance import Features
+from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
 from mec_transfer.tracking.overlay import Marks
 from mec_transfer.tracking.task import (
     RESULTS,
     TRUTH,
     Files,
-    FrozenConfig,
-    FrozenRecipe,
     FrozenTask,
     Measured,
     Tick,
