@@ -66,7 +66,8 @@ def check_training(
         recipe: of the job.
         metrics: of the benchmark.
         job: the job.
-        trained: how many numbers are trained; their state takes 8 bytes each, twice while it is replaced.
+        trained: how many numbers are trained; their state takes 8 bytes each, three times while it
+            is replaced.
     """
     problems = check_primary(metrics, _TAGS)
     if plan.smallest_group * (plan.world if plan.joint else 1) < 2:
@@ -80,7 +81,7 @@ def check_training(
         next(load_batches(val, eval_transform(recipe.eval_view), [range(1)], 0, pick_device("cpu")))
     except UserError as error:
         problems.append(Problem(message=str(error)))
-    needed, folder = 16 * trained + (1 << 20), _existing(job.workdir)
+    needed, folder = 24 * trained + (1 << 20), _existing(job.workdir)
     free = shutil.disk_usage(folder).free
     if free < needed:
         problems.append(

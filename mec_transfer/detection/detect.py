@@ -145,10 +145,10 @@ class Detect(Benchmark):
         masks = bool(config.MODEL.MASK_ON)
         items = loading.training_records(train_split, masks)
         config.INPUT.MASK_FORMAT = loading.mask_format(items)
-        training.claim(job.workdir, self.training_identity(job))
         # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=self.config.recipe.tf32):
-            notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
+            identity = self.training_identity(job)
+            notes += training.train(detector, config, items, job.workdir, job.seed, job.workers, identity)
             trained = time.monotonic()
             predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
         if not predictions:
