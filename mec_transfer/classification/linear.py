@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import BenchmarkConfig, Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
 from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import LarcSGD, make_linear
-from mec_transfer.classification.predictions import recompute_metrics
+from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import TrainingRecipe, check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
@@ -51,7 +50,7 @@ class LinearConfig(BenchmarkConfig):
     recipe: LinearRecipe
 
 
-class Linear(Benchmark):
+class Linear(ClassificationBenchmark):
     """Linear probe as published with MEC (`benchmarks/linearprob/main_lincls.py` and README of xinliu20/MEC).
 
     What moves the number: the features of every epoch come from freshly cut images; the head's batch norm
@@ -108,10 +107,6 @@ class Linear(Benchmark):
             )
         details = {"precision": encoder.precision, "backbone_unmoved": True}
         return finish(self.config, job, state, val.labels, details=details)
-
-    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """From the predictions of the best and of the last epoch."""
-        return recompute_metrics(folder)
 
 
 def _plan(recipe: LinearRecipe, images: int, job: Job) -> BatchPlan:

@@ -17,7 +17,7 @@ from mec_transfer.classification.predictions import check_primary, save_predicti
 from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import ViewConfig, eval_transform
 from mec_transfer.common.config import StrictModel
-from mec_transfer.common.distributed import gather_objects, rank, world_size
+from mec_transfer.common.distributed import on_first, world_size
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.image_list import ImageList
@@ -66,8 +66,7 @@ def check_training(
         recipe: of the job.
         metrics: of the benchmark.
         job: the job.
-        trained: how many numbers are trained; their state takes 8 bytes each, three times while it
-            is replaced.
+        trained: how many numbers are trained; their state takes 8 bytes each, twice while it is replaced.
     """
     problems = check_primary(metrics, _TAGS)
     if plan.smallest_group * (plan.world if plan.joint else 1) < 2:
@@ -81,7 +80,7 @@ def check_training(
         next(load_batches(val, eval_transform(recipe.eval_view), [range(1)], 0, pick_device("cpu")))
     except UserError as error:
         problems.append(Problem(message=str(error)))
-    needed, folder = 24 * trained + (1 << 20), _existing(job.workdir)
+    needed, folder = 16 * trained + (1 << 20), _existing(job.workdir)
     free = shutil.disk_usage(folder).free
     if free < needed:
         problems.append(
@@ -107,13 +106,11 @@ def finish(
     so; the last epoch's stands beside it.
     """
     assert state.best is not None and state.last is not None  # of a finished training
-    metrics: dict[str, float] = {}
-    if rank() == 0:
-        metrics = save_predictions(job.workdir, targets, dict(zip(_TAGS, (state.best, state.last))), primary="best")
+    top = dict(zip(_TAGS, (state.best, state.last), strict=True))
     return make_record(
         config,
         job,
-        metrics=gather_objects(metrics)[0],
+        metrics=on_first(lambda: save_predictions(job.workdir, targets, top, primary="best")),
         selection=Selection(chosen=f"epoch {state.best_epoch} of {state.epoch}", by="test set"),
         seconds=state.seconds,
         details={"epochs": state.history, "processes": world_size(), **details},

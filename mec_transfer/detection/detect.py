@@ -19,14 +19,14 @@ from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.common.progress import is_main_process, say, warn
+from mec_transfer.common.progress import say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
-from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
+from mec_transfer.detection.predictions import measure, measure_saved, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
 
@@ -154,17 +154,18 @@ class Detect(Benchmark):
         if not predictions:
             notes.append(f"the detector found nothing in {len(test_split.images)} test images, so that its AP is 0")
             warn(notes[-1])
-        metrics: dict[str, float] = {}
-        if is_main_process():
+
+        def keep() -> dict[str, float]:
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
             write_text(job.workdir / SETTINGS, config.dump())
             save_predictions(job.workdir, test_split, predictions)
-            metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
+            return measure(test_split, predictions, self._metric, masks)
+
         return make_record(
             self.config,
             job,
-            metrics=distributed.gather_objects(metrics)[0],
+            metrics=distributed.on_first(keep),
             selection=Selection(chosen=f"iteration {config.SOLVER.MAX_ITER}", by="protocol"),
             seconds=time.monotonic() - began,
             warnings=notes,
@@ -204,11 +205,8 @@ class Detect(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the saved predictions and the truth beside them; the data set is not needed."""
-        predictions = read_predictions(folder)
-        masks = any("segmentation" in item for item in predictions) or any(
-            k.startswith("mask_") for k in record.metrics
-        )
-        return measure(read_truth(folder), predictions, self._metric, masks)
+        masks = any(name.startswith("mask_") for name in record.metrics)
+        return measure_saved(folder, self._metric, masks)
 
     @property
     def _metric(self) -> str:
