@@ -87,7 +87,9 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
-        raise UserError(f"{path}: not readable as predictions ({error}); run the job again") from None
+        raise UserError(
+            f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
+        ) from None
 
 
 def _metrics(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:

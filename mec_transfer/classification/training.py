@@ -6,7 +6,7 @@ import abc
 import datetime
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,17 +98,8 @@ def fit(
         _restore(trainee, state)
         steps = f" and {state.step} steps" if state.step else ""
         say(f"{title}: going on after epoch {state.epoch}{steps} of {epochs}")
-    began, done = time.monotonic() - state.seconds, state.epoch
+    saver, done = _Saver(folder, state, trainee, epochs), state.epoch
     trainee.prepare()
-
-    def save() -> None:
-        state.seconds = time.monotonic() - began
-        _save(folder, state, trainee, over=state.epoch == epochs)
-
-    def save_if_due() -> None:
-        if time.monotonic() - began - state.seconds >= SAVE_SECONDS:
-            save()
-
     meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps + state.step)
     try:
         for epoch in range(done, epochs):
@@ -117,23 +108,49 @@ def fit(
             before, stopped = state.seconds, 0
             try:
                 with held_signals() as stop:
-                    if stopped := _train_epoch(trainee, data, state, title, meter, stop, save_if_due):
+                    if stopped := _train_epoch(trainee, data, state, title, meter, stop, saver):
                         raise Interrupted(stopped)
                 top = trainee.predict()
             except Interrupted:  # between two steps, or where nothing is trained
                 with held_signals():  # a suite that is stopped asks a second time
-                    save()
+                    saver.save()
                     if stopped:  # all processes are here; torchrun kills the others when the first one ends
                         distributed.barrier()
                     say(f"{folder / STATE_NAME}: saved at step {state.step} of epoch {epoch + 1}")
                 raise
             with held_signals():
                 _note_epoch(state, trainee, state.loss / data.plan.steps, top, targets)
-                save()
+                saver.save()
                 say(_epoch_line(title, state, epochs, seconds=state.seconds - before))
     finally:
         meter.close()
     return state
+
+
+class _Saver:
+    """Saves a state as it is, with the time that the training has taken so far."""
+
+    def __init__(self, folder: Path, state: TrainingState, trainee: Trainee, epochs: int) -> None:
+        self.folder, self.state, self.trainee, self.epochs = folder, state, trainee, epochs
+        self.began = time.monotonic() - state.seconds
+
+    def save(self) -> None:
+        """Replace the file; when training is over, without what only going on would need."""
+        state, trainee = self.state, self.trainee
+        state.seconds = time.monotonic() - self.began
+        if not is_main_process():
+            return
+        over = state.epoch == self.epochs
+        names = trainee.kept if over else tuple(trainee.modules)
+        state.modules = {name: trainee.modules[name].state_dict() for name in names}
+        state.optimizer = None if over else trainee.optimizer.state_dict()
+        save_state(self.folder, state)
+        state.modules, state.optimizer = {}, None
+
+    def save_if_due(self) -> None:
+        """Save where the last state is that old."""
+        if time.monotonic() - self.began - self.state.seconds >= SAVE_SECONDS:
+            self.save()
 
 
 def _train_epoch(
@@ -143,7 +160,7 @@ def _train_epoch(
     title: str,
     meter: Meter,
     stop: StopRequest,
-    save_if_due: Callable[[], None],
+    saver: _Saver,
 ) -> int:
     """Train what is left of an epoch, and note in `state` how far it has come; return what stopped it, or 0."""
     trainee.train_mode()
@@ -164,7 +181,7 @@ def _train_epoch(
         meter.advance(epoch=epoch + 1, loss=loss, lr=rates[-1])
         if number := stop.of_all():
             return number
-        save_if_due()
+        saver.save_if_due()
     return 0
 
 
@@ -184,17 +201,6 @@ def _restore(trainee: Trainee, state: TrainingState) -> None:
     if state.optimizer is not None:
         trainee.optimizer.load_state_dict(state.optimizer)
     state.modules, state.optimizer = {}, None  # not held in memory twice
-
-
-def _save(folder: Path, state: TrainingState, trainee: Trainee, over: bool) -> None:
-    """Save `state` with the weights that are to be kept."""
-    if not is_main_process():
-        return
-    names = trainee.kept if over else tuple(trainee.modules)
-    state.modules = {name: trainee.modules[name].state_dict() for name in names}
-    state.optimizer = None if over else trainee.optimizer.state_dict()
-    save_state(folder, state)
-    state.modules, state.optimizer = {}, None
 
 
 def _epoch_line(title: str, state: TrainingState, epochs: int, seconds: float) -> str:

@@ -159,8 +159,9 @@ class Detect(Benchmark):
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
             write_text(job.workdir / SETTINGS, config.dump())
             save_predictions(job.workdir, test_split, predictions)
+            metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
-            return measure(test_split, predictions, self._metric, masks)
+            return metrics
 
         return make_record(
             self.config,

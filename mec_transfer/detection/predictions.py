@@ -16,6 +16,7 @@ from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, 
 
 PREDICTIONS = "predictions.json.gz"
 TRUTH = "truth.json.gz"
+_AGAIN = "delete the folder and run the job again"
 
 
 def measure(split: ObjectSplit, predictions: Sequence[dict[str, Any]], metric: str, masks: bool) -> dict[str, float]:
@@ -47,7 +48,7 @@ def measure_saved(folder: Path, metric: str, masks: bool) -> dict[str, float]:
     truth, predictions = read_truth(folder), read_predictions(folder)
     for number, prediction in enumerate(predictions, start=1):
         if not _fits(prediction, truth, masks):
-            raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; run the job again")
+            raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; {_AGAIN}")
     return measure(truth, predictions, metric, masks)
 
 
@@ -68,7 +69,7 @@ def read_predictions(folder: Path) -> list[dict[str, Any]]:
     """Read the predictions back. Raises UserError where they are not whole."""
     found = _read(folder / PREDICTIONS)
     if not isinstance(found, list):
-        raise UserError(f"{folder / PREDICTIONS}: is damaged (not a list); run the job again")
+        raise UserError(f"{folder / PREDICTIONS}: is damaged (not a list); {_AGAIN}")
     return found
 
 
@@ -88,7 +89,7 @@ def read_truth(folder: Path) -> ObjectSplit:
         )
         return ObjectSplit(name=data["name"], classes=tuple(data["classes"]), images=images)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / TRUTH}: is damaged ({error}); run the job again") from None
+        raise UserError(f"{folder / TRUTH}: is damaged ({error}); {_AGAIN}") from None
 
 
 def _plain(thing: ObjectAnnotation) -> dict[str, Any]:
@@ -109,6 +110,4 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left none") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); run the job again"
-        ) from None
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {_AGAIN}") from None

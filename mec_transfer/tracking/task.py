@@ -176,7 +176,8 @@ class FrozenTask(Benchmark, Generic[V]):
         """From the written results and the copy of the truth; the data set is not needed."""
         sequences = list(record.details.get("by_sequence", {}))
         if not sequences:
-            raise UserError(f"{folder / RECORD_NAME}: names no sequence in 'details.by_sequence'; run the job again")
+            what = "names no sequence in 'details.by_sequence'"
+            raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
         return self.measure(folder, sequences).overall
 
     def _follow_all(self, videos: Sequence[V], features: Features, folder: Path) -> None:

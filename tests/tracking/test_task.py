@@ -131,7 +131,8 @@ def test_a_run_measures_its_written_files_and_draws_the_best_and_the_worst(task:
 def test_a_record_that_names_no_sequence_has_no_numbers(task: Brightest, job: Job) -> None:
     record = task.run(job).model_copy(update={"details": {}})
     with pytest.raises(
-        UserError, match=r"record\.json: names no sequence in 'details\.by_sequence'; run the job again"
+        UserError,
+        match=r"record\.json: names no sequence in 'details\.by_sequence'; delete the folder and run the job again",
     ):
         task.recompute(job.workdir, record)
 
