@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import CheckpointError, RunError, UserError
+from mec_transfer.common.errors import CheckpointError, RunError, UserError, one_line
 from mec_transfer.common.files import replace_with_copy, save_torch
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.progress import is_main_process, say, warn
@@ -137,7 +137,7 @@ class ResumableState(abc.ABC):
         try:
             apply(values)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:  # torch raises any of them
-            what = f"does not fit this run ({_one_line(error)})"
+            what = f"does not fit this run ({one_line(error)})"
             raise CheckpointError(f"{self.path}: {what}; choose another --out, or delete it {_AGAIN}") from error
         return True
 
@@ -200,14 +200,9 @@ def _read(path: Path) -> Any:
                 raise ValueError(f"its part {broken} is not what was written")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (MemoryError, PermissionError) as error:
-        raise RunError(f"{path}: cannot be read ({_one_line(error)})") from None
+        raise RunError(f"{path}: cannot be read ({one_line(error)})") from None
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise _DamagedError(f"{path}: cannot be read ({_one_line(error)})") from None
-
-
-def _one_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return " ".join(text.split())[:200] or type(error).__name__
+        raise _DamagedError(f"{path}: cannot be read ({one_line(error)})") from None
 
 
 def _find_nonfinite(value: Any, name: str = "") -> str:

@@ -16,7 +16,7 @@ from pydantic import Field
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
-from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.errors import ConfigError, DataError, UserError, one_line
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import say, warn
@@ -259,4 +259,4 @@ class Detect(Benchmark):
         try:
             draw_best_and_worst(split, predictions, job.workdir / "pictures")
         except (OSError, DataError) as error:  # a number is not lost for a picture
-            warn(f"{job.workdir / 'pictures'}: not drawn ({getattr(error, 'strerror', None) or error})")
+            warn(f"{job.workdir / 'pictures'}: not drawn ({one_line(error)})")

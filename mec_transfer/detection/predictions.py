@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.files import write_bytes
 from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
 
@@ -110,4 +110,4 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left none") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); {_AGAIN}") from None
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); {_AGAIN}") from None
