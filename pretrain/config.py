@@ -107,7 +107,7 @@ class PretrainConfig(StrictModel):
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of log.jsonl."""
     save_every_steps: int | None = Field(default=None, ge=1)
-    """Steps between two checkpoints within an epoch; there is always one at its end."""
+    """Steps between two checkpoints within an epoch; there is always one at its end, and one every ten minutes."""
     keep_every_epochs: int | None = Field(default=None, ge=1)
     """Keep the checkpoint of every n-th epoch, as checkpoint_epochNNNN.pth; the published script keeps every one."""
     online_knn: OnlineKnnConfig | None = None

@@ -71,15 +71,6 @@ def identify(config: PretrainConfig, seed: int, folder: Path) -> RunIdentity:
     return RunIdentity(config=config.model_dump(mode="json"), seed=seed, num_images=len(paths), images_sha256=digest)
 
 
-def require_same(identity: RunIdentity, other: dict[str, Any], checkpoint: Path) -> None:
-    """Raise UserError, naming each difference, if `checkpoint` is of another run than `identity`."""
-    if differing := identity.differences(other):
-        raise UserError(
-            f"{checkpoint}: is of another run: {', '.join(differing)}; "
-            "give another --out, or the config, seed and data that it was made with"
-        )
-
-
 def mark_finished(out: Path, identity: RunIdentity) -> None:
     """Note beside the checkpoint in `out` that it is the run's last."""
     write_json(out / _DONE, {"identity": json_sha256(identity.as_dict()), "checkpoint": _stamp(out)})

@@ -8,35 +8,33 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mec_transfer.common import distributed
 from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import replace_with_copy, save_torch, write_text
-from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
+from mec_transfer.common.files import save_torch, write_text
+from mec_transfer.common.interrupt import StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.shards import ShardedImages
-from pretrain.checkpoint import newest_checkpoint, save_checkpoint
+from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
 from pretrain.data import Batch, EpochBatches, TwoViews, load_epoch, make_loader
 from pretrain.fast_views import Uncoloured
-from pretrain.identity import CHECKPOINT, LOG, MILESTONE, RunIdentity, mark_finished
+from pretrain.identity import LOG, RunIdentity, mark_finished
 from pretrain.log import StepLog
 from pretrain.objective import MecLoss, NoLogarithmError
 from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
 TRACEBACK = "traceback.txt"
-_DIVERGED = (
-    "the last whole checkpoint is kept. Lower base_lr, or raise eps or warmup_epochs, and start in another --out"
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,8 @@ class RunOptions:
 def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions) -> None:
     """Train until the schedule's end, from `out`'s newest intact checkpoint if there is one.
 
-    It leaves one after every epoch, every `save_every_steps`, and at a signal that asks it to stop.
+    It leaves one after every epoch, every `save_every_steps`, ten minutes after the last one, and at a signal that
+    asks it to stop.
 
     Raises:
         UserError: the options do not fit this machine, the checkpoint is of another run, or another process trains
@@ -116,6 +115,7 @@ class _Run:
         self.writes = rank == 0
         self.peak_norm = torch.zeros((), device=device)
         """Largest spectral norm of C since the last logged step."""
+        self.state = Checkpoint(self.out, config, identity)
         self.log: StepLog | None = None
         self.warned = False
         self.watch = CollapseWatch(self.trainer.schedules.warmup)
@@ -127,27 +127,15 @@ class _Run:
         workers = (default_workers() if device.type == "cuda" else 0) if options.workers is None else options.workers
         observers = Observers.open(config, options.out, options.labelled, options.tensorboard, device, workers)
         run = cls(config, identity, images, observers, device, workers)
-        run._resume()
+        if run.state.restore(run._restore):
+            say(f"{run.state.path}: going on from step {run.trainer.done} of {run.trainer.schedules.last}")
         if run.writes:
             run.log = StepLog.open(run.out / LOG, run.trainer.done)
         return run
 
-    def _resume(self) -> None:
-        newest = newest_checkpoint(self.out, self.identity)
-        seen = (self.identity, newest[1]["step"] if newest else 0)
-        if any(other != seen for other in distributed.gather_objects(seen)):
-            raise UserError(
-                f"{self.out}: the processes do not find the same images and the same checkpoint; "
-                "--out must be one folder for all machines, and --data hold the same files on each"
-            )
-        if newest is None:
-            return
-        path, checkpoint = newest
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.trainer.restore(checkpoint)
         self.peak_norm.fill_(checkpoint.get("peak_norm", 0.0))
-        if path.name != CHECKPOINT and self.writes:
-            replace_with_copy(path, self.out / CHECKPOINT)  # else the next save would keep the damaged one
-        say(f"{path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
 
     def complete(self, stop: StopRequest) -> None:
         """Train to the end, or until `stop` is asked for."""
@@ -159,7 +147,7 @@ class _Run:
                 epoch = self.trainer.done // schedules.steps_per_epoch
                 self._train_epoch(epoch, meter)
                 self._observe(epoch)
-                self._save()
+                self.state.save(self._contents())
                 self._keep()
                 self._obey_signal()
         finally:
@@ -169,7 +157,7 @@ class _Run:
         if self.writes:
             mark_finished(self.out, self.identity)
         distributed.barrier()
-        say(f"finished: step {self.trainer.done}; {self.out / CHECKPOINT}")
+        say(f"finished: step {self.trainer.done}; {self.state.path}")
 
     def _train_epoch(self, epoch: int, meter: Meter) -> None:
         """Train the batches of `epoch` that are left, to its end or the run's last step."""
@@ -192,8 +180,9 @@ class _Run:
             self._show(meter, report, rate)
             if done == schedules.last:
                 return
-            if self.config.save_every_steps and done % self.config.save_every_steps == 0:
-                self._save()
+            every = self.config.save_every_steps
+            if self.state.is_due or (every and done % every == 0):
+                self.state.save(self._contents())
             self._obey_signal()
 
     def _show(self, meter: Meter, report: MecLoss, images_per_second: float) -> None:
@@ -207,13 +196,10 @@ class _Run:
         )
 
     def _obey_signal(self) -> None:
-        """Save and stop where a signal has come, to any of the processes: they stop after the same step."""
-        number = max(distributed.gather_objects(self.stop.number))
+        """Save and stop where a signal has come, to any of the processes."""
+        number = self.stop.of_all()
         if number and self.trainer.done < self.trainer.schedules.last:
-            self._save()
-            distributed.barrier()  # torchrun kills the others when the first one ends
-            say(f"{self.out / CHECKPOINT}: saved at step {self.trainer.done}")
-            raise Interrupted(number)
+            self.state.save_and_stop(self._contents(), number)
 
     def _explain(self, error: NonFiniteLossError, epoch: int, views: Batch) -> RunError:
         """Leave what is needed to compute this process's part of the step again, and say where."""
@@ -233,7 +219,8 @@ class _Run:
         )
         return RunError(
             f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {', '.join(names[:3])} and "
-            f"{len(names) - 3} more: {path} has them, with the weights before the step); {_DIVERGED}"
+            f"{len(names) - 3} more: {path} has them, with the weights before the step); the last whole "
+            f"checkpoint is kept. {Checkpoint.CURE}"
         )
 
     def _is_logged(self, done: int) -> bool:
@@ -276,20 +263,14 @@ class _Run:
         if measured and self.log is not None:
             self.log.write({"step": done, "epoch": epoch, **measured})
 
-    def _save(self) -> None:
-        """Leave a checkpoint; never of weights that the last step broke."""
-        if not self.writes:
-            return
+    def _contents(self) -> dict[str, Any]:
         done = self.trainer.done
-        if not all(bool(parameter.isfinite().all()) for parameter in self.trainer.model.parameters()):
-            raise RunError(f"a weight is no longer finite after step {done}; {_DIVERGED}")
-        epoch = done // self.trainer.schedules.steps_per_epoch
         states = {**self.trainer.states(), "peak_norm": self.peak_norm.item()}
-        save_checkpoint(self.out / CHECKPOINT, self.config, self.identity, epoch, done, states)
+        return self.state.contents(done // self.trainer.schedules.steps_per_epoch, done, states)
 
     def _keep(self) -> None:
-        """Give the checkpoint of a milestone epoch a second name, under which no later one replaces it."""
+        """Keep the checkpoint of a milestone epoch."""
         every, per_epoch = self.config.keep_every_epochs, self.trainer.schedules.steps_per_epoch
         epoch, within = divmod(self.trainer.done, per_epoch)
         if self.writes and every and not within and epoch % every == 0:
-            replace_with_copy(self.out / CHECKPOINT, self.out / MILESTONE.replace("*", f"{epoch:04d}"))
+            self.state.keep(epoch)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from mec_transfer.common.errors import one_line
 from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import is_main_process, say, warn
 from pretrain.config import PretrainConfig
@@ -89,4 +90,4 @@ class Observers:
             if draw and log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
                 plot_runs([log], self.out / PLOT)
         except Exception as error:
-            warn(f"{self.out / PLOT}: not drawn ({(str(error).splitlines() or [type(error).__name__])[0]})")
+            warn(f"{self.out / PLOT}: not drawn ({one_line(error)})")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mec_transfer.backbone import torch_files
-from mec_transfer.common.errors import CheckpointError, did_you_mean
+from mec_transfer.common.errors import CheckpointError, did_you_mean, one_line
 
 AGAIN = "copy or download it again"
 
@@ -113,5 +113,6 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as archive:
             return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{path}: a truncated or damaged .safetensors file ({reason}); {AGAIN}") from None
+        raise CheckpointError(
+            f"{path}: a truncated or damaged .safetensors file ({one_line(error)}); {AGAIN}"
+        ) from None

@@ -21,7 +21,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from mec_transfer.backbone.backbone import ARCHS, Backbone, Preprocessing, Provenance, Stem, build_resnet
-from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean
+from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean, one_line
 
 _PROBE_SECONDS = 5.0
 
@@ -174,7 +174,7 @@ def _fetching(ckpt: str, fetch: Callable[[], Any]) -> Any:
     try:
         return fetch()
     except Exception as error:  # each library raises its own kinds; the user needs their first line only
-        raise UserError(f"{ckpt}: cannot be fetched ({str(error).strip().splitlines()[0]})") from None
+        raise UserError(f"{ckpt}: cannot be fetched ({one_line(error)})") from None
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

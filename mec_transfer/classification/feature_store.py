@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mec_transfer.common.config import json_sha256
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import RunError, one_line
 from mec_transfer.common.files import atomic_writer, write_json
 
 PART_IMAGES = 2048
@@ -85,8 +85,9 @@ class FeatureStore:
                     raise OSError("the file is too short")
                 flat = torch.from_file(name, shared=False, size=shape[0] * shape[1], dtype=torch.float32)
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise RunError(f"{self.path(part)}: features cannot be read back ({reason}); run the job again") from None
+            raise RunError(
+                f"{self.path(part)}: features cannot be read back ({one_line(error)}); run the job again"
+            ) from None
         return flat.view(shape)
 
     def describe(self) -> None:

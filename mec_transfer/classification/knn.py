@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Job, Problem, make_record
 from mec_transfer.classification.config import KnnConfig
 from mec_transfer.classification.features import (
     Features,
@@ -19,14 +18,18 @@ from mec_transfer.classification.features import (
     labelled_splits,
 )
 from mec_transfer.classification.neighbours import nearest, vote
-from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
+from mec_transfer.classification.predictions import (
+    ClassificationBenchmark,
+    best_classes,
+    check_primary,
+    save_predictions,
+)
 from mec_transfer.common import distributed
-from mec_transfer.common.progress import is_main_process
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.results.record import Record, Selection
 
 
-class Knn(Benchmark):
+class Knn(ClassificationBenchmark):
     """Weighted k-NN on the central crop's features.
 
     What moves the number: features of length 1, cosine similarity, each of the k nearest training images votes for
@@ -60,23 +63,18 @@ class Knn(Benchmark):
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
         top = self._classify(features["train"], features["val"], len(splits["train"].classes), job)
-        metrics: dict[str, float] = {}
-        if is_main_process():
-            metrics = save_predictions(job.workdir, splits["val"].labels, top, primary=f"k{recipe.k}")
-            discard_features(job)
+        labels, primary = splits["val"].labels, f"k{recipe.k}"
+        metrics = distributed.on_first(lambda: save_predictions(job.workdir, labels, top, primary))
+        discard_features(job)
         details = {"knn_seconds": round(time.monotonic() - extracted, 3), "temperature": recipe.temperature}
         return make_record(
             self.config,
             job,
-            metrics=distributed.gather_objects(metrics)[0],
+            metrics=metrics,
             selection=Selection(chosen=f"k {recipe.k}, T {recipe.temperature}", by="protocol"),
             seconds=time.monotonic() - began,
             details={**feature_details(features), **details},
         )
-
-    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """From the predictions of every k."""
-        return recompute_metrics(folder)
 
     def _classify(self, train: Features, val: Features, classes: int, job: Job) -> dict[str, np.ndarray]:
         """Return each k's best classes for all val images; each process judges a contiguous share of them."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, Job, Problem
+from mec_transfer.benchmark import Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
 from mec_transfer.classification.config import LinearConfig, LinearRecipe, ViewConfig
 from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import LarcSGD, make_linear
-from mec_transfer.classification.predictions import recompute_metrics
+from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
@@ -26,7 +25,7 @@ from mec_transfer.results.record import Record
 _CHUNK = 256
 
 
-class Linear(Benchmark):
+class Linear(ClassificationBenchmark):
     """Linear probe as published with MEC (`benchmarks/linearprob/main_lincls.py` and README of xinliu20/MEC).
 
     What moves the number: the features of every epoch come from freshly cut images; the head's batch norm
@@ -82,10 +81,6 @@ class Linear(Benchmark):
             )
         details = {"precision": encoder.precision, "backbone_unmoved": True}
         return finish(self.config, job, state, val.labels, details=details)
-
-    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """From the predictions of the best and of the last epoch."""
-        return recompute_metrics(folder)
 
 
 def _plan(recipe: LinearRecipe, images: int, job: Job) -> BatchPlan:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Job, Problem, make_record
 from mec_transfer.classification.config import LinearFastConfig, LinearFastRecipe
 from mec_transfer.classification.feature_rows import PickedRows, on_device
 from mec_transfer.classification.features import (
@@ -20,14 +19,19 @@ from mec_transfer.classification.features import (
     labelled_splits,
 )
 from mec_transfer.classification.heads import HeadSettings, train_heads
-from mec_transfer.classification.predictions import best_classes, check_primary, recompute_metrics, save_predictions
-from mec_transfer.common.distributed import gather_objects
-from mec_transfer.common.progress import Meter, is_main_process
+from mec_transfer.classification.predictions import (
+    ClassificationBenchmark,
+    best_classes,
+    check_primary,
+    save_predictions,
+)
+from mec_transfer.common.distributed import on_first
+from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.results.record import Record, Selection
 
 
-class LinearFast(Benchmark):
+class LinearFast(ClassificationBenchmark):
     """Linear probe on the central crop's features, without augmentation: not a published protocol, but minutes.
 
     One head for each learning rate is trained on the training images less the held-out ones; the head that is best
@@ -57,10 +61,9 @@ class LinearFast(Benchmark):
         splits = labelled_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
-        outcome = None
-        if is_main_process():  # the heads take seconds: rank 0 trains them for all
-            outcome = self._probe(features["train"], features["val"], len(splits["train"].classes), job)
-        metrics, held_out = gather_objects(outcome)[0]
+        classes = len(splits["train"].classes)
+        # The heads take seconds: rank 0 trains them for all.
+        metrics, held_out = on_first(lambda: self._probe(features["train"], features["val"], classes, job))
         discard_features(job)  # not before every process has read them
         chosen = _choose(held_out)
         return make_record(
@@ -79,10 +82,6 @@ class LinearFast(Benchmark):
                 "held_out_top1": dict(zip(map(_tag, recipe.learning_rates), held_out, strict=True)),
             },
         )
-
-    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """From the predictions of every learning rate."""
-        return recompute_metrics(folder)
 
     def _probe(self, train: Features, val: Features, classes: int, job: Job) -> tuple[dict[str, float], list[float]]:
         """Return the metrics on the val images, and each rate's top-1 on the held-out training images."""

@@ -9,11 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from mec_transfer.benchmark import MetricsConfig, Problem
+from mec_transfer.benchmark import Benchmark, MetricsConfig, Problem
 from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.common.files import atomic_writer
+from mec_transfer.results.record import Record
 
 PREDICTIONS_NAME = "predictions.npz"
+
+
+class ClassificationBenchmark(Benchmark):
+    """A benchmark that leaves the classes it predicted in `predictions.npz`, from which all its metrics follow."""
+
+    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
+        """Recompute the metrics of every tag: each k, each learning rate, or the best and the last epoch."""
+        return recompute_metrics(folder)
 
 
 def best_classes(scores: np.ndarray) -> np.ndarray:
@@ -72,11 +81,15 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
             raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
         with np.load(path, allow_pickle=False) as saved:
             top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
+            if missing := {"targets", "primary"} - set(saved.files):
+                raise ValueError(f"it has no '{min(missing)}'")
             return _metrics(saved["targets"], top, str(saved["primary"]))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
-        raise UserError(f"{path}: not readable as predictions ({error}); run the job again") from None
+        raise UserError(
+            f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
+        ) from None
 
 
 def _metrics(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.predictions import check_primary, save_predictions
 from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import eval_transform
-from mec_transfer.common.distributed import gather_objects, rank, world_size
+from mec_transfer.common.distributed import on_first, world_size
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.image_list import ImageList
@@ -75,13 +75,11 @@ def finish(
     so; the last epoch's stands beside it.
     """
     assert state.best is not None and state.last is not None  # of a finished training
-    metrics: dict[str, float] = {}
-    if rank() == 0:
-        metrics = save_predictions(job.workdir, targets, dict(zip(_TAGS, (state.best, state.last))), primary="best")
+    top = dict(zip(_TAGS, (state.best, state.last), strict=True))
     return make_record(
         config,
         job,
-        metrics=gather_objects(metrics)[0],
+        metrics=on_first(lambda: save_predictions(job.workdir, targets, top, primary="best")),
         selection=Selection(chosen=f"epoch {state.best_epoch} of {state.epoch}", by="test set"),
         seconds=state.seconds,
         details={"epochs": state.history, "processes": world_size(), **details},

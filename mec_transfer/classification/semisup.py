@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from mec_transfer.backbone import syncbn
-from mec_transfer.benchmark import Benchmark, Job, Problem
+from mec_transfer.benchmark import Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
 from mec_transfer.classification.config import SemisupConfig, SemisupRecipe, ViewConfig
 from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import make_linear
-from mec_transfer.classification.predictions import recompute_metrics
+from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
@@ -29,7 +28,7 @@ from mec_transfer.datasets.values import few
 from mec_transfer.results.record import DatasetInfo, Record
 
 
-class Semisup(Benchmark):
+class Semisup(ClassificationBenchmark):
     """Finetuning on few labels, as published with Barlow Twins, VICReg and SwAV (each YAML names its source).
 
     What moves the number: the list of labels; separate rates for backbone and head; how many images batch norm
@@ -95,10 +94,6 @@ class Semisup(Benchmark):
             "labels": {"name": labels.name, "images": len(labelled), "sha256": labels.sha256},
         }
         return finish(self.config, job, state, val.labels, dataset=_noted(job.dataset, labels), details=details)
-
-    def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """From the predictions of the best and of the last epoch."""
-        return recompute_metrics(folder)
 
     def _labels(self, train: ImageList, job: Job) -> LabelSubset:
         """The split of a data set without a published list is drawn from seed 0 for every job: it is data."""

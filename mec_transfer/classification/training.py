@@ -20,6 +20,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say
+from mec_transfer.common.resumable import SAVE_SECONDS
 
 
 class Trainee(abc.ABC):
@@ -69,9 +70,10 @@ def fit(
 ) -> TrainingState:
     """Train for `epochs`, or for what an earlier attempt left of them, and return where it ended.
 
-    After each epoch the val images are classified and the state is saved to `folder`, so that a kill costs one
-    epoch at most and changes nothing; a signal that asks to stop costs nothing, for the state is saved after the
-    step. When training is over, the file keeps the predictions and the weights of `trainee.kept`.
+    After each epoch the val images are classified. The state is saved to `folder` then, and after the step when the
+    last one is SAVE_SECONDS old, so that a kill costs little and changes nothing; a signal that asks to stop costs
+    nothing, for the state is saved after the step. When training is over, the file keeps the predictions and the
+    weights of `trainee.kept`.
 
     Args:
         trainee: fresh, as the first epoch is to find it.
@@ -84,7 +86,7 @@ def fit(
         targets: (N,) the val images' classes.
 
     Raises:
-        RunError: the loss is no longer finite, or the state cannot be written.
+        RunError: the loss or a weight is no longer finite, or the state cannot be written.
         UserError: the state in `folder` is another job's, or damaged.
         Interrupted: a signal came, and the state is saved.
     """
@@ -96,38 +98,71 @@ def fit(
         _restore(trainee, state)
         steps = f" and {state.step} steps" if state.step else ""
         say(f"{title}: going on after epoch {state.epoch}{steps} of {epochs}")
-    began, done = time.monotonic() - state.seconds, state.epoch
+    saver, done = _Saver(folder, state, trainee, epochs), state.epoch
     trainee.prepare()
     meter = Meter(title, epochs * data.plan.steps, "steps", start=done * data.plan.steps + state.step)
     try:
         for epoch in range(done, epochs):
             for group, rate in zip(trainee.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * schedule.scale(epoch, epochs)
-            before = state.seconds
+            before, stopped = state.seconds, 0
             try:
                 with held_signals() as stop:
-                    _train_epoch(trainee, data, state, title, meter, stop)
+                    if stopped := _train_epoch(trainee, data, state, title, meter, stop, saver):
+                        raise Interrupted(stopped)
                 top = trainee.predict()
             except Interrupted:  # between two steps, or where nothing is trained
                 with held_signals():  # a suite that is stopped asks a second time
-                    state.seconds = time.monotonic() - began
-                    _save(folder, state, trainee, over=False)
+                    saver.save()
+                    if stopped:  # all processes are here; torchrun kills the others when the first one ends
+                        distributed.barrier()
                     say(f"{folder / STATE_NAME}: saved at step {state.step} of epoch {epoch + 1}")
                 raise
             with held_signals():
                 _note_epoch(state, trainee, state.loss / data.plan.steps, top, targets)
-                state.seconds = time.monotonic() - began
-                _save(folder, state, trainee, over=state.epoch == epochs)
+                saver.save()
                 say(_epoch_line(title, state, epochs, seconds=state.seconds - before))
     finally:
         meter.close()
     return state
 
 
+class _Saver:
+    """Saves a state as it is, with the time that the training has taken so far."""
+
+    def __init__(self, folder: Path, state: TrainingState, trainee: Trainee, epochs: int) -> None:
+        self.folder, self.state, self.trainee, self.epochs = folder, state, trainee, epochs
+        self.began = time.monotonic() - state.seconds
+
+    def save(self) -> None:
+        """Replace the file; when training is over, without what only going on would need."""
+        state, trainee = self.state, self.trainee
+        state.seconds = time.monotonic() - self.began
+        if not is_main_process():
+            return
+        over = state.epoch == self.epochs
+        names = trainee.kept if over else tuple(trainee.modules)
+        state.modules = {name: trainee.modules[name].state_dict() for name in names}
+        state.optimizer = None if over else trainee.optimizer.state_dict()
+        save_state(self.folder, state)
+        state.modules, state.optimizer = {}, None
+
+    def save_if_due(self) -> None:
+        """Save where the last state is that old."""
+        if time.monotonic() - self.began - self.state.seconds >= SAVE_SECONDS:
+            self.save()
+
+
 def _train_epoch(
-    trainee: Trainee, data: TrainingImages, state: TrainingState, title: str, meter: Meter, stop: StopRequest
-) -> None:
-    """Train what is left of an epoch, and note in `state` how far it has come. Raises Interrupted between two steps."""
+    trainee: Trainee,
+    data: TrainingImages,
+    state: TrainingState,
+    title: str,
+    meter: Meter,
+    stop: StopRequest,
+    saver: _Saver,
+) -> int:
+    """Train what is left of an epoch, and note in `state` how far it has come; return what stopped it, or 0."""
     trainee.train_mode()
     epoch = state.epoch
     for step, groups in enumerate(data.epoch(epoch, state.step), start=state.step):
@@ -144,8 +179,10 @@ def _train_epoch(
         trainee.optimizer.step()
         state.step, state.loss = step + 1, state.loss + loss
         meter.advance(epoch=epoch + 1, loss=loss, lr=rates[-1])
-        if number := max(distributed.gather_objects(stop.number)):  # of all processes: they stop after the same step
-            raise Interrupted(number)
+        if number := stop.of_all():
+            return number
+        saver.save_if_due()
+    return 0
 
 
 def _note_epoch(state: TrainingState, trainee: Trainee, loss: float, top: np.ndarray, targets: np.ndarray) -> None:
@@ -164,16 +201,6 @@ def _restore(trainee: Trainee, state: TrainingState) -> None:
     if state.optimizer is not None:
         trainee.optimizer.load_state_dict(state.optimizer)
     state.modules, state.optimizer = {}, None  # not held in memory twice
-
-
-def _save(folder: Path, state: TrainingState, trainee: Trainee, over: bool) -> None:
-    if not is_main_process():
-        return
-    names = trainee.kept if over else tuple(trainee.modules)
-    state.modules = {name: trainee.modules[name].state_dict() for name in names}
-    state.optimizer = None if over else trainee.optimizer.state_dict()
-    save_state(folder, state)
-    state.modules, state.optimizer = {}, None
 
 
 def _epoch_line(title: str, state: TrainingState, epochs: int, seconds: float) -> str:

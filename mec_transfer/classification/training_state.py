@@ -1,4 +1,4 @@
-"""The one file that an interrupted training goes on from: replaced as a whole after each epoch, and at a signal."""
+"""What an interrupted training by epochs goes on from."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mec_transfer.common.distributed import gather_objects
-from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import save_torch
+from mec_transfer.common.progress import is_main_process
+from mec_transfer.common.resumable import ResumableState
 
 STATE_NAME = "training_state.pt"
-_FORMAT = "mec-transfer/training-state/1"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -43,44 +41,50 @@ class TrainingState:
     """None when training is over."""
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(TrainingState))
+_ARRAYS = ("best", "last")
+"""Kept as tensors: what holds tensors and plain values alone can be read without running any of it."""
+
+
 def save_state(folder: Path, state: TrainingState) -> None:
-    """Write `state` to `folder` atomically. Raises RunError when the disk is full."""
-    values = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-    for name in ("best", "last"):
-        if values[name] is not None:  # none before the end of the first epoch
-            values[name] = torch.from_numpy(values[name])
-    save_torch(folder / STATE_NAME, {"format": _FORMAT, **values})
+    """Replace the state in `folder`, on rank 0; the one before it stays until training is over.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written, or a value is not finite. What is there stays.
+    """
+    values = {name: getattr(state, name) for name in _FIELDS}
+    arrays = {name: torch.from_numpy(values[name]) for name in _ARRAYS if values[name] is not None}
+    file = _StateFile(folder, state.key)
+    file.save(values | arrays)
+    if state.optimizer is None and is_main_process():
+        file.previous.unlink(missing_ok=True)
 
 
 def load_state(folder: Path, key: str) -> TrainingState:
     """Return the state that lies in `folder`, or a fresh one where there is none.
 
     Raises:
-        UserError: it belongs to another job, or is damaged.
-        RunError: the processes of a torchrun find different states.
+        UserError: it belongs to another job or is damaged, or the processes of a torchrun find different states.
     """
-    path = folder / STATE_NAME
-    state = _read(path, key) if path.exists() else TrainingState(key=key)
-    found = gather_objects((state.epoch, state.step))
-    if len(set(found)) > 1:
-        raise RunError(
-            f"{path}: the processes find different states (epoch, step: {found}); --out must be a shared folder"
+    values = _StateFile(folder, key).load()
+    if values is None:
+        return TrainingState(key=key)
+    arrays = {name: values[name].numpy() for name in _ARRAYS if values[name] is not None}
+    return TrainingState(**{name: values[name] for name in _FIELDS} | arrays)
+
+
+class _StateFile(ResumableState):
+    NAME = STATE_NAME
+    PREVIOUS = "training_state_previous.pt"
+    FORMAT = "mec-transfer/training-state/1"
+    TITLE = "training state of a probe or a finetuning"
+    RUN_KEY = "key"
+    KEYS = frozenset(_FIELDS)
+    PROGRESS = ("epoch", "step")
+    CURE = "Training diverged: check the checkpoint with `mec-transfer inspect`, or lower the learning rate"
+
+    def difference(self, there: Any) -> str:
+        """The key of a job stands for all that its training depends on."""
+        return (
+            "" if there == self.run else f"left by another job ({there}, this one is {self.run}); choose another --out"
         )
-    return state
-
-
-def _read(path: Path, key: str) -> TrainingState:
-    again = "delete it to train from the beginning"
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and torch each have their own way of saying "damaged"
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: not readable ({reason}); {again}") from None
-    if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
-        raise UserError(f"{path}: not a training state of this version; {again}")
-    if values["key"] != key:
-        raise UserError(f"{path}: left by another job ({values['key']}, this one is {key}); choose another --out")
-    for name in ("best", "last"):
-        if values[name] is not None:
-            values[name] = values[name].numpy()
-    return TrainingState(**values)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import RunError, UserError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 _SIGNS_OF_A_LOST_PARTNER = ("closed by peer", "reset by peer", "remote process exited")
 
@@ -89,6 +91,22 @@ def gather_objects(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Do `work` on rank 0 alone; return its value, or raise its UserError or RunError, on every process."""
+    if world_size() == 1:
+        return work()
+    value: T | UserError | RunError | None = None
+    if rank() == 0:
+        try:
+            value = work()
+        except (UserError, RunError) as error:
+            value = error
+    shared: Any = gather_objects(value)[0]
+    if isinstance(shared, UserError | RunError):
+        raise shared
+    return shared
 
 
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:

@@ -30,3 +30,9 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `options`, or an empty string."""
     near = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what `error` says, for a message of one line: without the file's name, which the message has itself."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:200] or type(error).__name__

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import RunError, UserError, one_line
 
 _FULL_BYTES = 1 << 16
 """Torch does not say why a write failed; with less than this left it was the disk."""
@@ -123,7 +123,7 @@ def save_torch(path: Path, value: Any) -> None:
             torch.save(value, handle)
         except RuntimeError as error:
             full = shutil.disk_usage(path.parent).free < _FULL_BYTES
-            reason = os.strerror(errno.ENOSPC) if full else str(error).splitlines()[0]
+            reason = os.strerror(errno.ENOSPC) if full else one_line(error)
             raise OSError(None, reason) from error
 
 

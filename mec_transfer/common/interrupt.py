@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mec_transfer.common import distributed
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -29,6 +31,10 @@ class StopRequest:
 
     number: int = 0
     """0 where none has come."""
+
+    def of_all(self) -> int:
+        """Return the signal that came to any of the processes, 0 where none did: they stop after the same step."""
+        return max(distributed.gather_objects(self.number))
 
     def _note(self, number: int, frame: object) -> None:
         if number == signal.SIGINT and self.number:

@@ -12,15 +12,15 @@ from typing import Any
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import DataError, UserError
-from mec_transfer.common.progress import is_main_process, say, warn
+from mec_transfer.common.errors import DataError, UserError, one_line
+from mec_transfer.common.progress import say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
 from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.config import DetectionConfig, stock_path
-from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
+from mec_transfer.detection.predictions import measure, measure_saved, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
 
@@ -84,26 +84,28 @@ class Detect(Benchmark):
         masks = bool(config.MODEL.MASK_ON)
         items = loading.training_records(train_split, masks)
         config.INPUT.MASK_FORMAT = loading.mask_format(items)
-        training.claim(job.workdir, self.training_identity(job))
         # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=self.config.recipe.tf32):
-            notes += training.train(detector, config, items, job.workdir, job.seed, job.workers)
+            identity = self.training_identity(job)
+            notes += training.train(detector, config, items, job.workdir, job.seed, job.workers, identity)
             trained = time.monotonic()
             predictions = inference.predict(detector, config, loading.records(test_split, False), job.workers)
         if not predictions:
             notes.append(f"the detector found nothing in {len(test_split.images)} test images, so that its AP is 0")
             warn(notes[-1])
-        metrics: dict[str, float] = {}
-        if is_main_process():
+
+        def keep() -> dict[str, float]:
             save_torch(job.workdir / FINAL, {"model": detector.state_dict()})
             write_text(job.workdir / SETTINGS, config.dump())
             save_predictions(job.workdir, test_split, predictions)
             metrics = measure(test_split, predictions, self._metric, masks)
             self._draw(job, test_split, predictions)
+            return metrics
+
         return make_record(
             self.config,
             job,
-            metrics=distributed.gather_objects(metrics)[0],
+            metrics=distributed.on_first(keep),
             selection=Selection(chosen=f"iteration {config.SOLVER.MAX_ITER}", by="protocol"),
             seconds=time.monotonic() - began,
             warnings=notes,
@@ -143,11 +145,8 @@ class Detect(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the saved predictions and the truth beside them; the data set is not needed."""
-        predictions = read_predictions(folder)
-        masks = any("segmentation" in item for item in predictions) or any(
-            k.startswith("mask_") for k in record.metrics
-        )
-        return measure(read_truth(folder), predictions, self._metric, masks)
+        masks = any(name.startswith("mask_") for name in record.metrics)
+        return measure_saved(folder, self._metric, masks)
 
     @property
     def _metric(self) -> str:
@@ -199,4 +198,4 @@ class Detect(Benchmark):
         try:
             draw_best_and_worst(split, predictions, job.workdir / "pictures")
         except (OSError, DataError) as error:  # a number is not lost for a picture
-            warn(f"{job.workdir / 'pictures'}: not drawn ({getattr(error, 'strerror', None) or error})")
+            warn(f"{job.workdir / 'pictures'}: not drawn ({one_line(error)})")

@@ -16,7 +16,7 @@ import warnings
 from importlib import metadata
 from types import ModuleType
 
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.progress import warn
 
 INSTALL = "mec-transfer engines install detectron2"
@@ -69,8 +69,7 @@ def load() -> ModuleType:
             for part in _PARTS:
                 importlib.import_module(f"detectron2.{part}")
     except Exception as error:  # built for another torch, too old for this Pillow, half copied: whatever it raises
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"Detectron2 does not import ({reason}); run: {INSTALL}") from error
+        raise UserError(f"Detectron2 does not import ({one_line(error)}); run: {INSTALL}") from error
     for category, message, module in _NOISE:
         warnings.filterwarnings("ignore", message=message, category=category, module=module)
     for version in versions():

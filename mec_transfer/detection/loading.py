@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, one_line
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import Loader
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation
@@ -155,8 +155,7 @@ class MappedImages(Dataset[Item]):
         try:
             mapped: Item = self.mapper(item)
         except Exception as error:  # whatever Pillow and the mapper raise on a broken file
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"{item['file_name']}: cannot be read ({reason}); replace or remove it") from None
+            raise DataError(f"{item['file_name']}: cannot be read ({one_line(error)}); replace or remove it") from None
         return mapped
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.files import write_bytes
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.splits import ObjectSplit
 
 PREDICTIONS = "predictions.json.gz"
 TRUTH = "truth.json.gz"
+_AGAIN = "delete the folder and run the job again"
 
 
 def measure(split: ObjectSplit, predictions: Sequence[dict[str, Any]], metric: str, masks: bool) -> dict[str, float]:
@@ -37,9 +40,37 @@ def save_predictions(folder: Path, split: ObjectSplit, predictions: Sequence[dic
     _write(folder / PREDICTIONS, predictions)
 
 
+def measure_saved(folder: Path, metric: str, masks: bool) -> dict[str, float]:
+    """Return the metrics of what `save_predictions` left in `folder`, as `measure` does.
+
+    Raises:
+        UserError: a file is missing or damaged, or the two do not belong together.
+    """
+    truth, predictions = read_truth(folder), read_predictions(folder)
+    for number, prediction in enumerate(predictions, start=1):
+        if not _fits(prediction, truth, masks):
+            raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; {_AGAIN}")
+    return measure(truth, predictions, metric, masks)
+
+
+def _fits(prediction: dict[str, Any], truth: ObjectSplit, masks: bool) -> bool:
+    try:
+        image, label = prediction["image_id"], prediction["category_id"]
+        numbers = [*prediction["bbox"], prediction["score"]]
+        sound = len(numbers) == 5 and all(map(math.isfinite, numbers))
+        if not (sound and 0 < image <= len(truth.images) and 0 < label <= len(truth.classes)):
+            return False
+        where = truth.images[image - 1]
+        return not masks or prediction["segmentation"]["size"] == [where.height, where.width]
+    except (TypeError, KeyError):
+        return False
+
+
 def read_predictions(folder: Path) -> list[dict[str, Any]]:
     """Read the predictions back. Raises UserError where they are not whole."""
-    found: list[dict[str, Any]] = _read(folder / PREDICTIONS)
+    found = _read(folder / PREDICTIONS)
+    if not isinstance(found, list):
+        raise UserError(f"{folder / PREDICTIONS}: is damaged (not a list); {_AGAIN}")
     return found
 
 
@@ -58,8 +89,8 @@ def read_truth(folder: Path) -> ObjectSplit:
             for number, (name, width, height, objects) in enumerate(data["images"], start=1)
         )
         return ObjectSplit(name=data["name"], classes=tuple(data["classes"]), images=images)
-    except (TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{folder / TRUTH}: is damaged ({error})") from None
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / TRUTH}: is damaged ({error}); {_AGAIN}") from None
 
 
 def _plain(thing: ObjectAnnotation) -> dict[str, Any]:
@@ -77,5 +108,7 @@ def _write(path: Path, value: Any) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the job left none") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); {_AGAIN}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,14 @@ from torch import nn
 from mec_transfer.benchmark import TRAINING_NAME
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError, UserError
-from mec_transfer.common.files import read_json, replace_with_copy, save_torch, write_json
-from mec_transfer.common.interrupt import Interrupted, held_signals
-from mec_transfer.common.progress import Meter, say, warn
+from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.interrupt import StopRequest, held_signals
+from mec_transfer.common.progress import Meter, say
+from mec_transfer.common.resumable import ResumableState
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.detection.loading import BatchPlan, Item, MappedImages, load_batches, seed_step
 
 CHECKPOINT = "training_last.pth"
-PREVIOUS = "training_previous.pth"
-_STATES = (CHECKPOINT, PREVIOUS)
-SAVE_SECONDS = 600
-"""Between two checkpoints; a signal leaves one at once."""
 _LOWER = "Lower SOLVER.BASE_LR, or lengthen SOLVER.WARMUP_ITERS"
 
 
@@ -127,95 +123,97 @@ class Stepper:
         self.iteration = int(state["iteration"])
 
 
+class DetectorState(ResumableState):
+    """The state of a detector's training, of the identity that `Benchmark.training_identity` gives, or of None."""
+
+    NAME = CHECKPOINT
+    PREVIOUS = "training_previous.pth"
+    FORMAT = "mec-transfer/detector-training/1"
+    OLDER_FORMATS = (None,)
+    TITLE = "training state of a detector"
+    KEYS = frozenset({"iteration", "network", "optimizer", "scheduler"})
+    PROGRESS = ("iteration",)
+    CURE = _LOWER
+
+    def difference(self, there: Any) -> str:
+        """Earlier versions wrote the identity beside the state alone, where `claim` has looked."""
+        if there is None or self.run is None or there == self.run:
+            return ""
+        return "the detector in this folder is of another training; choose another --out"
+
+
 def claim(folder: Path, identity: dict[str, Any] | None) -> None:
     """Note in `folder` what the training there depends on (`Benchmark.training_identity`; None: nothing is noted).
 
     Raises:
         UserError: a detector lies there whose training is another one.
     """
-    path = folder / TRAINING_NAME
+    path, state = folder / TRAINING_NAME, DetectorState(folder, identity)
     if identity is None:
         return
-    if path.exists() and read_json(path) != identity and any((folder / name).exists() for name in _STATES):
-        raise UserError(f"{path}: the detector in this folder is of another training; choose another --out")
+    trained = any(file.exists() for file in (state.path, state.previous))
+    if trained and path.exists() and (difference := state.difference(read_json(path))):
+        raise UserError(f"{path}: {difference}")
     if distributed.rank() == 0:
         write_json(path, identity)
     distributed.barrier()
 
 
-def train(network: nn.Module, config: CfgNode, items: list[Item], folder: Path, seed: int, workers: int) -> list[str]:
+def train(
+    network: nn.Module,
+    config: CfgNode,
+    items: list[Item],
+    folder: Path,
+    seed: int,
+    workers: int,
+    identity: dict[str, Any] | None = None,
+) -> list[str]:
     """Train `network` on `items` to the schedule's end, with PreciseBN after it; return warnings for the record.
 
-    `folder` is the job's: what training left there is continued.
+    `folder` is the job's: what a training of the same `identity` left there is continued.
 
     Raises:
         DataError: an image cannot be read.
-        RunError: the loss is no longer finite, or the disk is full.
+        UserError: the state in `folder` is of another training, or damaged.
+        RunError: the loss or a weight is no longer finite, or the disk is full.
         Interrupted: a signal came, and the state is saved.
     """
     batch, last = config.SOLVER.IMS_PER_BATCH, config.SOLVER.MAX_ITER
+    claim(folder, identity)
     network.train()
-    stepper = Stepper(network, config, seed)
-    if (found := _newest(folder)) is not None:
-        stepper.restore(found)
-        say(f"{folder / CHECKPOINT}: going on from iteration {stepper.iteration} of {last}")
+    stepper, state = Stepper(network, config, seed), DetectorState(folder, identity)
+    if state.restore(stepper.restore):
+        say(f"{state.path}: going on from iteration {stepper.iteration} of {last}")
     if stepper.iteration < last:
         grouped = config.DATALOADER.ASPECT_RATIO_GROUPING
         plan = BatchPlan(items, batch, seed, last, grouped)
         plan.first = stepper.iteration
         with held_signals() as stop:
-            _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), folder, last, stop)
+            _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), state, last, stop)
     notes = _precise_bn(network, config, items, seed, workers)
     distributed.copy_from_first(network.buffers())  # its own images weigh in each process's statistics
     return notes
 
 
-def _run(stepper: Stepper, batches: Iterator[list[Item]], folder: Path, last: int, stop: Any) -> None:
+def _run(stepper: Stepper, batches: Iterator[list[Item]], state: DetectorState, last: int, stop: StopRequest) -> None:
     meter = Meter("training", last, "iterations", start=stepper.iteration)
-    saved = time.monotonic()
     try:
         for batch in batches:
             losses = stepper.step(batch)
             meter.advance(loss=losses["total"], lr=stepper.optimizer.param_groups[0]["lr"])
-            seen = distributed.gather_objects((stop.number, time.monotonic() - saved >= SAVE_SECONDS))
-            number, due = max(number for number, _ in seen), seen[0][1]  # one clock for all
-            if due or stepper.iteration == last or number:
-                _save(folder, stepper)
-                saved = time.monotonic()
-            if number and stepper.iteration < last:
-                say(f"{folder / CHECKPOINT}: saved at iteration {stepper.iteration}")
-                raise Interrupted(number)
+            over = stepper.iteration == last
+            if (number := stop.of_all()) and not over:
+                state.save_and_stop(stepper.state(), number)
+            if over or state.is_due:
+                state.save(stepper.state())
     finally:
         meter.close()
 
 
-def _save(folder: Path, stepper: Stepper) -> None:
-    if distributed.rank() == 0:
-        if (folder / CHECKPOINT).is_file():
-            replace_with_copy(folder / CHECKPOINT, folder / PREVIOUS)
-        save_torch(folder / CHECKPOINT, stepper.state())
-    distributed.barrier()
-
-
-def _newest(folder: Path) -> dict[str, Any] | None:
-    """Return the newest state that can be read: the last, else the one before."""
-    for name in _STATES:
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # truncated, or of something else: whatever torch raises
-            warn(f"{path}: cannot be read ({(str(error).splitlines() or ['?'])[0]}); taking the one before, if any")
-            continue
-        return state
-    return None
-
-
 def discard_training(folder: Path) -> None:
     """Remove the training states: the run's numbers are in."""
-    for name in (*_STATES, TRAINING_NAME):
-        (folder / name).unlink(missing_ok=True)
+    DetectorState(folder, None).discard()
+    (folder / TRAINING_NAME).unlink(missing_ok=True)
 
 
 def _precise_bn(network: nn.Module, config: CfgNode, items: list[Item], seed: int, workers: int) -> list[str]:

@@ -22,11 +22,11 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
-from mec_transfer.common.progress import Meter, is_main_process, say, warn
+from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.data import VideoData
 from mec_transfer.datasets.videos.video import Video, remarks
-from mec_transfer.results.record import Record, Selection
+from mec_transfer.results.record import RECORD_NAME, Record, Selection
 from mec_transfer.tracking.appearance import Appearance, Features
 from mec_transfer.tracking.config import FrozenConfig
 from mec_transfer.tracking.feature_cache import CachedFeatures
@@ -129,12 +129,13 @@ class FrozenTask(Benchmark, Generic[V]):
             features = CachedFeatures.open(appearance, job.cache / "maps")
         self._follow_all(videos, features, folder)
         distributed.barrier()
-        measured: Measured | None = None
-        if is_main_process():
+
+        def measure() -> Measured:
             measured = self.measure(folder, [video.name for video in videos])
             self._draw(videos, measured, folder)
-        measured = distributed.gather_objects(measured)[0]
-        assert measured is not None
+            return measured
+
+        measured = distributed.on_first(measure)
         finished = [read_json(_entry(folder, video)) for video in videos]
         seconds = sum(entry["seconds"] for entry in finished)
         frames = sum(len(video.frames) for video in videos)
@@ -156,7 +157,11 @@ class FrozenTask(Benchmark, Generic[V]):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the written results and the copy of the truth; the data set is not needed."""
-        return self.measure(folder, list(record.details.get("by_sequence", {}))).overall
+        sequences = list(record.details.get("by_sequence", {}))
+        if not sequences:
+            what = "names no sequence in 'details.by_sequence'"
+            raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
+        return self.measure(folder, sequences).overall
 
     def _follow_all(self, videos: Sequence[V], features: Features, folder: Path) -> None:
         mine = videos[distributed.rank() :: distributed.world_size()]

@@ -67,6 +67,14 @@ def test_damage_is_said_in_one_line(tmp_path: Path, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["targets", "primary"])
+def test_a_file_that_lacks_a_part_says_which(tmp_path: Path, name: str) -> None:
+    parts = {"targets": TARGETS, "primary": np.array("last"), "top_last": GOOD}
+    np.savez(tmp_path / PREDICTIONS_NAME, **{key: value for key, value in parts.items() if key != name})
+    with pytest.raises(UserError, match=rf"predictions\.npz: not readable as predictions \(it has no '{name}'\)"):
+        recompute_metrics(tmp_path)
+
+
 @pytest.mark.parametrize("top", [GOOD[:3], GOOD[:, 0]])
 def test_predictions_that_do_not_fit_the_targets_are_refused(tmp_path: Path, top: np.ndarray) -> None:
     with pytest.raises(ValueError, match="do not fit"):

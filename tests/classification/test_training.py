@@ -83,3 +83,24 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(make_job: MakeJob, monkeypat
     with pytest.raises(KeyboardInterrupt) as stopped:
         benchmark("linear_mec").run(job)
     assert not isinstance(stopped.value, Interrupted) and not (job.workdir / STATE_NAME).exists()
+
+
+def test_a_kill_costs_no_more_than_what_came_after_the_last_state_of_an_epoch(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected, job = benchmark("linear_mec").run(make_job("undisturbed")), make_job("killed")
+    advance = training.Meter.advance
+
+    def killed(self: training.Meter, *args: int, **figures: float) -> None:
+        advance(self, *args, **figures)
+        if self.done == 3:  # the last step of the first epoch
+            raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "SAVE_SECONDS", 0)
+        patch.setattr(training.Meter, "advance", killed)
+        with pytest.raises(SystemExit):
+            benchmark("linear_mec").run(job)
+    found = benchmark("linear_mec").run(job)
+    assert "going on after epoch 0 and 2 steps of 2" in capsys.readouterr().err
+    assert json.dumps(found.details) == json.dumps(expected.details) and found.metrics == expected.metrics

@@ -59,3 +59,17 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path, damage: str) -> None:
     with pytest.raises(UserError, match=f"{STATE_NAME}: .*delete it") as caught:
         load_state(tmp_path, "abc")
     assert "\n" not in str(caught.value)
+
+
+def test_the_state_before_the_last_stays_until_training_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, over = _state(), _state(), _state()
+    second.epoch, over.epoch, over.optimizer = 4, 5, None
+    save_state(tmp_path, first)
+    save_state(tmp_path, second)
+    (tmp_path / STATE_NAME).write_bytes(b"PK cut short")
+    assert load_state(tmp_path, "abc").epoch == 3
+    assert "going on from training_state_previous.pt instead, epoch 3, step 0" in capsys.readouterr().err
+    save_state(tmp_path, over)
+    assert [path.name for path in tmp_path.iterdir()] == [STATE_NAME] and load_state(tmp_path, "abc").epoch == 5

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask
 
+from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.coco_items import to_coco_json
 from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics, pairs
-from mec_transfer.detection.predictions import measure, read_predictions, read_truth, save_predictions
+from mec_transfer.detection.predictions import measure, measure_saved, read_predictions, read_truth, save_predictions
 from mec_transfer.detection.voc_ap import voc_metrics
 
 
@@ -158,6 +161,58 @@ def test_predictions_and_truth_come_back_as_they_were(tmp_path):
     (tmp_path / "truth.json.gz").write_bytes(first[:40])
     with pytest.raises(Exception, match="truth.json.gz: cannot be read"):
         read_truth(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("predictions.json.gz", None, r"predictions\.json\.gz: no such file"),
+        ("truth.json.gz", None, r"truth\.json\.gz: no such file"),
+        ("predictions.json.gz", {}, r"predictions\.json\.gz: is damaged \(not a list\)"),
+        ("predictions.json.gz", [3], "prediction 1 does not fit truth"),
+        ("predictions.json.gz", [{"image_id": 1}], "prediction 1 does not fit truth"),
+        ("predictions.json.gz", ("image_id", 13), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("image_id", 0), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("category_id", 9), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("bbox", [1, 2, 3]), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("score", "high"), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("segmentation", {"size": [1, 1], "counts": ""}), "prediction 2 does not fit truth"),
+        ("predictions.json.gz", ("segmentation", None), "prediction 2 does not fit truth"),
+        ("truth.json.gz", [1], r"truth\.json\.gz: is damaged"),
+        ("truth.json.gz", {"name": "val", "classes": ["a"], "images": [["a", 1, 1, [3]]]}, "is damaged"),
+    ],
+)
+def test_what_is_missing_damaged_or_of_another_run_is_one_line(tmp_path, name, content, message):
+    split, predictions = random_split(1, masks=True)
+    for item in predictions:
+        item["segmentation"]["counts"] = item["segmentation"]["counts"].decode()
+    save_predictions(tmp_path, split, predictions)
+    assert measure_saved(tmp_path, "coco", masks=True) == measure(split, predictions, "coco", masks=True)
+    if isinstance(content, tuple):
+        key, value = content
+        content = [predictions[0], {**predictions[1], key: value}]
+    path = tmp_path / name
+    path.unlink() if content is None else path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    with pytest.raises(UserError, match=message) as caught:
+        measure_saved(tmp_path, "coco", masks=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["predictions.json.gz", "truth.json.gz"])
+def test_a_flipped_bit_anywhere_is_one_line_or_nothing(tmp_path, name):
+    """Nothing in the header's time and name; wherever there is content, the checksum or the unpacking tells."""
+    split, predictions = random_split(1)
+    save_predictions(tmp_path, split, predictions)
+    path, expected = tmp_path / name, measure(split, predictions, "voc07", masks=False)
+    content = path.read_bytes()
+    for place in range(0, len(content), max(1, len(content) // 60)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        try:
+            assert measure_saved(tmp_path, "voc07", masks=False) == expected
+        except UserError as error:
+            assert f"{name}: cannot be read (" in str(error)
 
 
 def test_pairs_take_each_truth_once_and_mind_the_class():

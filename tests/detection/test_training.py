@@ -128,6 +128,39 @@ def test_a_state_of_another_training_is_refused_and_one_of_an_earlier_version_ta
     assert not list(tmp_path.iterdir())
 
 
+def test_states_with_an_identity_and_those_of_earlier_versions_without(boxes, tmp_path, capsys):
+    """A file that was copied into a folder with the right note is recognised too."""
+    network, config, items = make(boxes)
+    stepper, mine = training.Stepper(network, config, seed=0), {"data": "a", "seed": 0}
+    stepper.step(next(load_batches(MappedImages(items, config, 0), BatchPlan(items, 2, 0, 1, grouped=False), 0)))
+    state = training.DetectorState(tmp_path, {"data": "b", "seed": 0})
+    state.save(stepper.state())
+    with pytest.raises(UserError, match=r"training_last\.pth: the detector in this folder is of another training"):
+        training.train(network, config, items, tmp_path, 0, 0, mine)
+    for foreign in ({"model": network.state_dict()}, {**stepper.state(), "format": "mec-transfer/detector-training/9"}):
+        torch.save(foreign, state.path)
+        with pytest.raises(
+            UserError, match=r"training_last\.pth: (is not a whole training state|was written by another)"
+        ):
+            training.train(network, config, items, tmp_path, 0, 0, mine)
+    torch.save({**stepper.state(), "network": {}}, state.path)
+    with pytest.raises(UserError, match=r"training_last\.pth: does not fit this run \(Error\(s\) in loading") as caught:
+        training.train(network, config, items, tmp_path, 0, 0, mine)
+    assert "\n" not in str(caught.value)
+    torch.save(stepper.state(), state.path)  # as earlier versions wrote it
+    training.train(network, config, items, tmp_path, 0, 0, mine)
+    assert "going on from iteration 1 of 3" in capsys.readouterr().err
+    assert torch.load(state.path, weights_only=True)["run"] == mine
+
+
+def test_damage_of_both_states_is_said_and_nothing_is_trained_over_them(boxes, tmp_path):
+    network, config, items = make(boxes)
+    for name in (training.CHECKPOINT, "training_previous.pth"):
+        (tmp_path / name).write_bytes(b"PK cut short")
+    with pytest.raises(UserError, match=r"training_last\.pth: cannot be read .*delete it and training_previous\.pth"):
+        training.train(network, config, items, tmp_path, 0, 0)
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_step(boxes):
     network, config, items = make(boxes)
     stepper = training.Stepper(network, config, seed=0)

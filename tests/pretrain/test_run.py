@@ -176,6 +176,25 @@ def test_going_on_after_every_step_is_bitwise_an_undisturbed_run(inputs, finishe
     assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
 
 
+def test_ten_minutes_after_the_last_checkpoint_there_is_another(inputs, finished, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def cut_off(self, *views):
+        if self.done == 5:
+            raise SystemExit(9)
+        return step(self, *views)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mec_transfer.common.resumable.SAVE_SECONDS", 0)
+        patch.setattr(Trainer, "step", cut_off)
+        with pytest.raises(SystemExit):
+            run(inputs, tmp_path)
+    assert read(tmp_path)[0]["step"] == 5
+    assert run(inputs, tmp_path) == 0
+    assert same(states(tmp_path), states(finished))
+    assert untimed(read(tmp_path)[1]) == untimed(read(finished)[1])
+
+
 def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(inputs, finished, tmp_path):
     command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", tmp_path]
     more = ("--device", "cpu", "--workers", "1", "--set", "save_every_steps=1")

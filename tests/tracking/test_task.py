@@ -128,6 +128,15 @@ def test_a_run_measures_its_written_files_and_draws_the_best_and_the_worst(task:
     assert task.recompute(job.workdir, record) == {"hit": 75.0}
 
 
+def test_a_record_that_names_no_sequence_has_no_numbers(task: Brightest, job: Job) -> None:
+    record = task.run(job).model_copy(update={"details": {}})
+    with pytest.raises(
+        UserError,
+        match=r"record\.json: names no sequence in 'details\.by_sequence'; delete the folder and run the job again",
+    ):
+        task.recompute(job.workdir, record)
+
+
 def test_a_signal_keeps_the_finished_sequences_and_the_run_goes_on(task: Brightest, job: Job) -> None:
     task.kill_at = "two"
     with pytest.raises(Interrupted) as stopped:
