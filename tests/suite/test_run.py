@@ -251,6 +251,7 @@ def test_as_many_jobs_at_once_as_are_asked_for(world) -> None:  # type: ignore[n
 )
 def test_a_hung_job_is_ended_told_and_tried_again(world, option: str, reason: str) -> None:  # type: ignore[no-untyped-def]
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 600.0}\n")
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {seconds: 0.0}\n")  # its base is the other
     done = world.run(option, "0.1")
     assert done.returncode == 1 and "failed: 1 of 3 jobs" in done.stderr
     (record,) = world.out.glob("jobs/*/one-*/record.json")
