@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -40,6 +40,9 @@ class MetricsConfig(StrictModel):
 
 class BenchmarkConfig(StrictModel):
     """The keys that every benchmark YAML has; each benchmark class adds its own `recipe`."""
+
+    own_python: ClassVar[bool] = False
+    """Its engine changes what it imports, so a job of it takes an interpreter of its own."""
 
     id: str
     """The file's own name, for instance `knn_dino`."""

@@ -30,6 +30,7 @@ from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.data import ImageData
@@ -166,11 +167,13 @@ def _extract_split(
     began = time.monotonic()
     missing = _missing_parts(store)
     if missing:
-        if is_main_process():
-            store.describe()
-        own = _own_share(missing)
-        _compute_parts(job, store, own, images, recipe, encoder)
-        distributed.barrier()
+        with _alone(store):
+            missing = _missing_parts(store)  # another job may have computed them meanwhile
+            if is_main_process():
+                store.describe()
+            own = _own_share(missing)
+            _compute_parts(job, store, own, images, recipe, encoder)
+            distributed.barrier()
         if lost := [part for part in missing if part not in own and not store.is_whole(part)]:
             raise RunError(
                 f"{store.path(lost[0])}: cannot be read back; all processes must see the same cache folder, and the "
@@ -183,6 +186,16 @@ def _extract_split(
         seconds=time.monotonic() - began,
         precision=encoder.precision,
     )
+
+
+def _alone(store: FeatureStore) -> contextlib.AbstractContextManager[None]:
+    """Keep other jobs from computing the same features meanwhile: they wait, and find them done.
+
+    Processes that share out one job's images do not wait: the others of them would give the first one up.
+    """
+    if distributed.world_size() > 1:
+        return contextlib.nullcontext()
+    return folder_lock(store.folder, "computing the same features", patience=None)
 
 
 def _missing_parts(store: FeatureStore) -> list[int]:

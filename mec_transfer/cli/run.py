@@ -1,7 +1,7 @@
 """A whole suite: every model on every benchmark, resumable, ending with one leaderboard.
 
   mec-transfer run --suite demo --out runs/demo
-  mec-transfer run --suite paper --model mec=mec_r50.pth --data-root /data --out runs/paper
+  mec-transfer run --suite paper --model mec=mec_r50.pth --data-root /data --out runs/paper --gpus 8
 
 What is finished is not run again; what failed is tried again. Exit status 1 when a job failed.
 """
@@ -36,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what is done and what would run, and stop (OUT keeps the index)"
     )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="jobs at once on CPUs, each on its share of the cores (default: 1)"
+    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, a job on each (default: one job at a time)")
+    parser.add_argument(
+        "--time-limit", type=float, metavar="MINUTES", help="end a job after so long; the same command goes on with it"
+    )
+    parser.add_argument(
+        "--silence-limit", type=float, metavar="MINUTES", help="end a job that has printed nothing for so long"
+    )
     add_compute(parser)
 
 
@@ -50,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     check_compute(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
         raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
+    _check_slots(args)
     source = find_config(args.suite, "suites")
     suite = load_suite(source, args.models)
     run_options = RunOptions(
@@ -60,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         skip_invalid=args.skip_invalid,
         dry_run=args.dry_run,
+        jobs=args.jobs or 1,
+        gpus=args.gpus,
+        time_limit=args.time_limit and args.time_limit * 60,
+        silence_limit=args.silence_limit and args.silence_limit * 60,
     )
     if args.dry_run:
         show_plan(suite, source, run_options)
@@ -73,3 +88,21 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0
+
+
+def _check_slots(args: argparse.Namespace) -> None:
+    """Raise UserError for jobs, GPUs and limits that cannot be."""
+    for name in ("jobs", "gpus", "time_limit", "silence_limit"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise UserError(f"--{name.replace('_', '-')} {value:g}: must be above 0")
+    if args.gpus is None:
+        return
+    if args.jobs is not None:
+        raise UserError("--jobs shares out the cores of a machine without GPUs, --gpus its GPUs; give one of them")
+    if args.device == "cpu":
+        raise UserError("--gpus and --device cpu contradict each other; leave one out")
+    from mec_transfer.common.runtime import visible_gpus
+
+    if args.gpus > len(found := visible_gpus()):
+        raise UserError(f"--gpus {args.gpus}: torch sees {len(found)} here")

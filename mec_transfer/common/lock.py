@@ -12,18 +12,18 @@ from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import remove_leftovers
-from mec_transfer.common.progress import warn
+from mec_transfer.common.progress import say, warn
 
 LOCK_NAME = ".lock"
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, doing: str, patience: float = 5.0) -> Iterator[None]:
+def folder_lock(folder: Path, doing: str, patience: float | None = 5.0) -> Iterator[None]:
     """Hold `folder` (made where it is missing) for this process alone.
 
-    Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die. The
-    lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that load data, which
-    outlive a killed job by some seconds.
+    Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die; None: as long
+    as it takes, and says so. The lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that
+    load data, which outlive a killed job by some seconds.
 
     What a killed holder left half-written in the folder is removed.
 
@@ -40,7 +40,7 @@ def folder_lock(folder: Path, doing: str, patience: float = 5.0) -> Iterator[Non
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
     try:
-        if _acquire(handle, folder, doing, time.monotonic() + patience):
+        if _acquire(handle, folder, doing, patience):
             _sign(handle, path)
             remove_leftovers(folder)
         yield
@@ -48,8 +48,9 @@ def folder_lock(folder: Path, doing: str, patience: float = 5.0) -> Iterator[Non
         os.close(handle)
 
 
-def _acquire(handle: int, folder: Path, doing: str, until: float) -> bool:
+def _acquire(handle: int, folder: Path, doing: str, patience: float | None) -> bool:
     """Wait for the lock; return whether it is held (False: this file system has none)."""
+    began, told = time.monotonic(), False
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,14 +58,19 @@ def _acquire(handle: int, folder: Path, doing: str, until: float) -> bool:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 warn(f"{folder}: this file system has no locks ({error.strerror}); let one run at a time use it")
                 return False
-            if time.monotonic() >= until:
-                holder = os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown pid"
-                raise UserError(
-                    f"{folder}: another process ({holder}) is {doing}; wait for it or choose another --out"
-                ) from None
+            busy = f"{folder}: another process ({_holder(handle)}) is {doing}"
+            if patience is not None and time.monotonic() - began >= patience:
+                raise UserError(f"{busy}; wait for it or choose another --out") from None
+            if patience is None and not told:
+                say(f"{busy}; waiting for it")
+                told = True
             time.sleep(0.1)
         else:
             return True
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown pid"
 
 
 def _sign(handle: int, path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
@@ -27,3 +29,11 @@ def describe_status(status: int) -> str:
     name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
     hint = "; out of memory?" if -status == signal.SIGKILL else ""
     return f"killed by signal {-status} ({name}{hint})"
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something, or ""."""
+    with contextlib.suppress(OSError):
+        lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")
+    return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,7 @@ class DetectionRecipe(StrictModel):
 class DetectionConfig(BenchmarkConfig):
     """The config of a detection benchmark."""
 
+    own_python: ClassVar[bool] = True
     dataset: ObjectsDatasetConfig
     recipe: DetectionRecipe
 

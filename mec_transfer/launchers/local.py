@@ -117,18 +117,25 @@ class LocalLauncher:
     """
 
     def __init__(
-        self, slots: int = 1, gpus: Sequence[str] = (), threads: int | None = None, preload: Sequence[str] = ()
+        self,
+        show: Show,
+        slots: int = 1,
+        gpus: Sequence[str] = (),
+        threads: int | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
         """Plan slots; nothing is started yet.
 
         Args:
+            show: gets each line that a task prints.
             slots: how many tasks of one slot run at once.
             gpus: the device that each slot stands for, as CUDA_VISIBLE_DEVICES names it; none: CPUs.
             threads: of each task; None: as many as the machine has cores, whatever else runs.
             preload: modules that most tasks import.
         """
-        self._free = list(range(len(gpus) or slots))
-        self._slots = len(self._free)
+        self.slots = len(gpus) or slots
+        self._show = show
+        self._free = list(range(self.slots))
         self._gpus = list(gpus)
         self._env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._running: list[_Running] = []
@@ -148,11 +155,11 @@ class LocalLauncher:
 
     def has_room(self, task: Task) -> bool:
         """Whether a task can start now. One that wants more slots than there are takes all."""
-        return len(self._free) >= min(task.gpus, self._slots)
+        return len(self._free) >= min(task.gpus, self.slots)
 
     def start(self, task: Task) -> None:
         """Start a task for which there is room."""
-        wanted = min(task.gpus, self._slots)
+        wanted = min(task.gpus, self.slots)
         slots, self._free = self._free[:wanted], self._free[wanted:]
         env = dict(self._env)
         if self._gpus:
@@ -173,22 +180,22 @@ class LocalLauncher:
             raise
         self._running.append(_Running(task, slots, process, tail))
 
-    def wait(self, show: Show) -> Ended:
-        """Wait until a task has ended, and meanwhile pass each line that tasks print to `show`.
+    def wait(self) -> Ended:
+        """Wait until a task has ended, and meanwhile show what tasks print.
 
         A task that goes beyond its limits is asked to stop, and then killed.
         """
         while True:
             for running in self._running:
                 status = running.process.poll()  # before the last look at its log
-                running.show(show)
+                running.show(self._show)
                 if status is not None:
                     self._leave(running)
                     return Ended(task=running.task, status=status, reason=running.reason)
                 running.enforce_limits()
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, show: Show | None = None) -> None:
+    def stop(self) -> None:
         """Ask all tasks to save and end, and kill the ones that take too long."""
         for running in self._running:
             running.signal(signal.SIGTERM)
@@ -202,7 +209,7 @@ class LocalLauncher:
             running.signal(signal.SIGKILL)
             while running.process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-            running.show(show or (lambda task, line: None))
+            running.show(self._show)
             self._leave(running)
 
     def _leave(self, running: _Running) -> None:

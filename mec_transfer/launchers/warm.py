@@ -18,11 +18,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mec_transfer.common.errors import RunError
+from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.processes import tie_to_parent
 
 _REAP_SECONDS = 0.02
@@ -126,17 +127,25 @@ def main(arguments: Sequence[str]) -> int:
     tie_to_parent(int(arguments[0]))
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever an import prints is no answer
+    # A signal to every process, as schedulers send, is for the forks: they save, while this one has nothing to lose.
+    heeded = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     for module in arguments[1:]:
-        importlib.import_module(module)
-    request = _serve(answers)
+        with contextlib.suppress(ImportError):  # told by the job that cannot do without it
+            importlib.import_module(module)
+    request = _serve(answers, heeded)
     if request is None:
         return 0
     status: int = importlib.import_module(request["module"]).main(request["arguments"])
     return status
 
 
-def _serve(answers: int) -> dict[str, Any] | None:
-    """Return None when no more requests come, and in each fork its request."""
+def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any] | None:
+    """Return None when no more requests come, and in each fork its request.
+
+    Args:
+        answers: the file descriptor to answer on.
+        heeded: how a fork is to take the signals that this process ignores.
+    """
     pending, warm = b"", os.getpid()
     while True:
         if select.select([0], [], [], _REAP_SECONDS)[0]:
@@ -146,15 +155,32 @@ def _serve(answers: int) -> dict[str, Any] | None:
             pending += block
         while b"\n" in pending:
             line, _, pending = pending.partition(b"\n")
-            pid = os.fork()
-            if pid == 0:
-                os.close(answers)
-                return _become(json.loads(line), warm)
+            with _taken_as(heeded):
+                pid = os.fork()
+                if pid == 0:
+                    os.close(answers)
+                    return _become(json.loads(line), warm)
             os.write(answers, f'{{"started": {pid}}}\n'.encode())
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 status = os.waitstatus_to_exitcode(ended[1])
                 os.write(answers, f'{{"ended": {ended[0]}, "status": {status}}}\n'.encode())
+
+
+@contextlib.contextmanager
+def _taken_as(heeded: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Let what is forked meanwhile take signals as `heeded` says, from its first moment on."""
+    warm = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # none comes between the two
+    for number, handler in heeded.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if os.getpid() == warm:
+            for number in heeded:
+                signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
 
 
 def _become(request: dict[str, Any], warm: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
@@ -15,14 +16,14 @@ from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
 
 
-def main(job_file: str) -> int:
-    """Run the job; return 0 when its record holds a number, 128 + its number where a signal stopped it.
+def main(arguments: Sequence[str]) -> int:
+    """Run the job whose file is the one argument; return 0 when its record holds a number.
 
-    Else 1, and the last line of the output says what went wrong.
+    Or 128 + a signal's number where one stopped it. Else 1, and the last line of the output says what went wrong.
     """
     try:
         with raised_signals():
-            _run(Path(job_file))
+            _run(Path(arguments[0]))
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -40,4 +41,4 @@ def _run(job_file: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

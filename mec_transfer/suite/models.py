@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import describe_model
-from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.processes import describe_status
-from mec_transfer.common.progress import say
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.results.record import ModelInfo
 from mec_transfer.suite.memory import Memory, file_stamp
-from mec_transfer.suite.process import last_line, run_child
 
 CHECKPOINT_NAME = "checkpoint_last.pth"
 LOG_NAME = "log.jsonl"
@@ -64,24 +61,25 @@ class Pretraining:
         """What it leaves."""
         return self.folder / CHECKPOINT_NAME
 
-    def run(self, device: str, workers: int, seed: int) -> None:
-        """Pretrain, go on where an earlier run was interrupted, or find that it is finished.
+    @property
+    def log(self) -> Path:
+        """Gets what it prints."""
+        return self.folder / "log.txt"
+
+    def arguments(self, device: str, workers: int, seed: int) -> tuple[str, ...]:
+        """Return the words of `python -m pretrain` that begin it, go on with it, or find that it is finished."""
+        words = [str(self.config), "--data", str(self.data), "--out", str(self.folder), "--resume", "auto"]
+        words += ["--device", device, "--workers", str(workers), "--seed", str(seed)]
+        return (*words, *(word for override in self.overrides for word in ("--set", override)))
+
+    def problem(self, status: int) -> str:
+        """Say what went wrong, after its process ended with `status`; "" where it left a checkpoint.
 
         Raises:
             UserError: the config is wrong, there is no data, or the folder holds another pretraining.
-            RunError: it failed, or found an image broken; the message has the reason.
-            ChildStopped: a signal from outside stopped it.
         """
-        command = [sys.executable, "-m", "pretrain", str(self.config), "--data", str(self.data)]
-        command += ["--out", str(self.folder), "--resume", "auto", "--device", device]
-        command += ["--workers", str(workers), "--seed", str(seed)]
-        for override in self.overrides:
-            command += ["--set", override]
-        log = self.folder / "log.txt"
-        status = run_child(command, log, lambda line: say(f"    {line}"))
         if status == 2 and not (self.folder / LOG_NAME).exists():
-            raise UserError(f"pretraining of {self.name}: {last_line(log)}")
+            raise UserError(f"pretraining of {self.name}: {last_line(self.log)}")
         if status != 0:
-            raise RunError(f"pretraining: {last_line(log) or 'no output'} ({describe_status(status)})")
-        if not self.checkpoint.is_file():
-            raise RunError(f"pretraining left no {CHECKPOINT_NAME}")
+            return f"pretraining: {last_line(self.log) or 'no output'} ({describe_status(status)})"
+        return "" if self.checkpoint.is_file() else f"pretraining left no {CHECKPOINT_NAME}"

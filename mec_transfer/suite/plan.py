@@ -35,6 +35,14 @@ class RunOptions:
     skip_invalid: bool = False
     """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
+    jobs: int = 1
+    """How many run at once on CPUs, each on its share of the cores."""
+    gpus: int | None = None
+    """How many of the visible GPUs to use, a job on each; None: whatever a job takes, one job at a time."""
+    time_limit: float | None = None
+    """Seconds after which a job is ended, to go on from there in the next run."""
+    silence_limit: float | None = None
+    """Seconds without a line in its log after which a job counts as hung, and is ended."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,11 @@ def config_class(family: str, kind: str, source: str) -> type[BenchmarkConfig]:
     return found
 
 
+def benchmark_module(config: BenchmarkConfig) -> str:
+    """Return the name of the module that does a benchmark, without importing it."""
+    return BENCHMARKS[f"{config.family}/{config.kind}"][0].partition(":")[0]
+
+
 def make_benchmark(config: BenchmarkConfig) -> Benchmark:
     """Return the benchmark of a config: this imports its family."""
     benchmark: Benchmark = _import(BENCHMARKS[f"{config.family}/{config.kind}"][0])(config)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import signal
+import time
 from pathlib import Path
 
-from mec_transfer.common.errors import DataError, RunError, UserError
+from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.common.files import write_text
+from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
-from mec_transfer.common.processes import describe_status
+from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.common.progress import say, warn
+from mec_transfer.common.runtime import usable_cores, visible_gpus
+from mec_transfer.launchers.local import Ended, LocalLauncher, Task
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.record import RECORD_NAME, Record, write_record
 from mec_transfer.results.references import load_references
-from mec_transfer.results.store import Store
+from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.config import SuiteConfig
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
@@ -30,8 +34,9 @@ from mec_transfer.suite.plan import (
     plan_jobs,
     plan_pretrainings,
 )
-from mec_transfer.suite.process import ChildStopped, last_line, run_child
-from mec_transfer.suite.registry import make_benchmark
+from mec_transfer.suite.registry import benchmark_module, make_benchmark
+
+_OWN_SIGNAL_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +97,12 @@ class _Run:
     benchmarks: list[PlannedBenchmark]
     pretrainings: dict[str, Pretraining]
     jobs: list[PlannedJob] = dataclasses.field(default_factory=list)
+    _running: dict[Task, tuple[Pretraining | PlannedJob, tuple[int, int] | None]] = dataclasses.field(
+        default_factory=dict
+    )
+    """What is computed now, with what its record was before."""
+    _begun: int = 0
+    _failed: int = 0
 
     @classmethod
     def plan(cls, suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None) -> _Run:
@@ -148,62 +159,110 @@ class _Run:
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""
         self.show_plan()
-        stopped = 0
-        for name, pretraining in self.pretrainings.items():
-            try:
-                self.jobs += self._jobs_of(name, self._pretrain(pretraining))
-                self.opened.close()
-            except ChildStopped as stop:
-                say(f"  STOPPED  {stop}")
-                stopped += sum(entry.trials for entry in self.benchmarks)
-        order = list(self.suite.models)
-        self.jobs.sort(key=lambda job: order.index(job.spec.model.name))
         forget_superseded_failures(self.jobs)
-        failed = 0
-        for number, job in enumerate(self.jobs, 1):
-            failed += not self._finish(job, f"[{number}/{len(self.jobs)}] {job.title}")
+        waiting: list[Pretraining | PlannedJob] = [*self.pretrainings.values(), *self.jobs]
+        with self._launcher() as launcher:
+            while waiting or self._running:
+                while waiting and launcher.has_room(self._task(waiting[0])):
+                    self._begin(waiting.pop(0), launcher)
+                if self._running:
+                    waiting = self._in_order([*waiting, *self._end(launcher.wait())])
         board = write_leaderboard(self.options.out)
-        return Outcome(board=board, jobs=len(self.jobs) + stopped, failed=failed + stopped)
+        return Outcome(board=board, jobs=self.total, failed=self._failed)
 
-    def _pretrain(self, pretraining: Pretraining) -> str:
-        """Pretrain; return what went wrong, or ""."""
-        say(f"pretraining {pretraining.name} ({pretraining.config.stem})")
-        try:
-            pretraining.run(self.options.device, self.options.workers, self.options.seed)
-        except RunError as error:
-            say(f"  FAILED  {error}")
-            return str(error)
-        return ""
+    @property
+    def total(self) -> int:
+        """How many jobs the run has, those of models that are still to be pretrained included."""
+        return len(self.suite.models) * sum(entry.trials for entry in self.benchmarks)
 
-    def _finish(self, job: PlannedJob, title: str) -> bool:
-        """Bring one job to a record; return whether that holds a number."""
-        if job.state() == "done":
-            say(f"{title}: done before")
-            return True
-        say(title)
-        try:
-            record = self._fail(job, job.problem) if job.problem else self._run_child(job)
-        except ChildStopped as stop:
-            say(f"    STOPPED  {stop}")
-            return False
+    def _in_order(self, waiting: list[Pretraining | PlannedJob]) -> list[Pretraining | PlannedJob]:
+        """Pretraining first, since jobs wait for it; then the jobs by the suite's order of models."""
+        order = list(self.suite.models)
+        return sorted(waiting, key=lambda one: -1 if isinstance(one, Pretraining) else order.index(one.spec.model.name))
+
+    def _launcher(self) -> LocalLauncher:
+        options = self.options
+        families = {benchmark_module(entry.config) for entry in self.benchmarks if not entry.config.own_python}
+        return LocalLauncher(
+            self._show,
+            slots=options.jobs,
+            gpus=visible_gpus()[: options.gpus] if options.gpus else (),
+            threads=max(1, usable_cores() // options.jobs) if options.jobs > 1 else None,
+            preload=("mec_transfer.suite.child", *sorted(families)),
+        )
+
+    def _task(self, what: Pretraining | PlannedJob) -> Task:
+        options = self.options
+        if isinstance(what, Pretraining):
+            arguments = what.arguments(options.device, options.workers, options.seed)
+            return Task(title=what.name, module="pretrain", arguments=arguments, log=what.log, own_python=True)
+        return Task(
+            title=what.title,
+            module="mec_transfer.suite.child",
+            arguments=(str(what.spec.workdir / JOB_NAME),),
+            log=what.folder / "log.txt",
+            own_python=what.spec.config.own_python,
+            limit_seconds=options.time_limit,
+            silence_seconds=options.silence_limit,
+        )
+
+    def _begin(self, what: Pretraining | PlannedJob, launcher: LocalLauncher) -> None:
+        """Start what is to be computed; what is done, or cannot begin, is told at once."""
+        if isinstance(what, Pretraining):
+            say(f"pretraining {what.name} ({what.config.stem})")
+        else:
+            self._begun += 1
+            title = f"[{self._begun}/{self.total}] {what.title}"
+            if what.state() == "done":
+                return say(f"{title}: done before")
+            say(title)
+            if what.problem:
+                return self._tell(what, self._fail(what, what.problem))
+            what.spec.write()
+        task = self._task(what)
+        launcher.start(task)
+        self._running[task] = what, _stamp(task.log.with_name(RECORD_NAME))
+        return None
+
+    def _end(self, ended: Ended) -> list[PlannedJob]:
+        """Tell what came out, and return the jobs that can be done now."""
+        what, before = self._running.pop(ended.task)
+        if (number := max(-ended.status, ended.status - 128)) in STOP_SIGNALS and not ended.reason:
+            time.sleep(_OWN_SIGNAL_SECONDS)  # `scancel` signals every process: this one's turn may come just now
+            stopped = f"stopped by {signal.Signals(number).name}; the same command goes on from there"
+            say(f"{self._indent(ended.task)}STOPPED  {stopped}")
+            self._failed += 1 if isinstance(what, PlannedJob) else sum(entry.trials for entry in self.benchmarks)
+            return []
+        if isinstance(what, Pretraining):
+            problem = what.problem(ended.status)
+            if problem:
+                say(f"  FAILED  {problem}")
+            jobs = self._jobs_of(what.name, problem)
+            self.opened.close()
+            forget_superseded_failures(jobs)
+            self.jobs += jobs
+            return jobs
+        record = what.record()
+        if record is None or (record.status != "ok" and _stamp(what.folder / RECORD_NAME) == before) or ended.reason:
+            record = self._fail(what, _reason(ended))
+        self._tell(what, record)
+        return []
+
+    def _tell(self, job: PlannedJob, record: Record) -> None:
+        indent = self._indent(self._task(job))
         if record.status == "ok":
-            say(f"    {record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
-            return True
-        say(f"    FAILED  {record.error}")
-        return False
+            say(f"{indent}{record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
+        else:
+            self._failed += 1
+            say(f"{indent}FAILED  {record.error}")
 
-    def _run_child(self, job: PlannedJob) -> Record:
-        before = _stamp(job.folder / RECORD_NAME)
-        command = [sys.executable, "-m", "mec_transfer.suite.child", str(job.spec.write())]
-        log = job.folder / "log.txt"
-        status = run_child(command, log, _show)
-        record = job.record()
-        if record and (record.status == "ok" or _stamp(job.folder / RECORD_NAME) != before):
-            return record
-        if status < 0:
-            return self._fail(job, describe_status(status))
-        said = last_line(log).removeprefix("error: ")
-        return self._fail(job, said if status == 1 and said else f"{describe_status(status)}; {said or 'no output'}")
+    def _show(self, task: Task, line: str) -> None:
+        if not line.startswith("error: "):  # the last one, which is told as the job's failure
+            say(f"{self._indent(task)}{line}")
+
+    def _indent(self, task: Task) -> str:
+        """Begin a line of a task: with its title, where several talk at once."""
+        return f"    {task.title}:  " if self.options.jobs > 1 or (self.options.gpus or 0) > 1 else "    "
 
     def _fail(self, job: PlannedJob, reason: str) -> Record:
         record = job.spec.failed_record(" ".join(reason.split()))
@@ -212,9 +271,14 @@ class _Run:
         return record
 
 
-def _show(line: str) -> None:
-    if not line.startswith("error: "):  # the last one, which is told as the job's failure
-        say(f"    {line}")
+def _reason(ended: Ended) -> str:
+    """Say why a job has no record of its own making."""
+    said = last_line(ended.task.log).removeprefix("error: ")
+    if ended.reason:
+        return f"{ended.reason}; its last line: {said or 'none'}"
+    if ended.status < 0:
+        return describe_status(ended.status)
+    return said if ended.status == 1 and said else f"{describe_status(ended.status)}; {said or 'no output'}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

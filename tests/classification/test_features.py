@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +264,30 @@ with distributed.process_group(runtime.pick_device("cpu")):
         record = load_benchmark(config, overrides).run(job)
         print(sorted(record.metrics.items()), record.details["features_computed"], flush=True)
 """
+
+
+def test_what_another_job_computes_meanwhile_is_waited_for(
+    make_job: MakeJob, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(cache=make_job().workdir / "cache")
+    kept = {path: path.read_bytes() for path in (extract(job), parts(job))[1]}
+    for path in kept:
+        path.unlink()
+    decoded.clear()
+    held: list[Path] = []
+
+    @contextlib.contextmanager
+    def other_job(folder: Path, doing: str, patience: float | None) -> Iterator[None]:
+        assert patience is None
+        held.append(folder)
+        for path, data in kept.items():
+            if path.parent == folder:
+                path.write_bytes(data)
+        yield
+
+    monkeypatch.setattr(features, "folder_lock", other_job)
+    again = extract(job)
+    assert not decoded and held == [path.parent for path in parts(job)][::-1] and again["val"].computed == 0
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,23 @@ def test_removes_what_a_killed_writer_left_and_nothing_else(tmp_path: Path) -> N
         (tmp_path / name).write_text("whole")
     with folder_lock(tmp_path, "x"):
         assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".lock"])
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from mec_transfer.common.lock import folder_lock
+with folder_lock(Path(sys.argv[1]), "holding it"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_who_waits_for_ever_says_so_once_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
+        threading.Timer(0.5, other.stdin.close).start()
+        with folder_lock(tmp_path, "doing the same", patience=None):
+            pass
+    assert capsys.readouterr().err == f"{tmp_path}: another process ({other.pid}) is doing the same; waiting for it\n"

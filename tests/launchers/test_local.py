@@ -33,7 +33,7 @@ class Runs:
 
     def one(self, launcher: LocalLauncher, *arguments: str, **options: Any) -> Ended:
         launcher.start(self.task("one", *arguments, **options))
-        return launcher.wait(self.show)
+        return launcher.wait()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def runs(tmp_path: Path) -> Runs:
 
 @pytest.mark.parametrize("own_python", [False, True])
 def test_a_task_ends_with_its_status_its_log_and_its_lines(runs: Runs, own_python: bool) -> None:
-    with LocalLauncher() as launcher:
+    with LocalLauncher(runs.show) as launcher:
         assert runs.one(launcher, "say", "hello", own_python=own_python).status == 0
         assert runs.one(launcher, "fail", own_python=own_python).status == 1
         assert runs.one(launcher, "die", own_python=own_python).status == -signal.SIGKILL
@@ -53,21 +53,21 @@ def test_a_task_ends_with_its_status_its_log_and_its_lines(runs: Runs, own_pytho
 
 
 def test_as_many_at_once_as_there_are_slots(runs: Runs) -> None:
-    with LocalLauncher(slots=2, threads=1) as launcher:
+    with LocalLauncher(runs.show, slots=2, threads=1) as launcher:
         first = runs.task("first", "meet", str(runs.folder), "a", "b")
         second = runs.task("second", "meet", str(runs.folder), "b", "a")
         launcher.start(first)
         assert launcher.has_room(second)
         launcher.start(second)
         assert not launcher.has_room(first) and launcher.busy
-        ended = {launcher.wait(runs.show).task.title, launcher.wait(runs.show).task.title}
+        ended = {launcher.wait().task.title, launcher.wait().task.title}
         assert ended == {"first", "second"} and not launcher.busy and launcher.has_room(first)
         assert runs.one(launcher, "say", "threads").status == 0
     assert runs.lines[-1] == ("one", "threads None 1")
 
 
 def test_each_task_sees_its_own_gpus(runs: Runs) -> None:
-    with LocalLauncher(gpus=["3", "5", "7"]) as launcher:
+    with LocalLauncher(runs.show, gpus=["3", "5", "7"]) as launcher:
         tasks = [
             runs.task(name, "say", name, gpus=count, own_python=count == 1) for name, count in (("x", 1), ("y", 1))
         ]
@@ -76,19 +76,19 @@ def test_each_task_sees_its_own_gpus(runs: Runs) -> None:
         assert not launcher.has_room(runs.task("z", "say", gpus=2))
         launcher.start(runs.task("z", "say", "z"))
         for _ in range(3):
-            launcher.wait(runs.show)
+            launcher.wait()
     assert {line.rpartition(" ")[0] for _, line in runs.lines} == {"x 3", "y 5", "z 7"}
 
 
 def test_a_task_of_several_gpus_runs_under_torchrun(runs: Runs) -> None:
-    with LocalLauncher(gpus=["0", "1"]) as launcher:
+    with LocalLauncher(runs.show, gpus=["0", "1"]) as launcher:
         assert runs.one(launcher, "rank", gpus=8).status == 0
     assert {line for _, line in runs.lines if line.startswith("rank")} == {"rank 0 of 2", "rank 1 of 2"}
 
 
 @pytest.mark.parametrize("own_python", [False, True])
 def test_a_process_leads_a_session_and_reads_nothing(runs: Runs, own_python: bool) -> None:
-    with LocalLauncher() as launcher:
+    with LocalLauncher(runs.show) as launcher:
         runs.one(launcher, "session", own_python=own_python)
     leads, parent, reads_nothing = runs.lines[0][1].split()
     assert (leads, reads_nothing) == ("True", "True") and (int(parent) == os.getpid()) == own_python
@@ -106,7 +106,7 @@ def test_a_task_beyond_its_limits_is_ended(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, options: dict[str, float], reason: str, what: str
 ) -> None:
     monkeypatch.setattr(local, "_GRACE_SECONDS", 0.3)
-    with LocalLauncher() as launcher:
+    with LocalLauncher(runs.show) as launcher:
         runs.one(launcher, "say")  # the imports are no part of the time
         ended = runs.one(launcher, what, **options)
     assert ended.reason == reason
@@ -114,22 +114,37 @@ def test_a_task_beyond_its_limits_is_ended(
 
 
 def test_a_warm_process_that_dies_is_started_again(runs: Runs) -> None:
-    with LocalLauncher(slots=2) as launcher:
+    with LocalLauncher(runs.show, slots=2) as launcher:
         assert runs.one(launcher, "kill warm").status == -signal.SIGKILL
         assert runs.one(launcher, "say", "again").status == 0
 
 
-def test_imports_that_fail_are_an_error_with_the_log(runs: Runs) -> None:
-    from mec_transfer.common.errors import RunError
+def test_a_module_that_cannot_be_imported_early_fails_only_who_needs_it(runs: Runs) -> None:
+    with LocalLauncher(runs.show, preload=["no_such_module"]) as launcher:
+        assert runs.one(launcher, "say", "hello").status == 0
+        launcher.start(Task(title="x", module="no_such_module", arguments=(), log=runs.folder / "x"))
+        assert launcher.wait().status == 1
+    assert "No module named 'no_such_module'" in (runs.folder / "x").read_text()
 
-    with LocalLauncher(preload=["no_such_module"]) as launcher, pytest.raises(RunError, match=r"log\.txt has its last"):
-        runs.one(launcher, "say")
-    assert "No module named 'no_such_module'" in (runs.folder / "one/log.txt").read_text()
+
+def test_a_signal_to_every_process_reaches_forks_and_leaves_the_warm_process(runs: Runs) -> None:
+    with LocalLauncher(runs.show) as launcher:
+        launcher.start(runs.task("one", "parent"))
+        while not runs.lines:
+            time.sleep(0.01)
+            for running in launcher._running:
+                running.show(runs.show)
+        warm, fork = map(int, runs.lines[0][1].split())
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            os.kill(warm, number)
+        os.kill(fork, signal.SIGUSR1)
+        assert launcher.wait().status == -signal.SIGUSR1
+        assert runs.one(launcher, "parent").status == 0 and runs.lines[-1][1].startswith(f"{warm} ")
 
 
 def test_leaving_stops_what_still_works(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_GRACE_SECONDS", 0.3)
-    with LocalLauncher(slots=3) as launcher:
+    with LocalLauncher(runs.show, slots=3) as launcher:
         for title, options in (("a", {}), ("b", {"own_python": True}), ("c", {})):
             launcher.start(runs.task(title, "deaf" if title == "c" else "hang", **options))
         while len([*runs.folder.glob("*/log.txt")]) < 3 or any(
@@ -144,11 +159,11 @@ def test_tasks_die_with_a_launcher_that_is_killed(runs: Runs) -> None:
 import sys, time
 from pathlib import Path
 from mec_transfer.launchers.local import LocalLauncher, Task
-launcher = LocalLauncher(slots=2)
+launcher = LocalLauncher(lambda task, line: print(line, flush=True), slots=2)
 for title, own in (("a", False), ("b", True)):
     log = Path({str(runs.folder)!r}) / title
     launcher.start(Task(title=title, module={WORKER!r}, arguments=("hang",), log=log, own_python=own))
-launcher.wait(lambda task, line: print(line, flush=True))
+launcher.wait()
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -32,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("hanging", flush=True)
         time.sleep(600)
+    if what == "parent":
+        print(os.getppid(), os.getpid(), flush=True)
+        time.sleep(1)
     if what == "rank":
         os.write(1, f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n".encode())  # in one piece
     if what == "session":

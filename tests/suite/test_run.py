@@ -13,21 +13,18 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.cli.main import main
+from mec_transfer.launchers.local import Ended, LocalLauncher, Task
 
 JOBS = 3  # one trial of `one` and two of `two`, for each model
 
 
-def leftover_children(out: Path) -> list[str]:
-    """Command lines of processes that still work in `out`."""
+def leftover_children(out: Path) -> list[int]:
+    """Return the processes that still write below `out`: jobs do, to their logs."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if f"{out}/" in line:
-                found.append(line)
+    for link in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):
+            if link.readlink().is_relative_to(out):
+                found.append(int(link.parts[2]))
     return found
 
 
@@ -184,7 +181,7 @@ def test_a_signal_to_every_process_leaves_no_failure(world, number: signal.Signa
     process = world.start()
     while not list(world.out.glob("jobs/*/one-*/runs.txt")):
         time.sleep(0.05)
-    for pid in (*_children(process.pid), process.pid):  # the child first
+    for pid in (*_below(process.pid), process.pid):  # the job first
         os.kill(pid, number)
         time.sleep(0.1)
     _, stderr = process.communicate(timeout=20)
@@ -197,7 +194,7 @@ def test_a_child_that_alone_is_stopped_leaves_no_failure_and_the_others_go_on(wo
     process = world.start()
     while not list(world.out.glob("jobs/*/one-*/runs.txt")):
         time.sleep(0.05)
-    for pid in _children(process.pid):
+    for pid in _below(process.pid):
         os.kill(pid, signal.SIGTERM)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1 and "STOPPED  stopped by SIGTERM" in stderr and "failed: 1 of 3 jobs" in stderr
@@ -205,7 +202,8 @@ def test_a_child_that_alone_is_stopped_leaves_no_failure_and_the_others_go_on(wo
     assert "failed" not in world.board()["md"].decode()
 
 
-def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world, jobs: str) -> None:  # type: ignore[no-untyped-def]
     world.pretrain()
     for name in ("one", "two"):
         world.write(f"{name}.yaml", (world.root / f"{name}.yaml").read_text() + "recipe: {seconds: 0.15}\n")
@@ -213,11 +211,11 @@ def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  #
     draw = random.Random(0)
     kept: dict[str, int] = {}
     for kill in ("parent", "child", "parent", "parent", "child", "parent"):
-        process, before = world.start(), traces(world.out)
+        process, before = world.start("--jobs", jobs), traces(world.out)
         while traces(world.out) == before and process.poll() is None:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.0, 0.4))  # after a sign of life: within pretraining, a job, or between two jobs
-        children = _children(process.pid)
+        children = _below(process.pid)
         if kill == "child" and children:
             with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
                 os.kill(draw.choice(children), signal.SIGKILL)
@@ -234,14 +232,60 @@ def test_killed_at_any_moment_it_ends_in_the_same_leaderboard(world) -> None:  #
     assert not leftover_children(world.out)
 
 
+def test_as_many_jobs_at_once_as_are_asked_for(world) -> None:  # type: ignore[no-untyped-def]
+    for name in ("one", "two"):
+        world.write(f"{name}.yaml", (world.root / f"{name}.yaml").read_text() + f"recipe: {{meet: {JOBS}}}\n")
+    done = world.run("--jobs", str(JOBS))  # each job waits for all others to have begun
+    assert done.returncode == 0 and len(world.finished()) == JOBS
+    begun = [line.partition("]")[0] for line in done.stderr.splitlines() if line.startswith("[")]
+    assert begun == [f"[{number}/{JOBS}" for number in range(1, JOBS + 1)]
+    assert "    random  two  trial 1:  top1 " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--time-limit", "ended after its time limit of 6 s"),
+        ("--silence-limit", "because it printed nothing for 6 s"),
+    ],
+)
+def test_a_hung_job_is_ended_told_and_tried_again(world, option: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {seconds: 600.0}\n")
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {seconds: 0.0}\n")  # its base is the other
+    done = world.run(option, "0.1")
+    assert done.returncode == 1 and "failed: 1 of 3 jobs" in done.stderr
+    (record,) = world.out.glob("jobs/*/one-*/record.json")
+    assert reason in json.loads(record.read_text())["error"]
+    assert len(world.finished()) == JOBS - 1
+    world.write("one.yaml", (world.root / "one.yaml").read_text().replace("600.0", "0.0"))
+    assert world.run().returncode == 0 and len(world.finished()) == JOBS
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--jobs", "0"], "--jobs 0: must be above 0"),
+        (["--time-limit", "-1"], "--time-limit -1: must be above 0"),
+        (["--gpus", "1", "--jobs", "2"], "give one of them"),
+        (["--gpus", "1", "--device", "cpu"], "contradict each other"),
+        (["--gpus", "99"], "torch sees "),
+    ],
+)
+def test_slots_that_cannot_be(world, options: list[str], said: str) -> None:  # type: ignore[no-untyped-def]
+    done = world.run(*options)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def traces(out: Path) -> int:
     """How much has been done: epochs and jobs begun or ended."""
     paths = [*out.glob("jobs/*/*/runs.txt"), *out.glob("models/*/epochs.txt")]
     return sum(path.stat().st_size for path in paths)
 
 
-def _children(pid: int) -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _parent(path) == pid]
+def _below(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have, the last ones first."""
+    children = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _parent(path) == pid]
+    return [*(below for child in children for below in _below(child)), *children]
 
 
 def _parent(process: Path) -> int:
@@ -254,19 +298,34 @@ def _parent(process: Path) -> int:
 def test_data_that_breaks_during_a_pretraining_fails_its_own_jobs_alone(world, fake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     from mec_transfer.suite import run as module
     from mec_transfer.suite.config import load_suite
-    from mec_transfer.suite.models import Pretraining
 
     world.pretrain()
 
-    def pretrain_and_lose(self: Pretraining, *_: object) -> None:
-        self.folder.mkdir(parents=True)
-        self.checkpoint.write_text("weights")
-        (world.data / "first" / "size").unlink()
+    class Launcher(LocalLauncher):
+        task: Task | None = None
 
-    monkeypatch.setattr(Pretraining, "run", pretrain_and_lose)
+        def has_room(self, task: Task) -> bool:
+            return self.task is None
+
+        def start(self, task: Task) -> None:
+            self.task = task
+
+        def wait(self) -> Ended:
+            task, self.task = self.task, None
+            assert task is not None
+            if task.module == "pretrain":
+                pretraining = run.pretrainings["mec"]
+                pretraining.folder.mkdir(parents=True)
+                pretraining.checkpoint.write_text("weights")
+                (world.data / "first" / "size").unlink()
+                return Ended(task=task, status=0)
+            task.log.parent.mkdir(parents=True, exist_ok=True)
+            task.log.write_text("error: not run in this test")
+            return Ended(task=task, status=1)
+
+    monkeypatch.setattr(module, "LocalLauncher", Launcher)
     suite, source = load_suite(world.root / "suite.yaml", []), world.root / "suite.yaml"
     run = module._Run.plan(suite, source, module.RunOptions(out=world.out), world.data)
-    monkeypatch.setattr(module._Run, "_run_child", lambda self, job: self._fail(job, "not run in this test"))
     outcome = run.go()
     reasons = {record.error for record in outcome.board.records}
     assert any("no such data; make it" in reason for reason in reasons) and "not run in this test" in reasons

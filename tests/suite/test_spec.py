@@ -42,7 +42,7 @@ def test_a_process_elsewhere_needs_no_config_file(job: PlannedJob, world) -> Non
     path = job.spec.write()
     for name in ("one.yaml", "two.yaml", "suite.yaml"):
         (world.root / name).unlink()
-    assert child.main(str(path)) == 0
+    assert child.main([str(path)]) == 0
     record = read_record(job.folder)
     assert record.status == "ok" and record.benchmark == job.spec.benchmark and record.dataset == job.spec.dataset
 

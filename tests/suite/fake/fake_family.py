@@ -27,6 +27,8 @@ from mec_transfer.results.record import Record, Selection
 
 class Recipe(StrictModel):
     seconds: float = 0.0
+    meet: int = 0
+    """How many jobs of the model must have begun before this one goes on."""
     fail_for: str = ""
     """Models whose job raises, comma separated; a file `mended` in the data stops it."""
     kill_for: str = ""
@@ -52,6 +54,8 @@ class Fake(Benchmark):
         note(job, "begin")
         recipe, mended = self.config.recipe, (job.data.folder / "mended").exists()
         time.sleep(recipe.seconds)
+        while len([*job.workdir.parent.glob("*/runs.txt")]) < recipe.meet:
+            time.sleep(0.02)
         if job.model_name in recipe.fail_for.split(",") and not mended:
             raise RunError("the loss is nan at step 7")
         if job.model_name in recipe.kill_for.split(",") and not mended:
