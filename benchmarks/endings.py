@@ -187,13 +187,22 @@ def wait_for(condition: Callable[[], object], pid: int) -> None:
 
 
 def _runs(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def send(pid: int, event: str) -> None:
-    """Kill a loading process of a running command, or signal its whole group."""
-    if event == "killed worker" and (workers := workers_of(pid)):
-        os.kill(workers[0], signal.SIGKILL)
+    """Kill loading processes of a running command until it ends, or signal its whole group.
+
+    One whose last image has been handed over may die without harm: so the next ones are killed as well.
+    """
+    while event == "killed worker" and _runs(pid):
+        for worker in workers_of(pid)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.2)
     for times, number in enumerate(SIGNALS.get(event, ())):
         time.sleep(times)  # a second Ctrl-C comes after a second
         with contextlib.suppress(ProcessLookupError):

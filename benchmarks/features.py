@@ -30,14 +30,14 @@ from torchvision import datasets, transforms
 from mec_transfer.backbone.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.benchmark import Job
+from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.features import (
-    FeatureRecipe,
     default_batch_size,
     extract_features,
     open_splits,
     prefers_channels_last,
 )
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.runtime import hardware, pick_device, versions
 from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.images.image_list import ImageList

@@ -32,8 +32,9 @@ from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.appearance import Appearance
+from mec_transfer.tracking.sot.config import SotRecipe
 from mec_transfer.tracking.sot.matching import Matcher, hann_window
-from mec_transfer.tracking.sot.search import SotRecipe, follow_box, make_matcher
+from mec_transfer.tracking.sot.search import follow_box, make_matcher
 from mec_transfer.tracking.sot.sot import Sot
 from mec_transfer.tracking.sot.xcorr import Xcorr
 

@@ -67,31 +67,35 @@ def evaluate(
         UserError: a mistake in the checkpoint, the config or the data.
         RunError: the run failed; `out` holds a record that says why.
     """
-    from mec_transfer.benchmark import Job
+    from mec_transfer.benchmark import describe_model
     from mec_transfer.common.progress import warn
     from mec_transfer.suite.execute import execute_job
     from mec_transfer.suite.own_data import fit_data
-    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+    from mec_transfer.suite.registry import BenchmarkFile, find_benchmark, make_benchmark
+    from mec_transfer.suite.spec import JobSpec
 
-    path = find_benchmark(str(benchmark), Path())
-    load_benchmark(path, list(overrides))  # a mistake in the config is said before a large file is read
+    file = BenchmarkFile.read(find_benchmark(str(benchmark), Path()))
+    file.config(overrides)  # a mistake in the config is said before a large file is read
     backbone = load_backbone(checkpoint, encoder)  # and one in the file before a large folder is listed
-    fitted = fit_data(lambda given: load_benchmark(path, given).config, overrides, Path(data), settings)
+    fitted = fit_data(file.config, overrides, Path(data), settings)
     if fitted.note:
         warn(fitted.note)
-    job = Job(
-        model_name=name or default_name(str(checkpoint)),
-        backbone=backbone,
-        data=fitted.data,
+    spec = JobSpec(
+        model=describe_model(name or default_name(str(checkpoint)), backbone),
+        benchmark=fitted.config.info(),
         dataset=fitted.info,
-        workdir=Path(out),
-        cache=Path(cache) if cache else Path(out, "cache"),
         trial=trial,
         seed=seed + trial,
+        config=fitted.config,
+        checkpoint=str(checkpoint),
+        encoder=encoder,
+        data=Path(data),
+        workdir=Path(out),
+        cache=Path(cache) if cache else Path(out, "cache"),
         device=device,
         workers=workers,
     )
-    return execute_job(load_benchmark(path, fitted.overrides), job)
+    return execute_job(spec, make_benchmark(fitted.config), spec.job(backbone, fitted.data))
 
 
 def leaderboard(folder: str | Path, references: bool = True) -> Leaderboard:
@@ -113,7 +117,7 @@ def leaderboard(folder: str | Path, references: bool = True) -> Leaderboard:
     from mec_transfer.results.references import load_references
     from mec_transfer.results.store import Store
 
-    store = Store(Path(folder))
+    store = Store.read(Path(folder))
     for problem in store.problems:
         warn(problem)
     if not store.records:

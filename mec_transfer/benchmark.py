@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -128,7 +128,7 @@ class Job:
 
     def key(self, benchmark: BenchmarkConfig) -> str:
         """The job's identity: one directory a key."""
-        return job_key(self.backbone.sha256, benchmark, self.dataset.fingerprint, self.trial, self.seed)
+        return job_key(self.backbone.sha256, benchmark.sha256, self.dataset.fingerprint, self.trial, self.seed)
 
     def model_info(self) -> ModelInfo:
         """What a record says of this job's model."""
@@ -148,9 +148,9 @@ def describe_model(name: str, backbone: Backbone) -> ModelInfo:
     )
 
 
-def job_key(backbone_sha256: str, benchmark: BenchmarkConfig, fingerprint: str, trial: int, seed: int) -> str:
+def job_key(backbone_sha256: str, config_sha256: str, fingerprint: str, trial: int, seed: int) -> str:
     """Hash (backbone, benchmark, data, trial) with the seed to 16 hex digits."""
-    parts = [backbone_sha256, benchmark.sha256, fingerprint, trial, seed, {}]  # {}: what earlier versions had there
+    parts = [backbone_sha256, config_sha256, fingerprint, trial, seed, {}]  # {}: what earlier versions had there
     return json_sha256(parts)[:16]
 
 
@@ -170,8 +170,6 @@ def describe_data(data: Data) -> DatasetInfo:
 
 class Benchmark(abc.ABC):
     """One benchmark: made from its config, then asked to check and to run jobs."""
-
-    Config: ClassVar[type[BenchmarkConfig]] = BenchmarkConfig
 
     def __init__(self, config: BenchmarkConfig) -> None:
         self.config = config

@@ -11,18 +11,20 @@ from mec_transfer.common.files import write_text
 
 
 class StepLog:
-    """Appends to the log. Lines of steps after `last_step`, which an interrupted run left, are dropped first."""
+    """Appends to the log."""
 
-    def __init__(self, path: Path, last_step: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        kept = [line for line in self._lines() if _step_of(line) <= last_step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
 
-    def _lines(self) -> list[str]:
+    @classmethod
+    def open(cls, path: Path, last_step: int) -> StepLog:
+        """Open a run's log: lines of steps after `last_step`, which an interrupted run left, are dropped first."""
         try:
-            return self.path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
-            return []
+            lines = []
+        write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step))
+        return cls(path)
 
     def write(self, figures: dict[str, Any]) -> None:
         """Append one line. Raises RunError when the disk is full."""

@@ -21,6 +21,8 @@ from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.shards import ShardedImages
 from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
@@ -76,7 +78,7 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
         torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # else "fp32" convolutions keep 10 bits of 23
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
     with lock, _kept_traceback(options.out), distributed.process_group(device):
-        run = _Run(config, identity, options, device)
+        run = _Run.open(config, identity, options, device)
         with held_signals() as stop:
             run.complete(stop)
 
@@ -95,28 +97,41 @@ def _kept_traceback(out: Path) -> Iterator[None]:
 
 class _Run:
     def __init__(
-        self, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device
+        self,
+        config: PretrainConfig,
+        identity: RunIdentity,
+        images: ImageList | ShardedImages,
+        observers: Observers,
+        device: torch.device,
+        workers: int,
     ) -> None:
-        self.config, self.identity, self.out = config, identity, options.out
-        images = open_unlabelled(options.folder)
+        self.config, self.identity, self.out = config, identity, observers.out
         rank, world = distributed.rank(), distributed.world_size()
         self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
         dataset = TwoViews(images, config.views, identity.seed)
-        on_gpu = device.type == "cuda"
-        workers = (default_workers() if on_gpu else 0) if options.workers is None else options.workers
-        self.loader = make_loader(dataset, self.batches, workers, pin_memory=on_gpu)
-        self.images = images
-        self.observers = Observers(config, self.out, options.labelled, options.tensorboard, device, workers)
+        self.loader = make_loader(dataset, self.batches, workers, pin_memory=device.type == "cuda")
+        self.images, self.observers = images, observers
         self.trainer = Trainer(config, len(self.batches), device, identity.seed)
         self.writes = rank == 0
         self.peak_norm = torch.zeros((), device=device)
         """Largest spectral norm of C since the last logged step."""
         self.state = Checkpoint(self.out, config, identity)
-        if self.state.restore(self._restore):
-            say(f"{self.state.path}: going on from step {self.trainer.done} of {self.trainer.schedules.last}")
-        self.log = StepLog(self.out / LOG, self.trainer.done) if self.writes else None
+        self.log: StepLog | None = None
         self.warned = False
         self.watch = CollapseWatch(self.trainer.schedules.warmup)
+
+    @classmethod
+    def open(cls, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device) -> _Run:
+        """Open the images, and go on from the newest checkpoint where there is one."""
+        images = open_unlabelled(options.folder)
+        workers = (default_workers() if device.type == "cuda" else 0) if options.workers is None else options.workers
+        observers = Observers.open(config, options.out, options.labelled, options.tensorboard, device, workers)
+        run = cls(config, identity, images, observers, device, workers)
+        if run.state.restore(run._restore):
+            say(f"{run.state.path}: going on from step {run.trainer.done} of {run.trainer.schedules.last}")
+        if run.writes:
+            run.log = StepLog.open(run.out / LOG, run.trainer.done)
+        return run
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.trainer.restore(checkpoint)

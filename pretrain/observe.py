@@ -19,15 +19,19 @@ from pretrain.tensorboard import FOLDER, TensorBoard
 class Observers:
     """Shown every logged step, every end of an epoch and the end of the run, on every process."""
 
-    def __init__(
-        self,
+    def __init__(self, config: PretrainConfig, out: Path, board: TensorBoard | None, knn: OnlineKnn | None) -> None:
+        self.config, self.out, self.board, self.knn = config, out, board, knn
+
+    @classmethod
+    def open(
+        cls,
         config: PretrainConfig,
         out: Path,
         labelled: Path | None,
         tensorboard: bool,
         device: torch.device,
         workers: int,
-    ) -> None:
+    ) -> Observers:
         """Find out, before anything is trained, whether all that is asked for is there.
 
         Args:
@@ -42,11 +46,10 @@ class Observers:
             UserError: TensorBoard is not installed, `online_knn` does not fit the data set (ConfigError), or that
                 is unusable (DataError).
         """
-        self.config, self.out = config, out
         if config.online_knn and not labelled:
             warn("online_knn is set, but there are no labelled images to take it on; give --labelled DIR")
-        self.board = TensorBoard(out / FOLDER) if tensorboard and is_main_process() else None
-        self.knn = OnlineKnn(config, labelled, device, workers) if labelled else None
+        board = TensorBoard(out / FOLDER) if tensorboard and is_main_process() else None
+        return cls(config, out, board, OnlineKnn.open(config, labelled, device, workers) if labelled else None)
 
     def step(self, figures: dict[str, float]) -> None:
         """Take the line of a logged step that goes into log.jsonl."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.classification.config import ViewConfig
 from mec_transfer.classification.features import default_batch_size, prefers_channels_last
 from mec_transfer.classification.knn import knn_predict
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
 from mec_transfer.common.interrupt import StopRequest
@@ -39,7 +40,17 @@ _TRIED = 16
 class OnlineKnn:
     """Top-1 of the val images by their nearest training images; each of several processes computes a share of both."""
 
-    def __init__(self, config: PretrainConfig, labelled: Path, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, config: PretrainConfig, splits: Mapping[str, ImageList], device: torch.device, workers: int
+    ) -> None:
+        """`splits` holds the images, "train" and "val", that are used."""
+        self.config, self.splits, self.device, self.workers = config, splits, device, workers
+        self.knn = config.online_knn or OnlineKnnConfig()
+        self.view = _central_view(config)
+        self._cache: dict[str, list[torch.Tensor]] = {}
+
+    @classmethod
+    def open(cls, config: PretrainConfig, labelled: Path, device: torch.device, workers: int) -> OnlineKnn:
         """Open the data set, and decode what is used of it: an unusable one is found before the training.
 
         Raises:
@@ -47,29 +58,15 @@ class OnlineKnn:
             DataError: the data set is missing or malformed, or an image of the subset cannot be decoded.
             RunError: a loading process died.
         """
-        self.config, self.device, self.workers = config, device, workers
-        self.knn = config.online_knn or OnlineKnnConfig()
-        self.view = _central_view(config)
-        sizes = {"train": self.knn.max_train, "val": self.knn.max_val}
-        opened = {split: open_split(labelled, "imagefolder", split) for split in ("train", "val")}
-        self.splits = {split: images.subset(balanced_indices(images, sizes[split])) for split, images in opened.items()}
-        self._check(labelled)
-        self._cache: dict[str, list[torch.Tensor]] = {}
+        knn = config.online_knn or OnlineKnnConfig()
+        opened = {split: open_split(labelled, split) for split in ("train", "val")}
+        sizes = {"train": knn.max_train, "val": knn.max_val}
+        splits = {split: images.subset(balanced_indices(images, sizes[split])) for split, images in opened.items()}
+        _check(knn, splits["train"], labelled)
+        found = cls(config, splits, device, workers)
         with _no_randomness(device):
-            self._fill_cache()
-
-    def _check(self, labelled: Path) -> None:
-        classes = len(self.splits["train"].classes)
-        if classes < 2:
-            raise DataError(f"{labelled}: only one class; at least two are needed to tell apart")
-        for key, most in (("max_train", self.knn.max_train), ("max_val", self.knn.max_val)):
-            if most < classes:
-                raise ConfigError(f"online_knn.{key} = {most}: {labelled} has {classes} classes; give at least that")
-        if self.knn.k > len(self.splits["train"]):
-            raise ConfigError(
-                f"online_knn.k = {self.knn.k}: more neighbours than the {len(self.splits['train'])} training images "
-                f"taken of {labelled}; lower it"
-            )
+            found._fill_cache()
+        return found
 
     def _fill_cache(self) -> None:
         total = sum(len(images) for images in self.splits.values())
@@ -144,6 +141,20 @@ class OnlineKnn:
     def _batches(self, split: str) -> list[range]:
         mine, size = _share(len(self.splits[split])), default_batch_size(self.view, self.device)
         return [mine[start : start + size] for start in range(0, len(mine), size)]
+
+
+def _check(knn: OnlineKnnConfig, train: ImageList, labelled: Path) -> None:
+    classes = len(train.classes)
+    if classes < 2:
+        raise DataError(f"{labelled}: only one class; at least two are needed to tell apart")
+    for key, most in (("max_train", knn.max_train), ("max_val", knn.max_val)):
+        if most < classes:
+            raise ConfigError(f"online_knn.{key} = {most}: {labelled} has {classes} classes; give at least that")
+    if knn.k > len(train):
+        raise ConfigError(
+            f"online_knn.k = {knn.k}: more neighbours than the {len(train)} training images taken of "
+            f"{labelled}; lower it"
+        )
 
 
 def balanced_indices(images: ImageList, count: int) -> np.ndarray:

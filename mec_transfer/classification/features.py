@@ -22,13 +22,13 @@ import torch
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job, Problem
+from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.feature_rows import FeatureRows
 from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common import distributed
-from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device
@@ -37,17 +37,6 @@ from mec_transfer.datasets.images.image_list import ImageList
 
 _VERSION = 1
 """Of what goes into a feature; raised when numbers may move."""
-
-
-class FeatureRecipe(StrictModel):
-    """The keys of every recipe that works on frozen features."""
-
-    view: ViewConfig
-    mixed_precision: bool
-    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32.
-
-    False, as published: float32 throughout, without TensorFloat-32.
-    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

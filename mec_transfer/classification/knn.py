@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.benchmark import Job, Problem, make_record
+from mec_transfer.classification.config import KnnConfig
 from mec_transfer.classification.features import (
-    FeatureRecipe,
     Features,
     check_features,
     discard_features,
@@ -31,30 +29,6 @@ from mec_transfer.common.runtime import pick_device
 from mec_transfer.results.record import Record, Selection
 
 
-class KnnRecipe(FeatureRecipe):
-    """The recipe of a k-NN benchmark."""
-
-    k: int = Field(ge=1)
-    """The one whose number is the record's."""
-    ks: tuple[int, ...] = Field(min_length=1)
-    """All that are reported."""
-    temperature: float = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _k_is_reported(self) -> KnnRecipe:
-        if self.k not in self.ks:
-            raise ValueError(f"'k' ({self.k}) must be one of 'ks' ({', '.join(map(str, self.ks))})")
-        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
-            raise ValueError("'ks' must be different numbers of 1 or more")
-        return self
-
-
-class KnnConfig(BenchmarkConfig):
-    """The config of `knn_*.yaml`."""
-
-    recipe: KnnRecipe
-
-
 class Knn(ClassificationBenchmark):
     """Weighted k-NN on the central crop's features.
 
@@ -63,7 +37,6 @@ class Knn(ClassificationBenchmark):
     k 20, T 0.07, bicubic (facebookresearch/dino eval_knn.py); k 200, T 0.1, bilinear (InstDisc, as in lightly).
     """
 
-    Config: ClassVar[type[BenchmarkConfig]] = KnnConfig
     config: KnnConfig
 
     def check(self, job: Job) -> list[Problem]:

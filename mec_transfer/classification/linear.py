@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from mec_transfer.benchmark import BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.config import LinearConfig, LinearRecipe, ViewConfig
 from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import LarcSGD, make_linear
 from mec_transfer.classification.predictions import ClassificationBenchmark
-from mec_transfer.classification.recipe import TrainingRecipe, check_training, finish
+from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
-from mec_transfer.common.config import StrictModel
+from mec_transfer.classification.transforms import eval_transform, train_transform
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.results.record import Record
 
 _CHUNK = 256
-
-
-class LarcConfig(StrictModel):
-    """LARC's constants (`LarcSGD`)."""
-
-    trust_coefficient: float = Field(gt=0)
-    eps: float = Field(ge=0)
-
-
-class LinearRecipe(TrainingRecipe):
-    """The recipe of a probe."""
-
-    base_lr: float = Field(gt=0)
-    """Per 256 images: the optimiser starts at base_lr * batch / 256."""
-    larc: LarcConfig
-    head_norm_eps: float = Field(gt=0)
-    """Of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
-
-
-class LinearConfig(BenchmarkConfig):
-    """The config of `linear_*.yaml`."""
-
-    recipe: LinearRecipe
 
 
 class Linear(ClassificationBenchmark):
@@ -58,7 +33,6 @@ class Linear(ClassificationBenchmark):
     LARC; base lr 0.03 per 256 images; 100 epochs, cosine by epochs; the best epoch on the val set is reported.
     """
 
-    Config: ClassVar[type[BenchmarkConfig]] = LinearConfig
     config: LinearConfig
 
     def check(self, job: Job) -> list[Problem]:

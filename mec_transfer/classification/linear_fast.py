@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.benchmark import Job, Problem, make_record
+from mec_transfer.classification.config import LinearFastConfig, LinearFastRecipe
 from mec_transfer.classification.feature_rows import PickedRows, on_device
 from mec_transfer.classification.features import (
-    FeatureRecipe,
     Features,
     check_features,
     discard_features,
@@ -34,46 +31,6 @@ from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.results.record import Record, Selection
 
 
-class LinearFastRecipe(FeatureRecipe):
-    """The recipe of a fast linear probe."""
-
-    learning_rates: tuple[float, ...] = Field(min_length=2)
-    """For `batch` as it is; rising."""
-    held_out: float = Field(gt=0, lt=1)
-    """Share of each class's training images that the choice is made on."""
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    head_norm_eps: float = Field(gt=0)
-    """Added to the variance of each feature."""
-    head_std: float = Field(gt=0)
-
-    @field_validator("learning_rates")
-    @classmethod
-    def _rising(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
-        if rates[0] <= 0 or any(later <= earlier for earlier, later in itertools.pairwise(rates)):
-            raise ValueError("must be positive and rising")
-        return rates
-
-    def settings(self) -> HeadSettings:
-        """What all heads have in common."""
-        return HeadSettings(
-            epochs=self.epochs,
-            batch=self.batch,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            norm_eps=self.head_norm_eps,
-            head_std=self.head_std,
-        )
-
-
-class LinearFastConfig(BenchmarkConfig):
-    """The config of `linear_fast*.yaml`."""
-
-    recipe: LinearFastRecipe
-
-
 class LinearFast(ClassificationBenchmark):
     """Linear probe on the central crop's features, without augmentation: not a published protocol, but minutes.
 
@@ -82,7 +39,6 @@ class LinearFast(ClassificationBenchmark):
     images, and the number is that of the chosen rate. The val images' labels play no part before that number.
     """
 
-    Config: ClassVar[type[BenchmarkConfig]] = LinearFastConfig
     config: LinearFastConfig
 
     def check(self, job: Job) -> list[Problem]:
@@ -130,7 +86,7 @@ class LinearFast(ClassificationBenchmark):
     def _probe(self, train: Features, val: Features, classes: int, job: Job) -> tuple[dict[str, float], list[float]]:
         """Return the metrics on the val images, and each rate's top-1 on the held-out training images."""
         recipe, device = self.config.recipe, pick_device(job.device)
-        rates, settings = recipe.learning_rates, recipe.settings()
+        rates, settings = recipe.learning_rates, _settings(recipe)
         seed = derive_seed(job.seed, job.trial, "linear_fast")
         values, labels = on_device(train.values, device), train.labels.to(device)
         meter = Meter(f"{self.config.id} heads", 2 * recipe.epochs, "epochs")
@@ -175,3 +131,15 @@ def _warnings(rates: tuple[float, ...], chosen: int) -> list[str]:
 
 def _tag(rate: float) -> str:
     return f"lr{rate:g}"
+
+
+def _settings(recipe: LinearFastRecipe) -> HeadSettings:
+    """Return what all heads have in common."""
+    return HeadSettings(
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        norm_eps=recipe.head_norm_eps,
+        head_std=recipe.head_std,
+    )

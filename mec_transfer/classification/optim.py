@@ -4,35 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
-
-from mec_transfer.common.config import StrictModel
-
-
-class ScheduleConfig(StrictModel):
-    """The learning rate's course, by whole epochs: constant within one, as all the published recipes have it."""
-
-    kind: Literal["cosine", "multistep"]
-    milestones: tuple[int, ...] = ()
-    """multistep: after how many epochs the rate is multiplied by `factor`, once more each time."""
-    factor: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _milestones_where_needed(self) -> ScheduleConfig:
-        if self.kind == "cosine" and (self.milestones or self.factor != 1.0):
-            raise ValueError("cosine takes neither 'milestones' nor 'factor'")
-        if self.kind == "multistep" and (not self.milestones or list(self.milestones) != sorted(set(self.milestones))):
-            raise ValueError("multistep needs 'milestones', growing, such as [12, 16]")
-        return self
-
-    def scale(self, epoch: int, epochs: int) -> float:
-        """Return what the base rate is multiplied by in `epoch` (from 0) of `epochs`."""
-        if self.kind == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
-        return self.factor ** sum(epoch >= milestone for milestone in self.milestones)
 
 
 def make_linear(width: int, classes: int, std: float | None, seed: int) -> torch.nn.Linear:

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import BenchmarkConfig, Job, MetricsConfig, Problem, make_record
 from mec_transfer.classification.batches import BatchPlan
+from mec_transfer.classification.config import TrainingRecipe
 from mec_transfer.classification.loading import load_batches
-from mec_transfer.classification.optim import ScheduleConfig
 from mec_transfer.classification.predictions import check_primary, save_predictions
 from mec_transfer.classification.training_state import TrainingState
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
-from mec_transfer.common.config import StrictModel
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.distributed import on_first, world_size
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import pick_device
@@ -24,35 +22,6 @@ from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.results.record import DatasetInfo, Record, Selection
 
 _TAGS = ("best", "last")
-
-
-class TrainingRecipe(StrictModel):
-    """The keys of every recipe that trains by epochs."""
-
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    """Images a step, over all processes."""
-    replicas: int = Field(ge=1)
-    """Equal shares of a batch: the processes of the published run, whatever their number is here."""
-    momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    schedule: ScheduleConfig
-    head_std: float | None = Field(gt=0)
-    """The linear classifier starts as N(0, head_std) with bias 0; null for torch.nn.Linear's own start."""
-    mixed_precision: bool
-    """bfloat16 for the backbone on a GPU that has it; the head, and everything on a CPU, is float32.
-
-    False, as published: float32 throughout, without TensorFloat-32.
-    """
-    train_crop: int = Field(ge=1)
-    """Pixels of the random resized crop (torchvision's default scale and ratio), followed by a random flip."""
-    eval_view: ViewConfig
-
-    @model_validator(mode="after")
-    def _even_shares(self) -> TrainingRecipe:
-        if self.batch % self.replicas:
-            raise ValueError(f"'batch' ({self.batch}) must be a multiple of 'replicas' ({self.replicas})")
-        return self
 
 
 def check_training(

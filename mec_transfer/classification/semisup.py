@@ -4,66 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from mec_transfer.backbone import syncbn
-from mec_transfer.benchmark import BenchmarkConfig, Job, Problem
+from mec_transfer.benchmark import Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
+from mec_transfer.classification.config import SemisupConfig, SemisupRecipe, ViewConfig
 from mec_transfer.classification.features import labelled_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import make_linear
 from mec_transfer.classification.predictions import ClassificationBenchmark
-from mec_transfer.classification.recipe import TrainingRecipe, check_training, finish
+from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
+from mec_transfer.classification.transforms import eval_transform, train_transform
 from mec_transfer.common.distributed import all_reduce_sum
-from mec_transfer.common.errors import ConfigError, UserError
-from mec_transfer.common.files import sha256_file
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed, pick_device
-from mec_transfer.datasets.images.folders import few
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.labels import LabelSubset, label_subset
+from mec_transfer.datasets.values import few
 from mec_transfer.results.record import DatasetInfo, Record
-
-
-class SemisupRecipe(TrainingRecipe):
-    """The recipe of a finetuning."""
-
-    labels: str
-    """`1%`, `10%`, or the path of a list of file names."""
-    lr_backbone: float = Field(gt=0)
-    lr_head: float = Field(gt=0)
-    sync_bn: bool
-    """Whether batch norm takes its statistics over the whole batch, or over each replica's share of it."""
-
-
-class SemisupConfig(BenchmarkConfig):
-    """The config of `semisup_*.yaml`."""
-
-    recipe: SemisupRecipe
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The list of labels, where the recipe names one."""
-        return () if self.recipe.labels.endswith("%") else (Path(self.recipe.labels),)
-
-    def hashed(self) -> dict[str, Any]:
-        """Return the values that `sha256` is of: a list of labels by its bytes, so that an edited one is another job.
-
-        Raises:
-            ConfigError: there is no such list.
-        """
-        values = super().hashed()
-        for path in self.files:
-            if not path.is_file():
-                raise ConfigError(f"recipe.labels: '{path}' is neither a share such as 10% nor a file")
-            values["recipe"]["labels"] = sha256_file(path)
-        return values
 
 
 class Semisup(ClassificationBenchmark):
@@ -74,7 +36,6 @@ class Semisup(ClassificationBenchmark):
     val set is reported.
     """
 
-    Config: ClassVar[type[BenchmarkConfig]] = SemisupConfig
     config: SemisupConfig
 
     def check(self, job: Job) -> list[Problem]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mec_transfer.classification.batches import Part, TrainingImages
-from mec_transfer.classification.optim import ScheduleConfig
+from mec_transfer.classification.config import ScheduleConfig
 from mec_transfer.classification.training_state import STATE_NAME, TrainingState, load_state, save_state
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError

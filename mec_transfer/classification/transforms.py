@@ -7,34 +7,17 @@ Bytes travel, not floats (four times less to copy), and the result of both is bi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from mec_transfer.common.config import StrictModel
+from mec_transfer.classification.config import ViewConfig
 from mec_transfer.common.errors import DataError
 
 ByteTransform = Callable[[Image.Image], torch.Tensor]
-
-
-class ViewConfig(StrictModel):
-    """How an image is cut to the network's input."""
-
-    resize: int | None = Field(ge=1)
-    """Pixels of the shorter side before the central crop; null to crop the image as it is."""
-    crop: int = Field(ge=1)
-    """Pixels of the square that the network sees."""
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-
-    @property
-    def mode(self) -> functional.InterpolationMode:
-        """Torchvision's name of the interpolation."""
-        return functional.InterpolationMode(self.interpolation)
 
 
 def eval_transform(view: ViewConfig) -> ByteTransform:
@@ -49,7 +32,7 @@ def train_transform(view: ViewConfig) -> ByteTransform:
     """
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(view.crop, interpolation=view.mode),
+            transforms.RandomResizedCrop(view.crop, interpolation=_mode(view)),
             transforms.RandomHorizontalFlip(),
             _to_bytes,
         ]
@@ -65,13 +48,17 @@ class _CentralView:
     def __call__(self, image: Image.Image) -> torch.Tensor:
         crop = self.view.crop
         if self.view.resize is not None:
-            image = functional.resize(image, [self.view.resize], self.view.mode)
+            image = functional.resize(image, [self.view.resize], _mode(self.view))
         if min(image.size) < crop:  # torchvision would pad with black and say nothing
             raise DataError(
                 f"an image of {image.width}x{image.height} pixels is smaller than the crop of {crop}: "
                 "set the view's 'resize', or a smaller 'crop'"
             )
         return _to_bytes(image if image.size == (crop, crop) else functional.center_crop(image, [crop, crop]))
+
+
+def _mode(view: ViewConfig) -> functional.InterpolationMode:
+    return functional.InterpolationMode(view.interpolation)
 
 
 def _to_bytes(image: Image.Image) -> torch.Tensor:

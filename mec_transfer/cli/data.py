@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mec_transfer.common.errors import UserError
+from mec_transfer.datasets.registry import LAYOUTS, layout_names
 
 if TYPE_CHECKING:
     from mec_transfer.datasets.config import DatasetConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the five actions and their options."""
+    layouts = "; ".join(", ".join(layout_names(kind)) for kind in LAYOUTS)
     actions = parser.add_subparsers(dest="action", required=True, metavar="demo|check|fingerprint|subset|shard")
     demo = actions.add_parser("demo", help="draw the demo world", allow_abbrev=False)
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder of its own for the world")
@@ -38,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--layout",
             default="imagefolder",
-            help="imagefolder (train/ and val/, the default), unlabelled; voc, coco; otb, davis, motchallenge, mots, "
-            "posetrack18",
+            help=f"how it lies on the disk (default: imagefolder): {layouts}",
         )
         action.add_argument(
             "--config", metavar="FILE|NAME", help="the data set of this benchmark, in place of a layout"
@@ -115,10 +116,10 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     from mec_transfer.common.config import parse_config
     from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
     from mec_transfer.datasets.registry import find_layout, kind_of
-    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+    from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
     if args.config:
-        config = load_benchmark(find_benchmark(args.config, Path())).config.dataset
+        config = benchmark_config(find_benchmark(args.config, Path())).dataset
         given = {key: value for key, value in _part(args).items() if value}
         return [parse_config(type(config), {**config.model_dump(mode="json"), **given}, "data check")]
     kind, about = kind_of(args.layout), {"name": "data", "layout": args.layout}
@@ -177,7 +178,7 @@ def _draw_subset(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.images.folders import open_split
     from mec_transfer.datasets.images.labels import label_subset
 
-    train = open_split(args.data, "imagefolder", "train")
+    train = open_split(args.data, "train")
     subset = label_subset(train, args.labels, dataset="", root=args.data, seed=args.seed)
     header = f"# {subset.name} of {len(train)} images: {subset.note}\n"
     write_text(args.out, header + "".join(f"{train.paths[i]}\n" for i in subset.indices))

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.common.paths import find_config
     from mec_transfer.results.markdown import format_text
     from mec_transfer.suite.config import load_suite
-    from mec_transfer.suite.run import RunOptions, run_suite, show_plan
+    from mec_transfer.suite.plan import RunOptions
+    from mec_transfer.suite.run import run_suite, show_plan
 
     check_compute(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come

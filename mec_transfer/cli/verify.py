@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from mec_transfer.results.store import Store
 
-    store = Store(args.run)
+    store = Store.read(args.run)
     for problem in store.problems:
         print(f"BAD   {problem}")
     finished = [stored for stored in store.stored if stored.record.status == "ok"]

@@ -33,11 +33,11 @@ class Index:
     Without a `file` nothing outlives the object; it is the way to look at a folder once.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: Path | None = None, kept: dict[str, dict[str, Any]] | None = None) -> None:
         self._file = file
         self._seen: dict[str, tuple[list[str], list[str]]] = {}
         """Folders that were listed, or found unchanged, by this object."""
-        kept = _read(file)
+        kept = kept or {"folders": {}, "sizes": {}, "results": {}}
         self._folders: dict[str, list[Any]] = kept["folders"]
         """Folder -> [its state (None: do not trust it), names of its folders, of its files]."""
         self._sizes: dict[str, list[int]] = kept["sizes"]
@@ -50,6 +50,11 @@ class Index:
     def folder(self) -> Path | None:
         """Where a layout may keep what it has read, for the next process; None where nothing is kept."""
         return self._file.with_suffix("") if self._file else None
+
+    @classmethod
+    def read(cls, file: Path | None) -> Index:
+        """Return the index that an earlier run kept in `file`: an empty one where there is none or it is damaged."""
+        return cls(file, _read(file))
 
     def list_folder(self, folder: Path) -> tuple[list[str], list[str]]:
         """Return the sorted names of the folders and of the files in `folder`, hidden ones left out.

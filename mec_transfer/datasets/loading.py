@@ -98,7 +98,9 @@ class Loader(Generic[T]):
         iterator._workers = []  # torch would wait up to five seconds for each
         if any(worker.exitcode for worker in workers):
             iterator._shutdown = True  # a killed process may hold a lock that torch's own way out takes
-            _utils.signal_handling._remove_worker_pids(id(iterator))  # else a later iterator at this address fails
+            if iterator._worker_pids_set:  # not so where it died when everything had been loaded
+                iterator._worker_pids_set = False
+                _utils.signal_handling._remove_worker_pids(id(iterator))  # else a later iterator at this address fails
         else:
             iterator._shutdown_workers()
         for worker in workers:

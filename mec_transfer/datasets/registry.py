@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 
 LAYOUTS = {
     "images": {
-        "imagefolder": "mec_transfer.datasets.images.data:ImageLayout",
-        "unlabelled": "mec_transfer.datasets.images.data:ImageLayout",
+        "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
+        "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
     },
     "objects": {
-        "voc": "mec_transfer.datasets.objects.data:ObjectLayout",
-        "coco": "mec_transfer.datasets.objects.data:ObjectLayout",
+        "voc": "mec_transfer.datasets.objects.voc:VocLayout",
+        "coco": "mec_transfer.datasets.objects.coco:CocoLayout",
+        "cityscapes": "mec_transfer.datasets.objects.cityscapes:CityscapesLayout",
     },
     "videos": {
-        "otb": "mec_transfer.datasets.videos.data:VideoLayout",
-        "davis": "mec_transfer.datasets.videos.data:VideoLayout",
-        "motchallenge": "mec_transfer.datasets.videos.data:VideoLayout",
-        "mots": "mec_transfer.datasets.videos.data:VideoLayout",
-        "posetrack18": "mec_transfer.datasets.videos.data:VideoLayout",
+        "otb": "mec_transfer.datasets.videos.otb:OtbLayout",
+        "davis": "mec_transfer.datasets.videos.davis:DavisLayout",
+        "motchallenge": "mec_transfer.datasets.videos.motchallenge:MotChallengeLayout",
+        "mots": "mec_transfer.datasets.videos.mots:MotsLayout",
+        "posetrack18": "mec_transfer.datasets.videos.posetrack:PoseTrackLayout",
     },
 }
 """Kind -> name -> the class, a `data.Layout`."""

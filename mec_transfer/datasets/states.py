@@ -11,15 +11,16 @@ State = list[int | str] | None
 back, but nobody the second); None for what is not there."""
 _SETTLED_NS = 2_000_000_000
 """What changed so shortly ago may change once more within the same tick of the file system's clock."""
-XML = "/*.xml"
-"""Ends the name of a folder whose XML files are meant, not the folder."""
+EVERY = "/*"
+"""Between the name of a folder and an ending: all of the folder's files of that ending are meant, not the folder."""
 
 
 def state_of(path: str) -> State:
-    """Return the state of a file or folder, or of all XML files in the folder of a `FOLDER/*.xml`."""
-    if path.endswith(XML):
+    """Return the state of a file or folder, or of all files in a folder that end so, for instance `FOLDER/*.xml`."""
+    folder, every, ending = path.rpartition(EVERY)
+    if every and "/" not in ending:
         try:
-            return _state_of_all(path.removesuffix(XML))
+            return _state_of_all(folder, ending)
         except OSError:
             return None
     state = _plain_state(path)
@@ -31,10 +32,10 @@ def settled(state: State) -> bool:
     return state is None or int(state[1]) < time.time_ns() - _SETTLED_NS
 
 
-def _state_of_all(folder: str) -> State:
+def _state_of_all(folder: str, ending: str) -> State:
     """Return total size, the last change of all, and a digest of each file's own."""
     digest, total, last = hashlib.sha256(), 0, 0
-    for name in sorted(name for name in os.listdir(folder) if name.endswith(".xml")):  # noqa: PTH208
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(ending)):  # noqa: PTH208
         size, changed = _plain_state(f"{folder}/{name}") or (-1, 0)
         digest.update(f"{name}\0{size} {changed}\n".encode(errors="surrogateescape"))
         total, last = total + size, max(last, changed)

@@ -7,113 +7,52 @@ Detectron2 yaml that it names (network and schedule). Both are part of the job's
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
-
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
-from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
-from mec_transfer.common.errors import ConfigError, DataError, UserError, one_line
-from mec_transfer.common.files import sha256_file
-from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.errors import DataError, UserError, one_line
 from mec_transfer.common.progress import say, warn
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
-from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
+from mec_transfer.detection.config import DetectionConfig, stock_path
 from mec_transfer.detection.predictions import measure, measure_saved, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
 
-Setting = bool | int | float | str | list[int] | list[float] | list[str]
 FINAL = "model_final.pth"
 SETTINGS = "detectron2.yaml"
 """The trained detector and its config, as plain Detectron2 loads them."""
 
 
-class DetectionRecipe(StrictModel):
-    """How a detector is trained and measured."""
-
-    config: str
-    """The stock Detectron2 yaml, in configs/detection or by its path."""
-    metric: Literal["voc07", "voc", "coco"]
-    """voc07: VOC's AP with 11 points; voc: the area under the curve; coco: COCO's, of masks too where there are any."""
-    images_per_batch: int | None = Field(default=None, ge=1)
-    """Other than the stock yaml's: rate and length are scaled linearly."""
-    changes: dict[str, Setting] = Field(default_factory=dict)
-    """Detectron2 keys in place of the stock yaml's, for instance `SOLVER.MAX_ITER: 20`."""
-    tf32: bool = False
-    """TensorFloat-32 for convolutions on a GPU: faster, of 10 bits in place of float32's 23. The published runs are of
-    V100s, which do not have it."""
-
-
-class DetectionConfig(BenchmarkConfig):
-    """The config of a detection benchmark."""
-
-    dataset: ObjectsDatasetConfig
-    recipe: DetectionRecipe
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The stock yaml and the ones that it is based on."""
-        return tuple(_with_bases(stock_path(self.recipe.config)))
-
-    @property
-    def sha256(self) -> str:
-        """Hash of what can move a number, the stock yamls' text included."""
-        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
-
-    @property
-    def training_sha256(self) -> str:
-        """Hash of what can move the trained detector, as opposed to what it is measured on and by."""
-        parts: Any = {"version": True, "recipe": {"images_per_batch", "changes", "tf32"}}
-        values = self.model_dump(mode="json", include=parts)
-        return json_sha256([values, [sha256_file(path) for path in self.files]])
-
-
-def stock_path(name: str) -> Path:
-    """Return the stock yaml's path. Raises ConfigError if there is none."""
-    for path in (CONFIGS / "detection" / name, Path(name)):
-        if path.is_file():
-            return path
-    raise ConfigError(f"recipe.config: {name} is neither in configs/detection nor a file")
-
-
-def _with_bases(path: Path) -> Iterator[Path]:
-    yield path
-    data = parse_yaml(path.read_text(encoding="utf-8"))
-    base = data.get("_BASE_") if isinstance(data, dict) else None
-    if base:
-        yield from _with_bases(path.parent / base)
-
-
 class Detect(Benchmark):
     """Faster or Mask R-CNN on the checkpoint's backbone, all layers finetuned, by a stock Detectron2 config."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = DetectionConfig
     config: DetectionConfig
 
     def check(self, job: Job) -> list[Problem]:
         """Engine, data, network and metric."""
-        problems = []
+        problems, masks = [], self._metric == "coco"
         try:
             train, test = self._splits(job)
             problems += check_sufficiency(train, test)
             config, _ = self._detectron2(job, len(train.classes))
+            masks = masks and config.MODEL.MASK_ON
             if config.MODEL.MASK_ON:
                 require_masks(train, training=True)
                 require_masks(test)
         except UserError as error:
             problems.append(Problem(message=str(error)))
-        allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if self._metric == "coco" else set())
+        allowed = {"AP", "AP50", "AP75"} | ({"mask_AP", "mask_AP50", "mask_AP75"} if masks else set())
         if self.config.metrics.primary not in allowed:
-            message = f"metrics.primary: '{self.config.metrics.primary}' is not one of {', '.join(sorted(allowed))}"
-            problems.append(Problem(message=message))
+            what = (
+                f"'{self.config.metrics.primary}' is not one of {', '.join(sorted(allowed))}, which this run measures"
+            )
+            problems.append(Problem(message=f"metrics.primary: {what}; add --set metrics.primary=AP"))
         return problems
 
     def run(self, job: Job) -> Record:

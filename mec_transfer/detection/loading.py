@@ -22,9 +22,10 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError, one_line
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import Loader
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation
 from mec_transfer.datasets.objects.notes import training_notes
 from mec_transfer.datasets.objects.polygons import has_outline, usable_polygons
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectSplit, require_masks
+from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 
 Item = dict[str, Any]
 """One image as Detectron2's models take it: `image` (3, H, W) uint8, `instances` and so on."""

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage, Segmentation
 from mec_transfer.datasets.objects.headers import load_shown
 from mec_transfer.datasets.objects.polygons import measurable
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection.coco_ap import pairs
 
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)

@@ -12,7 +12,8 @@ from typing import Any
 
 from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.files import write_bytes
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
+from mec_transfer.datasets.objects.splits import ObjectSplit
 
 PREDICTIONS = "predictions.json.gz"
 TRUTH = "truth.json.gz"

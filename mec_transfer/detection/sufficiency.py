@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from mec_transfer.benchmark import Problem
-from mec_transfer.datasets.images.folders import few
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectSplit
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation
+from mec_transfer.datasets.objects.splits import ObjectSplit
+from mec_transfer.datasets.values import few
 
 
 def check_sufficiency(train: ObjectSplit, test: ObjectSplit) -> list[Problem]:

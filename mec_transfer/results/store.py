@@ -13,7 +13,7 @@ from mec_transfer.common.files import read_json
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 
 JOB_NAME = "job.json"
-"""The job's identity, written before anything is computed (`mec_transfer.suite.execute`)."""
+"""The job itself, written before anything is computed (`mec_transfer.suite.spec`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,24 +24,33 @@ class Stored:
     record: Record
 
 
+@dataclasses.dataclass(frozen=True)
 class Store:
-    """Reads the records below `out`, in the order of their folders' names.
+    """The records below a folder, in the order of their folders' names."""
 
-    A folder with no record yet counts for nothing. A record that cannot be read is a failed record where its
-    job.json still tells whose it was; it is in `problems` (one line each) in any case.
-    """
+    stored: list[Stored]
+    problems: list[str]
+    """A line for each record that cannot be read."""
 
-    def __init__(self, out: Path) -> None:
+    @classmethod
+    def read(cls, out: Path) -> Store:
+        """Read every record below `out`.
+
+        A folder with no record yet counts for nothing. A record that cannot be read is a failed record where its
+        job.json still tells whose it was; it is in `problems` in any case.
+
+        Raises:
+            UserError: there is no such folder.
+        """
         if not out.is_dir():
             raise UserError(f"{out}: no such folder")
-        self.out = out
-        self.problems: list[str] = []
-        self.stored: list[Stored] = []
+        store = cls([], [])
         for folder in _job_folders(out):
             if (folder / RECORD_NAME).exists():
-                self._read(folder)
+                store._add(folder)
+        return store
 
-    def _read(self, folder: Path) -> None:
+    def _add(self, folder: Path) -> None:
         try:
             self.stored.append(Stored(folder=folder, record=read_record(folder)))
         except UserError as error:

@@ -1,6 +1,6 @@
-"""One job of a run in a process of its own: `python -m mec_transfer.suite.child TASK.json`.
+"""One job of a run in a process of its own: `python -m mec_transfer.suite.child JOB.json`.
 
-The task file is written by the run; the job's outcome is the record in its folder.
+The file is a `JobSpec`, written by the run; the outcome is the record beside it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
 
 
-def main(task_file: str) -> int:
-    """Run the task; return 0 when its record holds a number, 128 + its number where a signal stopped it.
+def main(job_file: str) -> int:
+    """Run the job; return 0 when its record holds a number, 128 + its number where a signal stopped it.
 
     Else 1, and the last line of the output says what went wrong.
     """
     try:
         with raised_signals():
-            _run(Path(task_file))
+            _run(Path(job_file))
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -32,10 +32,11 @@ def main(task_file: str) -> int:
     return 0
 
 
-def _run(task_file: Path) -> None:
-    benchmark, job = JobSpec.read(task_file).load()
+def _run(job_file: Path) -> None:
+    spec = JobSpec.read(job_file)
+    benchmark, job = spec.load()
     adopt_training(benchmark, job)
-    execute_job(benchmark, job)
+    execute_job(spec, benchmark, job)
 
 
 if __name__ == "__main__":

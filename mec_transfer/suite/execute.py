@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mec_transfer.benchmark import TRAINING_NAME, Benchmark, BenchmarkConfig, Job, job_key
+from mec_transfer.benchmark import TRAINING_NAME, Benchmark, Job
 from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.files import read_json, write_json, write_text
+from mec_transfer.common.files import read_json, write_text
 from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
-from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record, write_record
+from mec_transfer.results.record import RECORD_NAME, Record, read_record, write_record
 from mec_transfer.results.store import JOB_NAME
+from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import explain_other_training, holds_same_training
 
 TRACEBACK_NAME = "traceback.txt"
@@ -30,8 +29,8 @@ state is of no use."""
 T = TypeVar("T")
 
 
-def execute_job(benchmark: Benchmark, job: Job) -> Record:
-    """Run `job`, or return the ok record that its folder already holds.
+def execute_job(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record:
+    """Run the `job` that `spec` describes, or return the ok record that its folder already holds.
 
     A mistake that `check` finds leaves nothing behind; whatever stops the run later leaves a failed record,
     which the next call replaces. An interrupted or killed job leaves no record: it is simply not finished.
@@ -42,8 +41,8 @@ def execute_job(benchmark: Benchmark, job: Job) -> Record:
         RunError: the run failed.
     """
     with _other_ranks(job), contextlib.ExitStack() as held:
-        found, warnings = _on_rank_zero(lambda: _open_workdir(benchmark, job, held))
-        return found or _run(benchmark, job, warnings)
+        found, warnings = _on_rank_zero(lambda: _open_workdir(spec, benchmark, job, held))
+        return found or _run(spec, benchmark, job, warnings)
 
 
 def _other_ranks(job: Job) -> contextlib.AbstractContextManager[None]:
@@ -68,9 +67,11 @@ def _on_rank_zero(work: Callable[[], T]) -> T:
     return shared
 
 
-def _open_workdir(benchmark: Benchmark, job: Job, held: contextlib.ExitStack) -> tuple[Record | None, list[str]]:
+def _open_workdir(
+    spec: JobSpec, benchmark: Benchmark, job: Job, held: contextlib.ExitStack
+) -> tuple[Record | None, list[str]]:
     """Return the record that is there already, or take the folder for this job, with the check's warnings."""
-    finished = finished_record(benchmark, job)
+    finished = finished_record(spec, benchmark, job)
     if finished:
         return finished, []
     problems = benchmark.check(job)
@@ -78,16 +79,16 @@ def _open_workdir(benchmark: Benchmark, job: Job, held: contextlib.ExitStack) ->
     if errors:
         raise UserError("; ".join(errors))
     held.enter_context(folder_lock(job.workdir, "running this job"))
-    finished = finished_record(benchmark, job)  # another process may have finished it before the lock was ours
+    finished = finished_record(spec, benchmark, job)  # another process may have finished it before the lock was ours
     if finished is None:
-        identity_of(benchmark, job).write(job.workdir)
+        spec.write()
     warnings = [problem.message for problem in problems]
     for warning in warnings:
         warn(warning)
     return finished, warnings
 
 
-def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
+def finished_record(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record | None:
     """Return the job's ok record, or None where its folder has none yet.
 
     A record that cannot be read is worth nothing: it is said, and the job counts as not finished.
@@ -95,7 +96,7 @@ def finished_record(benchmark: Benchmark, job: Job) -> Record | None:
     Raises:
         UserError: the folder holds another job.
     """
-    key, folder = job.key(benchmark.config), job.workdir
+    key, folder = spec.key, job.workdir
     if (folder / JOB_NAME).exists():
         there = read_json(folder / JOB_NAME)
         mine = isinstance(there, dict) and there.get("key") == key
@@ -123,62 +124,6 @@ def _is_mere_failure(folder: Path) -> bool:
     return failed and {path.name for path in folder.iterdir()} <= _WORTHLESS
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class JobIdentity:
-    """What makes a job this job: known before its weights are loaded."""
-
-    config: BenchmarkConfig
-    model: ModelInfo
-    dataset: DatasetInfo
-    trial: int
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """As `Job.key`."""
-        return job_key(self.model.sha256, self.config, self.dataset.fingerprint, self.trial, self.seed)
-
-    def write(self, folder: Path) -> None:
-        """Write `folder`/job.json: whose folder it is, for the program and for people."""
-        about = {
-            "key": self.key,
-            "model": self.model.model_dump(mode="json"),
-            "benchmark": self.config.info().model_dump(mode="json"),
-            "dataset": self.dataset.model_dump(mode="json"),
-            "trial": self.trial,
-            "seed": self.seed,
-            "config": self.config.model_dump(mode="json"),
-        }
-        write_json(folder / JOB_NAME, about)
-
-    def failed_record(self, reason: str) -> Record:
-        """Return the record of a job that came to no number, for `reason` (one line)."""
-        return Record(
-            status="failed",
-            model=self.model,
-            benchmark=self.config.info(),
-            trial=self.trial,
-            seed=self.seed,
-            primary=self.config.metrics.primary,
-            higher_is_better=self.config.metrics.higher_is_better,
-            dataset=self.dataset,
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions=runtime.versions(),
-            error=reason,
-        )
-
-
-def identity_of(benchmark: Benchmark, job: Job) -> JobIdentity:
-    """Return the identity of a job."""
-    return JobIdentity(
-        config=benchmark.config,
-        model=job.model_info(),
-        dataset=job.dataset,
-        trial=job.trial,
-        seed=job.seed,
-    )
-
-
 def _describe(identity: Any) -> str:
     try:
         model, benchmark = identity["model"], identity["benchmark"]
@@ -188,14 +133,14 @@ def _describe(identity: Any) -> str:
         return f"its {JOB_NAME} is not one of ours"
 
 
-def _run(benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
+def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
     began = time.monotonic()
     try:
         record = benchmark.run(job)
         _require_finite(record)
     except Exception as error:
         if not distributed.lost_partner(error):  # the one that failed, or was stopped, knows better
-            _leave_failure(benchmark, job, warnings, error, time.monotonic() - began)
+            _leave_failure(spec, warnings, error, time.monotonic() - began)
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
         raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
@@ -215,12 +160,12 @@ def _require_finite(record: Record) -> None:
             raise RunError(f"metric '{name}' is {value}: the run diverged")
 
 
-def _leave_failure(benchmark: Benchmark, job: Job, warnings: list[str], error: Exception, seconds: float) -> None:
+def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds: float) -> None:
     about = {"warnings": warnings, "seconds": round(seconds, 3), "hardware": runtime.hardware()}
-    record = identity_of(benchmark, job).failed_record(one_line(error)).model_copy(update=about)
+    record = spec.failed_record(one_line(error)).model_copy(update=about)
     try:
-        write_text(job.workdir / TRACEBACK_NAME, "".join(traceback.format_exception(error)))
-        write_record(job.workdir, record)
+        write_text(spec.workdir / TRACEBACK_NAME, "".join(traceback.format_exception(error)))
+        write_record(spec.workdir, record)
     except RunError as second:
         warn(f"the failure could not be recorded: {second}")
 

@@ -16,14 +16,19 @@ PACKAGE = Path(__file__).resolve().parents[1]
 class Memory:
     """JSON values by name; each holds while its stamp, this program's source and its libraries stay the same."""
 
-    def __init__(self, path: Path, *, write: bool = True) -> None:
-        self._path, self._write = path, write
+    def __init__(self, path: Path | None, known: dict[str, Any], program: Any) -> None:
+        """`path` is where it is kept (None: nowhere), `program` stamps everything in it."""
+        self._path, self._known, self._program = path, known, program
+
+    @classmethod
+    def read(cls, path: Path, *, write: bool = True) -> Memory:
+        """Read what earlier runs found out: nothing where the file is not there or is damaged."""
         try:
             known = read_json(path)
-        except UserError:  # not there yet, or damaged
+        except UserError:
             known = {}
-        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
-        self._program = [runtime.versions(), _source_stamp()]
+        program = [runtime.versions(), [file_stamp(file) for file in sorted(PACKAGE.rglob("*.py"))]]
+        return cls(path if write else None, known if isinstance(known, dict) else {}, program)
 
     def recall(self, name: str, stamp: Any) -> Any:
         """Return the value kept under `name` with this very stamp; None when there is none."""
@@ -35,7 +40,7 @@ class Memory:
     def keep(self, name: str, stamp: Any, value: Any) -> None:
         """Keep `value` (JSON) under `name`."""
         self._known[name] = {"stamp": self._hash(stamp), "value": value}
-        if self._write:
+        if self._path:
             write_json(self._path, self._known)
 
     def _hash(self, stamp: Any) -> str:
@@ -49,7 +54,3 @@ def file_stamp(path: Path) -> list[Any]:
     except OSError:
         return []
     return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-
-
-def _source_stamp() -> list[Any]:
-    return [file_stamp(path) for path in sorted(PACKAGE.rglob("*.py"))]

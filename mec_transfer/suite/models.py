@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import describe_model
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.common.paths import find_config
 from mec_transfer.common.processes import describe_status
 from mec_transfer.common.progress import say
 from mec_transfer.results.record import ModelInfo
-from mec_transfer.suite.config import ModelConfig
 from mec_transfer.suite.memory import Memory, file_stamp
 from mec_transfer.suite.process import last_line, run_child
 
@@ -49,15 +48,21 @@ class ModelReader:
         return self._loaded[1]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """One model that is pretrained before it is evaluated, in OUT/models/NAME."""
+    """One model that is pretrained before it is evaluated."""
 
-    def __init__(self, name: str, model: ModelConfig, data: Path, out: Path) -> None:
-        self.name, self.data = name, data
-        self.config = find_config(model.pretrain or "", "pretrain")
-        self.overrides = model.overrides
-        self.folder = out / "models" / name
-        self.checkpoint = self.folder / CHECKPOINT_NAME
+    name: str
+    config: Path
+    overrides: list[str]
+    data: Path
+    folder: Path
+    """OUT/models/NAME."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """What it leaves."""
+        return self.folder / CHECKPOINT_NAME
 
     def run(self, device: str, workers: int, seed: int) -> None:
         """Pretrain, go on where an earlier run was interrupted, or find that it is finished.

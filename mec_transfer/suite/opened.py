@@ -57,5 +57,5 @@ class OpenedData:
 
     def _index(self, folder: Path) -> Index:
         if folder not in self._indices:
-            self._indices[folder] = Index(self.index_file(folder))
+            self._indices[folder] = Index.read(self.index_file(folder))
         return self._indices[folder]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mec_transfer.benchmark import BenchmarkConfig, describe_data
+from mec_transfer.common.config import parse_config
 from mec_transfer.common.errors import ConfigError, DataError
 from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.datasets.data import Data
@@ -21,7 +22,7 @@ from mec_transfer.results.record import DatasetInfo
 
 SKIP_INVALID = "dataset.skip_invalid=true"
 """The override that leaves broken annotations out."""
-Load = Callable[[list[str]], BenchmarkConfig]
+Load = Callable[[Sequence[str]], BenchmarkConfig]
 """Takes overrides and gives the benchmark's config under them."""
 Open = Callable[[DatasetConfig, Path], Data]
 """Opens a data set, as `datasets.registry.open_data` does."""
@@ -31,8 +32,6 @@ Open = Callable[[DatasetConfig, Path], Data]
 class FittedData:
     """A benchmark's config as it fits the data in a folder."""
 
-    overrides: list[str]
-    """Those that were given, and those that the data asks for."""
     config: BenchmarkConfig
     data: Data
     info: DatasetInfo
@@ -61,31 +60,21 @@ def fit_data(
         ConfigError: an override is wrong.
     """
     _refuse_promises(overrides)
-    published = load(list(overrides))
+    published = load(overrides)
     chosen = find_layout(published.dataset.layout).adapt(published.dataset, folder, settings or {})
-    config = load([*overrides, *_as_overrides(overrides, chosen)])
     reasons: list[str] = []
     try:
-        data = open_(config.dataset, folder)
+        data = open_(_changed(published.dataset, overrides, chosen), folder)
     except DataError as error:
         chosen, reason = _all_sequences(published.dataset, chosen, error)
-        config = load([*overrides, *_as_overrides(overrides, chosen)])
-        data = open_(config.dataset, folder)
+        data = open_(_changed(published.dataset, overrides, chosen), folder)
         reasons.append(reason)
-    info = describe_data(data)
-    if not chosen and config.dataset.promised:
-        reasons = list(differences(info, config.dataset.promised))
+    info, promised = describe_data(data), published.dataset.promised
+    if not chosen and promised:
+        reasons = list(differences(info, promised))
     if not chosen and not reasons:
-        return FittedData(overrides=list(overrides), config=config, data=data, info=info, note="")
-    name = _own_name(folder, published.dataset.name)
-    title = _as_overrides(overrides, {"title": f"{published.title}, {name}"}, section="")
-    # A name that promises a published data set is not the user's to give to another one.
-    mine = [
-        o for o in overrides if not (o.startswith("dataset.name=") and config.dataset.name in config.dataset.expect)
-    ]
-    fitted = [*mine, *_as_overrides(mine, {**chosen, "name": name}), *title]
-    promised = config.dataset.promised
-    config = load(fitted)
+        return FittedData(config=published, data=data, info=info, note="")
+    config = load(_own_overrides(published, overrides, chosen, folder))
     taken = promised and promised.images and not any(" images in " in reason for reason in reasons)
     if taken and isinstance(config.dataset, ObjectsDatasetConfig):
         data = open_(config.dataset, folder)  # its counts had it read as the published one
@@ -95,7 +84,30 @@ def fit_data(
     note = (
         f"{folder}: {why}: it is called '{info.name}'{_parts(config.dataset, info)}; the protocol is {config.protocol}"
     )
-    return FittedData(overrides=fitted, config=config, data=data, info=info, note=note)
+    return FittedData(config=config, data=data, info=info, note=note)
+
+
+def _changed(dataset: DatasetConfig, overrides: Sequence[str], chosen: Mapping[str, Any]) -> DatasetConfig:
+    """Return a data set's config with what was `chosen` for it, as far as no override says otherwise."""
+    changes = {key: value for key, value in chosen.items() if f"dataset.{key}" not in _named(overrides)}
+    return parse_config(type(dataset), {**dataset.model_dump(mode="json"), **changes}, "dataset")
+
+
+def _own_overrides(
+    published: BenchmarkConfig, overrides: Sequence[str], chosen: Mapping[str, Any], folder: Path
+) -> list[str]:
+    """Return the overrides that make data of one's own of a benchmark: its parts, a name and a title."""
+    dataset = published.dataset
+    # A name that promises a published data set is not the user's to give to another one.
+    mine = [o for o in overrides if not (o.startswith("dataset.name=") and dataset.name in dataset.expect)]
+    name = _own_name(folder, dataset.name)
+    wanted = {f"dataset.{key}": value for key, value in (*chosen.items(), ("name", name))}
+    wanted["title"] = f"{published.title}, {name}"
+    return [*mine, *(f"{key}={json.dumps(value)}" for key, value in wanted.items() if key not in _named(mine))]
+
+
+def _named(overrides: Sequence[str]) -> set[str]:
+    return {override.partition("=")[0].strip() for override in overrides}
 
 
 def _refuse_promises(overrides: Sequence[str]) -> None:
@@ -124,12 +136,6 @@ def _own_name(data: Path, published: str) -> str:
     """Name data of one's own after its folder, never as the published set is called."""
     name = data.resolve().name
     return f"other-{name}" if name == published else name
-
-
-def _as_overrides(given: Sequence[str], settings: Mapping[str, Any], section: str = "dataset.") -> list[str]:
-    """Return `settings` as overrides, without those that the user set already."""
-    named = {override.partition("=")[0].strip() for override in given}
-    return [f"{section}{k}={json.dumps(v)}" for k, v in settings.items() if f"{section}{k}" not in named]
 
 
 def _parts(dataset: DatasetConfig, info: DatasetInfo) -> str:

@@ -3,65 +3,76 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, PrivateAttr
-
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig
-from mec_transfer.common.config import load_yaml
+from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.common.errors import ConfigError, DataError, UserError
-from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
-from mec_transfer.results.record import RECORD_NAME, DatasetInfo, ModelInfo, Record, read_record
+from mec_transfer.common.paths import find_config
+from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
-from mec_transfer.suite.execute import JobIdentity
-from mec_transfer.suite.memory import Memory, file_stamp
+from mec_transfer.suite.models import Pretraining
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
-from mec_transfer.suite.registry import find_benchmark, load_benchmark
+from mec_transfer.suite.registry import BenchmarkFile, find_benchmark
+from mec_transfer.suite.spec import JobSpec
 
 State = Literal["done", "to run", "failed before"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How to run a suite, as opposed to what is in it."""
+
+    out: Path
+    data_root: Path | None = None
+    device: str = "auto"
+    workers: int = 0
+    seed: int = 0
+    skip_invalid: bool = False
+    """Leave broken annotations of data sets with objects out."""
+    dry_run: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedBenchmark:
     """One benchmark of a suite, with its data."""
 
-    path: Path
-    overrides: list[str]
-    """The suite's, and those that data of one's own asks for."""
     config: BenchmarkConfig
+    info: BenchmarkInfo
     trials: int
     data: Path
-    dataset: DatasetInfo | None
-    """None where the data cannot be used; `problem` says why."""
+    index: Path
+    """What is known of the data's folder."""
+    dataset: DatasetInfo
     note: str = ""
     """Why the data is one's own, and under which protocol id."""
     problem: str = ""
-
-    def load(self) -> Benchmark:
-        """The benchmark itself: this imports its family."""
-        return load_benchmark(self.path, self.overrides)
+    """Why the data cannot be used: `dataset` then has no fingerprint."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedJob:
     """One job of a run. One that cannot even begin (no data, no weights) has a `problem`."""
 
-    entry: PlannedBenchmark
-    identity: JobIdentity
-    checkpoint: str
-    encoder: str
-    folder: Path
+    spec: JobSpec
+    trials: int
+    """How many there are of this benchmark."""
     problem: str = ""
 
     @property
     def title(self) -> str:
         """Model, benchmark and trial."""
-        trial = f"  trial {self.identity.trial}" if self.entry.trials > 1 else ""
-        return f"{self.identity.model.name}  {self.identity.config.id}{trial}"
+        trial = f"  trial {self.spec.trial}" if self.trials > 1 else ""
+        return f"{self.spec.model.name}  {self.spec.benchmark.id}{trial}"
+
+    @property
+    def folder(self) -> Path:
+        """The job's own."""
+        return self.spec.workdir
 
     def record(self) -> Record | None:
         """The record in the job's folder; None where there is none that can be read."""
@@ -79,21 +90,16 @@ class PlannedJob:
 
 
 def plan_benchmarks(
-    suite: SuiteConfig,
-    source: Path,
-    data_root: Path | None,
-    memory: Memory,
-    opened: OpenedData,
-    skip_invalid: bool = False,
+    suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None, opened: OpenedData
 ) -> list[PlannedBenchmark]:
-    """Load every benchmark of a suite and open its data; `skip_invalid` leaves broken annotations out.
+    """Read every benchmark of a suite and open its data.
 
     Raises:
         ConfigError: a benchmark config is wrong, or two entries are the same.
         UserError: no data root is given where one is needed, or no benchmark's data can be used.
     """
-    planned = [_plan_benchmark(entry, source, data_root, opened, memory, skip_invalid) for entry in suite.benchmarks]
-    if all(entry.dataset is None for entry in planned):
+    planned = [_plan_benchmark(entry, source, options, data_root, opened) for entry in suite.benchmarks]
+    if all(entry.problem for entry in planned):
         raise UserError(planned[0].problem)
     seen: set[tuple[str, Path]] = set()
     for entry in planned:
@@ -105,56 +111,46 @@ def plan_benchmarks(
 
 
 def _plan_benchmark(
-    entry: BenchmarkEntry, source: Path, data_root: Path | None, opened: OpenedData, memory: Memory, skip_invalid: bool
+    entry: BenchmarkEntry, source: Path, options: RunOptions, data_root: Path | None, opened: OpenedData
 ) -> PlannedBenchmark:
-    path = find_benchmark(entry.config, source.parent)
-    config = _config(path, entry.set, memory)
+    file = BenchmarkFile.read(find_benchmark(entry.config, source.parent))
+    config, overrides = file.config(entry.set), list(entry.set)
     data = below_root(entry.data or config.dataset.folder, data_root, source)
-    overrides = list(entry.set)
-    if skip_invalid and isinstance(config.dataset, ObjectsDatasetConfig):
+    if options.skip_invalid and isinstance(config.dataset, ObjectsDatasetConfig):
         overrides.append(SKIP_INVALID)
-    planned = PlannedBenchmark(
-        path=path,
-        overrides=overrides,
+    dataset, note, problem = DatasetInfo(name=config.dataset.name, fingerprint="", num_images=0), "", ""
+    try:
+        fitted = fit_data(file.config, overrides, data, open_=opened.open)
+        config, dataset, note = fitted.config, fitted.info, fitted.note
+    except DataError as error:
+        problem = str(error)
+    return PlannedBenchmark(
         config=config,
+        info=config.info(),
         trials=entry.trials or config.trials,
         data=data,
-        dataset=None,
-    )
-    try:
-        fitted = fit_data(lambda given: _config(path, given, memory), overrides, data, open_=opened.open)
-    except DataError as error:
-        return dataclasses.replace(planned, problem=str(error))
-    return dataclasses.replace(
-        planned, overrides=fitted.overrides, config=fitted.config, dataset=fitted.info, note=fitted.note
+        index=opened.index_file(data),
+        dataset=dataset,
+        note=note,
+        problem=problem,
     )
 
 
-class _KnownConfig(BenchmarkConfig):
-    """A config that its own class found valid before; the keys of that class are kept as they are."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-    dataset: ObjectsDatasetConfig | VideosDatasetConfig | DatasetConfig
-    _sha256: str = PrivateAttr()
-
-    @property
-    def sha256(self) -> str:
-        """The hash that its own class gave it."""
-        return self._sha256
-
-
-def _config(path: Path, overrides: list[str], memory: Memory) -> BenchmarkConfig:
-    """Read and validate a benchmark's config; a known one comes from memory, and no family (nor torch) is imported."""
-    name, stamp = f"benchmark {path} {overrides}", load_yaml(path)
-    known = memory.recall(name, stamp)
-    if known is not None and all(file_stamp(Path(file[0])) == file for file in known["files"]):
-        config = _KnownConfig.model_validate_json(json.dumps(known["config"]))
-        config._sha256 = known["sha256"]
-        return config
-    fresh = load_benchmark(path, overrides).config
-    files = [file_stamp(file) for file in fresh.files]
-    memory.keep(name, stamp, {"config": fresh.model_dump(mode="json"), "sha256": fresh.sha256, "files": files})
-    return fresh
+def plan_pretrainings(
+    suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None
+) -> dict[str, Pretraining]:
+    """Return the pretraining of each model that is made first. Raises ConfigError where its config is not there."""
+    return {
+        name: Pretraining(
+            name=name,
+            config=find_config(model.pretrain, "pretrain"),
+            overrides=model.overrides,
+            data=below_root(model.data or "", data_root, source),
+            folder=options.out / "models" / name,
+        )
+        for name, model in suite.models.items()
+        if model.pretrain
+    }
 
 
 def below_root(folder: str, data_root: Path | None, source: Path) -> Path:
@@ -167,54 +163,54 @@ def below_root(folder: str, data_root: Path | None, source: Path) -> Path:
 
 
 def plan_jobs(
-    model: ModelInfo, checkpoint: str, encoder: str, benchmarks: list[PlannedBenchmark], out: Path, seed: int
+    model: ModelInfo, checkpoint: str, encoder: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
 ) -> list[PlannedJob]:
-    """The jobs of one model whose weights are known: trial i has the seed `seed` + i."""
+    """The jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
-        _plan_job(model, checkpoint, encoder, entry, out, trial, seed + trial)
+        _plan_job(model, checkpoint, encoder, entry, trial, options)
         for entry in benchmarks
         for trial in range(entry.trials)
     ]
 
 
 def plan_blocked_jobs(
-    name: str, benchmarks: list[PlannedBenchmark], out: Path, seed: int, problem: str
+    name: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions, problem: str
 ) -> list[PlannedJob]:
     """The jobs of a model that has no weights, because of `problem`."""
     model = ModelInfo(name=name, sha256="", arch="")
-    jobs = plan_jobs(model, "", "auto", benchmarks, out, seed)
-    return [dataclasses.replace(job, problem=problem, folder=_blocked(job)) for job in jobs]
+    return plan_jobs(model, "", "auto", [dataclasses.replace(entry, problem=problem) for entry in benchmarks], options)
 
 
 def _plan_job(
-    model: ModelInfo, checkpoint: str, encoder: str, entry: PlannedBenchmark, out: Path, trial: int, seed: int
+    model: ModelInfo, checkpoint: str, encoder: str, entry: PlannedBenchmark, trial: int, options: RunOptions
 ) -> PlannedJob:
-    config = entry.config
-    dataset = entry.dataset or DatasetInfo(name=config.dataset.name, fingerprint="", num_images=0)
-    identity = JobIdentity(config=config, model=model, dataset=dataset, trial=trial, seed=seed)
-    folder = out / "jobs" / model.name / f"{_slug(config.id)}-t{trial}-{identity.key[:8]}"
-    job = PlannedJob(
-        entry=entry,
-        identity=identity,
+    spec = JobSpec(
+        model=model,
+        benchmark=entry.info,
+        dataset=entry.dataset,
+        trial=trial,
+        seed=options.seed + trial,
+        config=entry.config,
         checkpoint=checkpoint,
         encoder=encoder,
-        folder=folder,
-        problem=entry.problem,
+        data=entry.data,
+        index=entry.index,
+        workdir=options.out,
+        cache=options.out / "cache",
+        device=options.device,
+        workers=options.workers,
     )
-    return dataclasses.replace(job, folder=_blocked(job)) if entry.problem else job
-
-
-def _blocked(job: PlannedJob) -> Path:
-    """The folder of a job that has no key yet, for lack of data or weights: told apart by its config alone."""
-    stem = job.folder.name.rpartition("-")[0]
-    return job.folder.with_name(f"{stem}-blocked_{job.identity.config.info().config_sha256[:8]}")
+    # A job without data or weights has no key yet: it is told apart by its config alone.
+    mark = f"blocked_{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
+    folder = options.out / "jobs" / model.name / f"{_slug(entry.info.id)}-t{trial}-{mark}"
+    return PlannedJob(spec=spec.model_copy(update={"workdir": folder}), trials=entry.trials, problem=entry.problem)
 
 
 def _slug(benchmark_id: str) -> str:
     return re.sub(r"[^\w.+=-]", "_", benchmark_id)
 
 
-def forget_superseded_failures(jobs: list[PlannedJob]) -> None:
+def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
     """Take away the failed records of earlier plans of these very jobs.
 
     A job that failed for lack of data, or on data that was put right since, has another key now and would stand

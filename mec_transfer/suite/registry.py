@@ -1,40 +1,118 @@
-"""Every benchmark there is, by string: `ls` and planning import no family."""
+"""Every benchmark there is, by string: `ls` imports no family, and planning no torch."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from mec_transfer.benchmark import Benchmark
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
-from mec_transfer.common.errors import ConfigError, UserError, did_you_mean
+from mec_transfer.common.errors import ConfigError, did_you_mean
 from mec_transfer.common.files import read_json
 from mec_transfer.common.paths import CONFIGS, is_stock
 from mec_transfer.results.store import JOB_NAME
 
 BENCHMARKS = {
-    "classification/knn": "mec_transfer.classification.knn:Knn",
-    "classification/linear": "mec_transfer.classification.linear:Linear",
-    "classification/linear_fast": "mec_transfer.classification.linear_fast:LinearFast",
-    "classification/semisup": "mec_transfer.classification.semisup:Semisup",
-    "detection/detectron2": "mec_transfer.detection.detect:Detect",
-    "tracking/sot": "mec_transfer.tracking.sot.sot:Sot",
-    "tracking/vos": "mec_transfer.tracking.vos.vos:Vos",
-    "tracking/mot": "mec_transfer.tracking.association.mot:Mot",
-    "tracking/mots": "mec_transfer.tracking.association.mots:Mots",
-    "tracking/posetrack": "mec_transfer.tracking.association.posetrack:PoseTrack",
+    "classification/knn": ("mec_transfer.classification.knn:Knn", "mec_transfer.classification.config:KnnConfig"),
+    "classification/linear": (
+        "mec_transfer.classification.linear:Linear",
+        "mec_transfer.classification.config:LinearConfig",
+    ),
+    "classification/linear_fast": (
+        "mec_transfer.classification.linear_fast:LinearFast",
+        "mec_transfer.classification.config:LinearFastConfig",
+    ),
+    "classification/semisup": (
+        "mec_transfer.classification.semisup:Semisup",
+        "mec_transfer.classification.config:SemisupConfig",
+    ),
+    "detection/detectron2": ("mec_transfer.detection.detect:Detect", "mec_transfer.detection.config:DetectionConfig"),
+    "tracking/sot": ("mec_transfer.tracking.sot.sot:Sot", "mec_transfer.tracking.sot.config:SotConfig"),
+    "tracking/vos": ("mec_transfer.tracking.vos.vos:Vos", "mec_transfer.tracking.vos.config:VosConfig"),
+    "tracking/mot": ("mec_transfer.tracking.association.mot:Mot", "mec_transfer.tracking.association.config:MotConfig"),
+    "tracking/mots": (
+        "mec_transfer.tracking.association.mots:Mots",
+        "mec_transfer.tracking.association.config:MotsConfig",
+    ),
+    "tracking/posetrack": (
+        "mec_transfer.tracking.association.posetrack:PoseTrack",
+        "mec_transfer.tracking.association.config:PoseConfig",
+    ),
 }
+"""Family/kind -> the class that does it, and the class of its config, whose module imports no torch."""
 
 
-def benchmark_class(family: str, kind: str, source: str) -> type[Benchmark]:
-    """Return the class registered for a family's kind of benchmark. Raises ConfigError for an unknown one."""
+@dataclasses.dataclass(frozen=True)
+class BenchmarkFile:
+    """A benchmark's YAML, read once: its config as it is published, and under any overrides."""
+
+    path: Path
+    data: dict[str, Any]
+    published: BenchmarkConfig
+
+    @classmethod
+    def read(cls, path: Path) -> BenchmarkFile:
+        """Read a file. Raises ConfigError where it, a key or a value is wrong."""
+        data = load_yaml(path)
+        family, kind = data.get("family"), data.get("kind")
+        if not isinstance(family, str) or not isinstance(kind, str):
+            raise ConfigError(f"{path}: 'family' and 'kind' are missing: this is not a benchmark config")
+        return cls(path, data, parse_config(config_class(family, kind, str(path)), data, str(path)))
+
+    def config(self, overrides: Sequence[str] = ()) -> BenchmarkConfig:
+        """Return the config with each "a.b=value" of `overrides` set.
+
+        One that can move a number also changes the protocol id (`+custom-<hash>`).
+
+        Raises:
+            ConfigError: an override is wrong.
+        """
+        published, source = self.published, str(self.path)
+        config = parse_config(type(published), apply_overrides(self.data, list(overrides), source), source)
+        if (config.family, config.kind) != (published.family, published.kind):
+            raise ConfigError(f"{source}: 'family' and 'kind' say which benchmark this is; --set cannot change them")
+        return config if config.sha256 == published.sha256 else config.with_custom_protocol()
+
+
+def config_class(family: str, kind: str, source: str) -> type[BenchmarkConfig]:
+    """Return the config class of a family's kind of benchmark. Raises ConfigError for an unknown one."""
     key = f"{family}/{kind}"
     if key not in BENCHMARKS:
         listed = ", ".join(sorted(BENCHMARKS))
         raise ConfigError(f"{source}: no benchmark '{key}'.{did_you_mean(key, BENCHMARKS)} There are: {listed}.")
-    module, _, name = BENCHMARKS[key].partition(":")
-    found: type[Benchmark] = getattr(importlib.import_module(module), name)
+    found: type[BenchmarkConfig] = _import(BENCHMARKS[key][1])
     return found
+
+
+def make_benchmark(config: BenchmarkConfig) -> Benchmark:
+    """Return the benchmark of a config: this imports its family."""
+    benchmark: Benchmark = _import(BENCHMARKS[f"{config.family}/{config.kind}"][0])(config)
+    return benchmark
+
+
+def benchmark_config(path: Path, overrides: Sequence[str] = ()) -> BenchmarkConfig:
+    """Read a benchmark YAML, under overrides. Raises ConfigError as `BenchmarkFile` does."""
+    return BenchmarkFile.read(path).config(overrides)
+
+
+def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
+    """Return the benchmark that a YAML describes. Raises ConfigError as `BenchmarkFile` does."""
+    return make_benchmark(benchmark_config(path, overrides))
+
+
+def parse_saved_config(config: Any, source: str) -> BenchmarkConfig:
+    """Return the config that a job.json holds. Raises ConfigError for none, or one of a benchmark that is no more."""
+    if not isinstance(config, dict):
+        raise ConfigError(f"{source}: does not hold a job")
+    return parse_config(config_class(str(config.get("family")), str(config.get("kind")), source), config, source)
+
+
+def _import(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def find_benchmark(name: str, beside: Path) -> Path:
@@ -59,27 +137,6 @@ def benchmark_files() -> list[Path]:
     return [file for family in families for file in sorted((CONFIGS / family).glob("*.yaml")) if not is_stock(file)]
 
 
-def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
-    """Read a benchmark YAML and return the benchmark it describes.
-
-    An override that can move a number also changes the protocol id (`+custom-<hash>`).
-
-    Raises:
-        ConfigError: the file, a key, a value or an override is wrong.
-    """
-    source = str(path)
-    data = load_yaml(path)
-    family, kind = data.get("family"), data.get("kind")
-    if not isinstance(family, str) or not isinstance(kind, str):
-        raise ConfigError(f"{source}: 'family' and 'kind' are missing: this is not a benchmark config")
-    kind_class = benchmark_class(family, kind, source)
-    published = parse_config(kind_class.Config, data, source)
-    config = parse_config(kind_class.Config, apply_overrides(data, overrides or [], source), source)
-    if (config.family, config.kind) != (family, kind):
-        raise ConfigError(f"{source}: 'family' and 'kind' say which benchmark this is; --set cannot change them")
-    return kind_class(config if config.sha256 == published.sha256 else config.with_custom_protocol())
-
-
 def saved_benchmark(folder: Path) -> Benchmark:
     """Return the benchmark of the job in `folder`, from its job.json alone: no config file is needed.
 
@@ -88,8 +145,4 @@ def saved_benchmark(folder: Path) -> Benchmark:
     """
     path = folder / JOB_NAME
     job = read_json(path)
-    config = job.get("config") if isinstance(job, dict) else None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: does not hold a job")
-    kind_class = benchmark_class(str(config.get("family")), str(config.get("kind")), str(path))
-    return kind_class(parse_config(kind_class.Config, config, str(path)))
+    return make_benchmark(parse_saved_config(job.get("config") if isinstance(job, dict) else None, str(path)))

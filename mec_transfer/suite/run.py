@@ -6,7 +6,6 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from mec_transfer.benchmark import Job
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import write_text
 from mec_transfer.common.lock import folder_lock
@@ -22,31 +21,17 @@ from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.plan import (
+    PlannedBenchmark,
     PlannedJob,
-    below_root,
+    RunOptions,
     forget_superseded_failures,
     plan_benchmarks,
     plan_blocked_jobs,
     plan_jobs,
+    plan_pretrainings,
 )
 from mec_transfer.suite.process import ChildStopped, last_line, run_child
-from mec_transfer.suite.spec import JobSpec
-
-TASK_NAME = "task.json"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How to run a suite, as opposed to what is in it."""
-
-    out: Path
-    data_root: Path | None = None
-    device: str = "auto"
-    workers: int = 0
-    seed: int = 0
-    skip_invalid: bool = False
-    """Leave broken annotations of data sets with objects out."""
-    dry_run: bool = False
+from mec_transfer.suite.registry import make_benchmark
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +46,12 @@ class Outcome:
 
 def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> None:
     """Say what `run_suite` would do, without doing it. Raises UserError as that does."""
+    data_root = _data_root(suite, source, options)
     if suite.demo_world and not (options.out / "data").exists():
         names = ", ".join(f"'{name}'" for name in suite.models)
         say(f"plan: draw the demo world in {options.out / 'data'}, then {len(suite.benchmarks)} benchmarks of {names}")
         return
-    _Run(suite, source, options).show_plan()
+    _Run.plan(suite, source, options, data_root).show_plan()
 
 
 def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
@@ -77,74 +63,74 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
         UserError: the suite, a checkpoint or all of the data is wrong, or another run uses the folder.
     """
     with folder_lock(options.out, "running a suite here"):
-        return _Run(suite, source, options).go()
-
-
-class _Run:
-    def __init__(self, suite: SuiteConfig, source: Path, options: RunOptions) -> None:
-        self.suite, self.source, self.options = suite, source, options
-        self.out = options.out
-        memory = Memory(self.out / "memory.json", write=not options.dry_run)
-        self.reader = ModelReader(memory)
-        data_root = self._data_root()
-        self.opened = OpenedData(self.out)
-        self.benchmarks = plan_benchmarks(suite, source, data_root, memory, self.opened, options.skip_invalid)
-        self.pretrainings = {
-            name: Pretraining(name, model, below_root(model.data or "", data_root, source), self.out)
-            for name, model in suite.models.items()
-            if model.pretrain
-        }
-        self.jobs = [job for name in suite.models if name not in self.pretrainings for job in self._jobs_of(name)]
-        self.opened.close()
-
-    def _data_root(self) -> Path | None:
-        demo, given = self.suite.demo_world, self.options.data_root
-        if demo is None:
-            if given and not given.is_dir():
-                raise UserError(f"--data-root {given}: no such folder")
-            return given
-        if given:
-            raise UserError(f"{self.source}: makes its own data; leave out --data-root")
-        if not self.options.dry_run:
+        data_root = _data_root(suite, source, options)
+        if suite.demo_world:
             from mec_transfer.demo_world.world import write_demo_world
 
-            write_demo_world(self.out / "data", demo.seed)
-        return self.out / "data"
+            write_demo_world(options.out / "data", suite.demo_world.seed)
+        return _Run.plan(suite, source, options, data_root).go()
+
+
+def _data_root(suite: SuiteConfig, source: Path, options: RunOptions) -> Path | None:
+    """Return the folder that the data sets' folders lie in."""
+    given = options.data_root
+    if suite.demo_world and given:
+        raise UserError(f"{source}: makes its own data; leave out --data-root")
+    if given and not given.is_dir():
+        raise UserError(f"--data-root {given}: no such folder")
+    return options.out / "data" if suite.demo_world else given
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Run:
+    """A run that is planned."""
+
+    suite: SuiteConfig
+    options: RunOptions
+    reader: ModelReader
+    opened: OpenedData
+    benchmarks: list[PlannedBenchmark]
+    pretrainings: dict[str, Pretraining]
+    jobs: list[PlannedJob] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def plan(cls, suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None) -> _Run:
+        """Open the data, read the weights that are there, and check every job that is still to run."""
+        opened = OpenedData(options.out)
+        run = cls(
+            suite=suite,
+            options=options,
+            reader=ModelReader(Memory.read(options.out / "memory.json", write=not options.dry_run)),
+            opened=opened,
+            benchmarks=plan_benchmarks(suite, source, options, data_root, opened),
+            pretrainings=plan_pretrainings(suite, source, options, data_root),
+        )
+        run.jobs = [job for name in suite.models if name not in run.pretrainings for job in run._jobs_of(name)]
+        opened.close()
+        return run
 
     def _jobs_of(self, name: str, problem: str = "") -> list[PlannedJob]:
-        seed = self.options.seed
         if problem:
-            return plan_blocked_jobs(name, self.benchmarks, self.out, seed, problem)
+            return plan_blocked_jobs(name, self.benchmarks, self.options, problem)
         model = self.suite.models[name]
         checkpoint = str(self.pretrainings[name].checkpoint) if name in self.pretrainings else model.checkpoint or ""
         info = self.reader.identify(name, checkpoint, model.encoder)
-        jobs = plan_jobs(info, checkpoint, model.encoder, self.benchmarks, self.out, seed)
+        jobs = plan_jobs(info, checkpoint, model.encoder, self.benchmarks, self.options)
         return [self._checked(job) for job in jobs]
 
     def _checked(self, job: PlannedJob) -> PlannedJob:
         """Ask the benchmark what is wrong, for a job that is still to run."""
         if job.problem or job.state() == "done":
             return job
+        spec = job.spec
         try:
-            problems = job.entry.load().check(self._job(job))
+            data = self.opened.open(spec.config.dataset, spec.data)
+            backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
+            problems = make_benchmark(spec.config).check(spec.job(backbone, data))
         except DataError as error:  # it was sound when the run began
             return dataclasses.replace(job, problem=str(error))
         errors = [problem.message for problem in problems if problem.severity == "error"]
         return dataclasses.replace(job, problem="; ".join(errors)) if errors else job
-
-    def _job(self, job: PlannedJob) -> Job:
-        return Job(
-            model_name=job.identity.model.name,
-            backbone=self.reader.backbone(job.checkpoint, job.encoder),
-            data=self.opened.open(job.identity.config.dataset, job.entry.data),
-            dataset=job.identity.dataset,
-            workdir=job.folder,
-            cache=self.out / "cache",
-            trial=job.identity.trial,
-            seed=job.identity.seed,
-            device=self.options.device,
-            workers=self.options.workers,
-        )
 
     def show_plan(self) -> None:
         """Say what is done, what is to run, and what cannot run."""
@@ -171,12 +157,12 @@ class _Run:
                 say(f"  STOPPED  {stop}")
                 stopped += sum(entry.trials for entry in self.benchmarks)
         order = list(self.suite.models)
-        self.jobs.sort(key=lambda job: order.index(job.identity.model.name))
+        self.jobs.sort(key=lambda job: order.index(job.spec.model.name))
         forget_superseded_failures(self.jobs)
         failed = 0
         for number, job in enumerate(self.jobs, 1):
             failed += not self._finish(job, f"[{number}/{len(self.jobs)}] {job.title}")
-        board = write_leaderboard(self.out)
+        board = write_leaderboard(self.options.out)
         return Outcome(board=board, jobs=len(self.jobs) + stopped, failed=failed + stopped)
 
     def _pretrain(self, pretraining: Pretraining) -> str:
@@ -208,8 +194,7 @@ class _Run:
 
     def _run_child(self, job: PlannedJob) -> Record:
         before = _stamp(job.folder / RECORD_NAME)
-        self._spec(job).write(job.folder / TASK_NAME)
-        command = [sys.executable, "-m", "mec_transfer.suite.child", str(job.folder / TASK_NAME)]
+        command = [sys.executable, "-m", "mec_transfer.suite.child", str(job.spec.write())]
         log = job.folder / "log.txt"
         status = run_child(command, log, _show)
         record = job.record()
@@ -221,29 +206,10 @@ class _Run:
         return self._fail(job, said if status == 1 and said else f"{describe_status(status)}; {said or 'no output'}")
 
     def _fail(self, job: PlannedJob, reason: str) -> Record:
-        record = job.identity.failed_record(" ".join(reason.split()))
-        job.identity.write(job.folder)
+        record = job.spec.failed_record(" ".join(reason.split()))
+        job.spec.write()
         write_record(job.folder, record)
         return record
-
-    def _spec(self, job: PlannedJob) -> JobSpec:
-        return JobSpec(
-            key=job.identity.key,
-            model_name=job.identity.model.name,
-            checkpoint=job.checkpoint,
-            encoder=job.encoder,
-            benchmark=str(job.entry.path.resolve()),
-            overrides=job.entry.overrides,
-            data=str(job.entry.data),
-            index=str(self.opened.index_file(job.entry.data)),
-            dataset=job.identity.dataset,
-            trial=job.identity.trial,
-            seed=job.identity.seed,
-            device=self.options.device,
-            workers=self.options.workers,
-            workdir=str(job.folder),
-            cache=str(self.out / "cache"),
-        )
 
 
 def _show(line: str) -> None:
@@ -261,7 +227,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def write_leaderboard(out: Path) -> Leaderboard:
     """Write leaderboard.md, .csv and .json in `out` from the records below it, and return what they show."""
-    store = Store(out)
+    store = Store.read(out)
     for problem in store.problems:
         warn(problem)
     board = build_leaderboard(store.records, load_references())

@@ -1,78 +1,123 @@
-"""One job as a file: what the plan hands to the process that does it."""
+"""One job as a file: what the plan makes, what any process can do, and what says whose folder it lies in."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from mec_transfer.benchmark import Benchmark, Job
-from mec_transfer.common.config import StrictModel
+from pydantic import SerializeAsAny, field_validator
+
+from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
+from mec_transfer.common import runtime
+from mec_transfer.common.config import StrictModel, parse_config
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
+from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.registry import open_data
-from mec_transfer.results.record import DatasetInfo
-from mec_transfer.suite.registry import load_benchmark
+from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record
+from mec_transfer.results.store import JOB_NAME
+from mec_transfer.suite.registry import make_benchmark, parse_saved_config
 
 
 class JobSpec(StrictModel):
-    """Everything that a process, on this machine or another, needs to do one job."""
+    """One benchmark of one model on one data set, one trial, with all that it takes to do it."""
 
-    key: str
-    """As `Job.key` has it when the job is planned: what is loaded later must be the same."""
-    model_name: str
-    checkpoint: str
-    encoder: str
-    benchmark: str
-    """The config's file."""
-    overrides: list[str]
-    data: str
-    """The data set's own folder."""
-    index: str
-    """What is known of that folder: nothing is listed a second time."""
+    model: ModelInfo
+    benchmark: BenchmarkInfo
+    """Its hash is of the files that the config names, too, as they were when the job was planned."""
     dataset: DatasetInfo
     trial: int
     seed: int
+    config: SerializeAsAny[BenchmarkConfig]
+    """Every setting: no config file is needed any more."""
+    checkpoint: str
+    encoder: str
+    data: Path
+    """The data set's own folder."""
+    index: Path | None = None
+    """What is known of that folder, so that nothing is listed a second time."""
+    workdir: Path
+    """The job's own folder."""
+    cache: Path
+    """Shared between jobs, for extracted features."""
     device: str
     workers: int
-    workdir: str
-    cache: str
 
-    def write(self, path: Path) -> None:
-        """Write the spec as JSON. Raises RunError where the disk is full."""
-        write_json(path, self.model_dump(mode="json"))
+    @field_validator("config", mode="before")
+    @classmethod
+    def _of_its_own_class(cls, value: Any) -> Any:
+        return value if isinstance(value, BenchmarkConfig) else parse_saved_config(value, "config")
+
+    @property
+    def key(self) -> str:
+        """The job's identity, as `Job.key`: known before the weights are loaded."""
+        fingerprint = self.dataset.fingerprint
+        return job_key(self.model.sha256, self.benchmark.config_sha256, fingerprint, self.trial, self.seed)
+
+    def write(self) -> Path:
+        """Write job.json in the job's folder, and return its path. Raises RunError where the disk is full."""
+        path = self.workdir / JOB_NAME
+        write_json(path, {"key": self.key, **self.model_dump(mode="json")})
+        return path
 
     @classmethod
     def read(cls, path: Path) -> JobSpec:
-        """Read a spec. Raises UserError where the file is missing or damaged."""
-        try:
-            return cls.model_validate(read_json(path))
-        except ValueError as error:
-            raise UserError(f"{path}: not a job ({' '.join(str(error).split())[:200]})") from None
+        """Read a job.json. Raises UserError where it is missing, damaged or of an earlier version."""
+        data = read_json(path)
+        if not isinstance(data, dict):
+            raise UserError(f"{path}: does not hold a job")
+        return parse_config(cls, {name: value for name, value in data.items() if name != "key"}, str(path))
 
     def load(self) -> tuple[Benchmark, Job]:
-        """Read the weights, open the data, and return the job.
+        """Read the weights, open the data, and return the job and the benchmark that does it.
 
         Raises:
             UserError: the weights, the config or the data cannot be used, or are no longer those of the plan.
         """
         from mec_transfer.backbone.source import resolve_backbone
 
-        benchmark = load_benchmark(Path(self.benchmark), self.overrides)
-        data = open_data(benchmark.config.dataset, Path(self.data), Index(Path(self.index)))
-        job = Job(
-            model_name=self.model_name,
-            backbone=resolve_backbone(self.checkpoint, self.encoder),
+        data = open_data(self.config.dataset, self.data, Index.read(self.index))
+        backbone = resolve_backbone(self.checkpoint, self.encoder)
+        settings = " or ".join(map(str, self.config.files)) or self.workdir / JOB_NAME
+        for what, now, planned in (
+            (self.data, data.fingerprint, self.dataset.fingerprint),
+            (self.checkpoint, backbone.sha256, self.model.sha256),
+            (settings, self.config.sha256, self.benchmark.config_sha256),
+        ):
+            if now != planned:
+                raise UserError(f"{what} changed since the run began; start it again")
+        return make_benchmark(self.config), self.job(backbone, data)
+
+    def job(self, backbone: Backbone, data: Data) -> Job:
+        """Return the job on weights that are read and data that is open."""
+        return Job(
+            model_name=self.model.name,
+            backbone=backbone,
             data=data,
             dataset=self.dataset,
-            workdir=Path(self.workdir),
-            cache=Path(self.cache),
+            workdir=self.workdir,
+            cache=self.cache,
             trial=self.trial,
             seed=self.seed,
             device=self.device,
             workers=self.workers,
         )
-        if data.fingerprint != self.dataset.fingerprint:
-            raise UserError(f"{self.data} changed since the run began; start it again")
-        if job.key(benchmark.config) != self.key:
-            raise UserError(f"{self.checkpoint} or {self.benchmark} changed since the run began; start it again")
-        return benchmark, job
+
+    def failed_record(self, reason: str) -> Record:
+        """Return the record of a job that came to no number, for `reason` (one line)."""
+        return Record(
+            status="failed",
+            model=self.model,
+            benchmark=self.benchmark,
+            trial=self.trial,
+            seed=self.seed,
+            primary=self.config.metrics.primary,
+            higher_is_better=self.config.metrics.higher_is_better,
+            dataset=self.dataset,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=runtime.versions(),
+            error=reason,
+        )

@@ -6,7 +6,7 @@ is dilated instead, and the features are those of layer3 ("s3") or layer4 ("s4")
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,12 +15,7 @@ from torch import nn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.pixels import normalise
-
-Stage = Literal["layer3", "layer4"]
-Precision = Literal["fp32", "bf16", "fp16"]
-
-STRIDE = 8
-"""Pixels of the image a feature cell stands for."""
+from mec_transfer.tracking.config import STRIDE, Precision, Stage
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

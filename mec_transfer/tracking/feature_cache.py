@@ -25,13 +25,18 @@ class CachedFeatures:
     the disk. A damaged file is computed again, and a full disk only ends the keeping.
     """
 
-    def __init__(self, appearance: Appearance, folder: Path, limit: int = LIMIT) -> None:
+    def __init__(self, appearance: Appearance, folder: Path, used: int, limit: int) -> None:
         weights = appearance.backbone.sha256
-        self._appearance, self._limit = appearance, limit
+        self._appearance, self._used, self._limit = appearance, used, limit
         self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}"
-        self._used = sum(path.stat().st_size for path in folder.rglob("*.npy")) if folder.is_dir() else 0
         self.device, self.channels = appearance.device, appearance.channels
         self.prepare = appearance.prepare
+
+    @classmethod
+    def open(cls, appearance: Appearance, folder: Path, limit: int = LIMIT) -> CachedFeatures:
+        """Look how much is kept in `folder`, which may grow to `limit` bytes."""
+        used = sum(path.stat().st_size for path in folder.rglob("*.npy")) if folder.is_dir() else 0
+        return cls(appearance, folder, used, limit)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the features of normalised `pixels`."""

@@ -17,19 +17,18 @@ from typing import ClassVar, Generic, TypeVar, cast
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
-from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
-from mec_transfer.datasets.config import VideosDatasetConfig
 from mec_transfer.datasets.videos.data import VideoData
 from mec_transfer.datasets.videos.video import Video, remarks
 from mec_transfer.results.record import RECORD_NAME, Record, Selection
-from mec_transfer.tracking.appearance import Appearance, Features, Precision, Stage
+from mec_transfer.tracking.appearance import Appearance, Features
+from mec_transfer.tracking.config import FrozenConfig
 from mec_transfer.tracking.feature_cache import CachedFeatures
 from mec_transfer.tracking.overlay import Marks, write_animation
 
@@ -46,21 +45,6 @@ Tick = Callable[[], None]
 """To be called once for every frame that is done: shows progress, and raises `Interrupted` where a signal came."""
 
 
-class FrozenRecipe(StrictModel):
-    """What the recipes of all five tasks have."""
-
-    stage: Stage = "layer3"
-    """Whose features; layer3 is UniTrack's s3, layer4 its s4."""
-    precision: Precision = "fp32"
-
-
-class FrozenConfig(BenchmarkConfig):
-    """The config of a frozen-feature task."""
-
-    dataset: VideosDatasetConfig
-    recipe: FrozenRecipe
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
     """The numbers of a run."""
@@ -73,7 +57,6 @@ class Measured:
 class FrozenTask(Benchmark, Generic[V]):
     """A benchmark on videos with frozen features: subclasses say how one is followed and how all are measured."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = FrozenConfig
     METRICS: ClassVar[tuple[str, ...]]
     """What `measure` gives, and the primary metric is one of."""
     WHOLE_FRAMES: ClassVar[bool] = True
@@ -143,7 +126,7 @@ class FrozenTask(Benchmark, Generic[V]):
         )
         features: Features = appearance
         if self.WHOLE_FRAMES and job.cache and appearance.device.type == "cpu":
-            features = CachedFeatures(appearance, job.cache / "maps")
+            features = CachedFeatures.open(appearance, job.cache / "maps")
         self._follow_all(videos, features, folder)
         distributed.barrier()
 

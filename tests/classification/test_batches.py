@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from mec_transfer.classification.batches import BatchPlan, TrainingImages
-from mec_transfer.classification.transforms import ViewConfig, train_transform
+from mec_transfer.classification.config import ViewConfig
+from mec_transfer.classification.transforms import train_transform
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.datasets.images.folders import open_split
 
@@ -56,7 +57,7 @@ def test_a_number_of_processes_that_does_not_divide_is_refused() -> None:
 
 
 def _epoch(folder: Path, epoch: int, plan: BatchPlan, workers: int = 0, seed: int = 5) -> list[tuple]:
-    images = open_split(folder, "imagefolder", "train")
+    images = open_split(folder, "train")
     data = TrainingImages(images, train_transform(ViewConfig(resize=None, crop=32)), plan, seed, workers, pin=False)
     found = []
     for groups in data.epoch(epoch):
@@ -94,7 +95,7 @@ def test_epochs_and_seeds_differ_in_order_and_cuts(tiny_images: Path) -> None:
 
 def test_the_global_generator_is_left_alone(tiny_images: Path) -> None:
     data = TrainingImages(
-        open_split(tiny_images, "imagefolder", "train"),
+        open_split(tiny_images, "train"),
         train_transform(ViewConfig(resize=None, crop=32)),
         _plan(48, 48, 1),
         seed=0,
@@ -109,7 +110,7 @@ def test_the_global_generator_is_left_alone(tiny_images: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_is_one_line_from_any_process(tiny_images: Path, tmp_path: Path, workers: int) -> None:
-    images = open_split(tiny_images, "imagefolder", "train")
+    images = open_split(tiny_images, "train")
     (tmp_path / "bad.png").write_bytes(b"not an image")
     broken = dataclasses.replace(images, root=tmp_path, paths=("bad.png",) * len(images))
     data = TrainingImages(

@@ -17,9 +17,10 @@ from PIL import Image
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job, describe_data
 from mec_transfer.classification import feature_store, features, loading
-from mec_transfer.classification.features import FeatureRecipe, check_features, extract_features, labelled_splits
+from mec_transfer.classification.config import FeatureRecipe, ViewConfig
+from mec_transfer.classification.features import check_features, extract_features, labelled_splits
 from mec_transfer.classification.network import Encoder
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.decode import load_rgb
 from tests.classification.conftest import write_images

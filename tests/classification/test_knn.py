@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import knn, neighbours
+from mec_transfer.classification.config import KnnConfig
 from mec_transfer.classification.feature_rows import FeatureRows
-from mec_transfer.classification.knn import Knn, KnnConfig, knn_predict
+from mec_transfer.classification.knn import Knn, knn_predict
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.paths import CONFIGS

@@ -11,10 +11,11 @@ import torch
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import linear, training
-from mec_transfer.classification.linear import Linear, LinearConfig, _Probe
+from mec_transfer.classification.config import LinearConfig, ViewConfig
+from mec_transfer.classification.linear import Linear, _Probe
 from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.training_state import STATE_NAME
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.common.paths import CONFIGS
@@ -59,7 +60,7 @@ def test_the_published_recipe() -> None:
 def _probe(resnet18: Backbone, tiny_images: Path) -> tuple[_Probe, Encoder]:
     recipe = _benchmark().config.recipe
     encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=True)
-    val = ValImages(open_split(tiny_images, "imagefolder", "val"), eval_transform(recipe.eval_view), 0, encoder.device)
+    val = ValImages(open_split(tiny_images, "val"), eval_transform(recipe.eval_view), 0, encoder.device)
     return _Probe(recipe, encoder, val, seed=1), encoder
 
 

@@ -12,10 +12,11 @@ import torch
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import heads as heads_module
 from mec_transfer.classification import linear_fast
+from mec_transfer.classification.config import LinearFastConfig
 from mec_transfer.classification.feature_rows import FeatureRows, PickedRows
 from mec_transfer.classification.features import Features
 from mec_transfer.classification.heads import HeadSettings, train_heads
-from mec_transfer.classification.linear_fast import LinearFast, LinearFastConfig, split_held_out
+from mec_transfer.classification.linear_fast import LinearFast, split_held_out
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.paths import CONFIGS

@@ -7,7 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from mec_transfer.classification.optim import LarcSGD, ScheduleConfig, make_linear
+from mec_transfer.classification.config import ScheduleConfig
+from mec_transfer.classification.optim import LarcSGD, make_linear
 
 
 def _rates_of_torch(scheduler_class, epochs: int, **options) -> list[float]:

@@ -12,10 +12,11 @@ from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import training
 from mec_transfer.classification.batches import BatchPlan
+from mec_transfer.classification.config import SemisupConfig, ViewConfig
 from mec_transfer.classification.network import Encoder, ValImages
-from mec_transfer.classification.semisup import Semisup, SemisupConfig, _Finetuning, _running_statistics
+from mec_transfer.classification.semisup import Semisup, _Finetuning, _running_statistics
 from mec_transfer.classification.training_state import STATE_NAME, load_state
-from mec_transfer.classification.transforms import ViewConfig, eval_transform
+from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.cli.main import main
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import RunError, UserError
@@ -198,7 +199,7 @@ def _trainee(resnet18: Backbone, tiny_images: Path, world: int = 1, **recipe: ob
     config = _benchmark(**recipe).config.recipe
     plan = BatchPlan(images=48, batch=config.batch, replicas=config.replicas, joint=config.sync_bn, world=world, rank=0)
     encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=True)
-    val = ValImages(open_split(tiny_images, "imagefolder", "val"), eval_transform(config.eval_view), 0, encoder.device)
+    val = ValImages(open_split(tiny_images, "val"), eval_transform(config.eval_view), 0, encoder.device)
     return _Finetuning(config, encoder, plan, val, seed=1), encoder
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision import transforms
 
 from mec_transfer.backbone.backbone import Preprocessing
-from mec_transfer.classification.transforms import ViewConfig, eval_transform, train_transform
+from mec_transfer.classification.config import ViewConfig
+from mec_transfer.classification.transforms import eval_transform, train_transform
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.pixels import normalise
 

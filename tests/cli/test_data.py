@@ -45,7 +45,7 @@ def test_drawn_subset_is_a_file_that_labels_takes(data: Path, tmp_path: Path) ->
 
     out = tmp_path / "lists/20percent.txt"
     assert main(["data", "subset", str(data), "--labels", "20%", "--out", str(out), "--seed", "4"]) == 0
-    train = open_split(data, "imagefolder", "train")
+    train = open_split(data, "train")
     read = label_subset(train, str(out), dataset="x", root=data, seed=0)
     drawn = label_subset(train, "20%", dataset="x", root=data, seed=4)
     assert read.indices.tolist() == drawn.indices.tolist() and len(drawn.indices) == 4

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mec_transfer.datasets.images.folders import find_problems
+from tests.datasets.reading import find_problems
 
 # Imports what is slow once, then runs each command in a fork of its own, to the very end of its interpreter.
 ZYGOTE = """

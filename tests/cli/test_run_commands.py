@@ -40,7 +40,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     from mec_transfer.datasets.registry import LAYOUTS
     from mec_transfer.suite import registry
 
-    monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", "fake_family:Fake")
+    monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", ("fake_family:Fake", "fake_family:FakeConfig"))
     monkeypatch.setattr(source, "resolve_backbone", fake_family.fake_backbone)
     monkeypatch.setitem(LAYOUTS["images"], "fake", "fake_family:FakeLayout")
     (tmp_path / "d").mkdir()

@@ -26,7 +26,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def reopened(index: Index, file: Path) -> Index:
     index.save()
-    return Index(file)
+    return Index.read(file)
 
 
 def test_it_lists_as_the_disk_does(tree: Path) -> None:
@@ -39,7 +39,7 @@ def test_it_lists_as_the_disk_does(tree: Path) -> None:
 
 def test_another_process_lists_nothing_again(tree: Path, tmp_path: Path) -> None:
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     images = first.list_images(tree)
     sizes = first.file_sizes(tree, images)
     assert first.listed == 4
@@ -51,7 +51,7 @@ def test_another_process_lists_nothing_again(tree: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("change", ["add", "remove", "rename"])
 def test_a_changed_folder_alone_is_listed_again(tree: Path, tmp_path: Path, change: str) -> None:
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     first.list_images(tree)
     if change == "add":
         (tree / "a/0.jpg").write_bytes(b"new")
@@ -69,7 +69,7 @@ def test_a_folder_that_changed_just_now_is_not_trusted(
 ) -> None:
     monkeypatch.setattr(index_module, "_SETTLED_NS", 2_000_000_000)
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     first.list_images(tree)
     second = reopened(first, file)
     second.list_images(tree)
@@ -78,7 +78,7 @@ def test_a_folder_that_changed_just_now_is_not_trusted(
 
 def test_a_folder_whose_time_was_set_back_is_listed_again(tree: Path, tmp_path: Path) -> None:
     file, before = tmp_path / "index.json", (tree / "a").stat()
-    first = Index(file)
+    first = Index.read(file)
     first.list_images(tree)
     (tree / "a/0.jpg").write_bytes(b"unpacked")
     os.utime(tree / "a", ns=(before.st_atime_ns, before.st_mtime_ns))  # as tar and rsync do
@@ -88,7 +88,7 @@ def test_a_folder_whose_time_was_set_back_is_listed_again(tree: Path, tmp_path: 
 def test_a_link_whose_target_comes_later_is_seen(tree: Path, tmp_path: Path) -> None:
     file, disk = tmp_path / "index.json", tmp_path / "disk"
     (tree / "c").symlink_to(disk)
-    first = Index(file)
+    first = Index.read(file)
     assert first.list_folder(tree)[0] == ["a", "b"]
     disk.mkdir()
     assert reopened(first, file).list_folder(tree)[0] == ["a", "b", "c"]
@@ -98,7 +98,7 @@ def test_what_was_empty_is_looked_at_every_time(tree: Path, tmp_path: Path, monk
     monkeypatch.setattr(index_module, "_SAMPLED_SIZES", 0)
     file = tmp_path / "index.json"
     (tree / "a/1.jpg").write_bytes(b"")
-    first = Index(file)
+    first = Index.read(file)
     assert first.file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [0, 7]
     (tree / "a/1.jpg").write_bytes(b"mended")
     assert reopened(first, file).file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [6, 7]
@@ -106,7 +106,7 @@ def test_what_was_empty_is_looked_at_every_time(tree: Path, tmp_path: Path, monk
 
 def test_a_file_of_another_size_is_found_among_the_sampled(tree: Path, tmp_path: Path) -> None:
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     first.file_sizes(tree, ["a/1.jpg", "b/4.jpg"])
     (tree / "a/1.jpg").write_bytes(b"overwritten in place")
     assert reopened(first, file).file_sizes(tree, ["a/1.jpg", "b/4.jpg"]).tolist() == [20, 7]
@@ -114,7 +114,7 @@ def test_a_file_of_another_size_is_found_among_the_sampled(tree: Path, tmp_path:
 
 def test_results_hold_for_their_stamp(tmp_path: Path) -> None:
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     first.keep("fingerprint", "one", {"sha": "abc"})
     second = reopened(first, file)
     assert second.recall("fingerprint", "one") == {"sha": "abc"}
@@ -127,14 +127,14 @@ def test_results_hold_for_their_stamp(tmp_path: Path) -> None:
 def test_a_damaged_file_loses_time_alone(tree: Path, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "index.json"
     file.write_bytes(content)
-    assert Index(file).list_images(tree) == Index().list_images(tree)
+    assert Index.read(file).list_images(tree) == Index().list_images(tree)
 
 
 def test_names_of_any_bytes_survive(tree: Path, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (tree / "a" / name).touch()
     file = tmp_path / "index.json"
-    first = Index(file)
+    first = Index.read(file)
     images = first.list_images(tree)
     assert f"a/{name}" in images and reopened(first, file).list_images(tree) == images
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.loading import Loader
@@ -97,6 +99,21 @@ def test_a_process_that_dies_while_nobody_waits_is_found_out_at_the_next_item() 
         list(loaded)
 
 
+def test_a_process_that_dies_when_all_is_loaded_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave = _MultiProcessingDataLoaderIter._shutdown_workers
+
+    def die_first(iterator: _MultiProcessingDataLoaderIter) -> None:
+        for worker in iterator._workers:
+            os.kill(worker.pid, signal.SIGKILL)
+        leave(iterator)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_shutdown_workers", die_first)
+    loaded, found = iter(Loader(_Failing(), 2, batch_size=None)), []
+    with contextlib.suppress(RunError):  # which it may be, or not be noticed at all
+        found += loaded
+    assert found == [0, 1, 2, 3] and not multiprocessing.active_children()
+
+
 @pytest.mark.parametrize("persistent", [False, True])
 def test_no_process_is_left_of_an_iteration_that_is_left_early(persistent: bool) -> None:
     loader = Loader(_Failing(), 2, persistent=persistent, batch_size=None)
@@ -133,6 +150,7 @@ def test_an_epoch_draws_what_torchs_own_loader_would_have_drawn() -> None:
 PROGRAM = """
 import os, signal, sys, time
 from torch.utils.data import Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.loading import Loader

@@ -151,14 +151,14 @@ def test_spoilt_lists_of_images_are_named_or_still_sound(make_images: Callable[.
     root = make_images(
         *[f"train/{c}/{c}_1.JPEG" for c in test_ilsvrc.CLASSES], *[f"val/{n}" for n in test_ilsvrc.NAMES]
     )
-    train = open_split(root, "imagefolder", "train") if name == "labels" else None
+    train = open_split(root, "train") if name == "labels" else None
     sound = test_ilsvrc.KINDS.get(name, "# mine\nn01/n01_1.JPEG\nn03_1.JPEG\n").encode()
     path, rng, refused = root / name, random.Random(name), 0
     for _ in range(3 * ROUNDS):
         path.write_bytes(spoil_bytes(sound, rng))
         try:
             if train is None:
-                labels = open_split(root, "imagefolder", "val").labels
+                labels = open_split(root, "val").labels
             else:
                 labels = label_subset(train, str(path), dataset="x", root=root, seed=0).indices
             assert len(labels) and labels.min() >= 0 and labels.max() < 3

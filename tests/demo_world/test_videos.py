@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from mec_transfer.datasets.decode import load_rgb
-from mec_transfer.datasets.videos.video import LAYOUTS, open_videos
 from mec_transfer.demo_world import videos
 from mec_transfer.demo_world.clips import Clip
 from mec_transfer.demo_world.figures import KEYPOINTS
@@ -26,6 +25,7 @@ from mec_transfer.demo_world.render import render, silhouette
 from mec_transfer.demo_world.stage import Stage
 from mec_transfer.demo_world.storyboard import CLIPS, SEQUENCES
 from mec_transfer.demo_world.world import write_demo_world
+from tests.datasets.reading import open_videos
 
 SEED = 3
 READ = {
@@ -103,7 +103,7 @@ def test_everything_that_is_listed_is_written_and_nothing_else(root: Path) -> No
     assert load_rgb(root / "posetrack18/images/val/900002_demo_test/000000.jpg").size == (192, 144)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", READ)
 def test_the_code_for_real_data_reads_it(root: Path, layout: str) -> None:
     split, detections = READ[layout]
     read = open_videos(root / layout, layout, split, detections=detections)

@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw
 
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.decode import load_rgb
-from mec_transfer.datasets.images.folders import find_problems, open_split, open_unlabelled
-from mec_transfer.datasets.objects.splits import open_objects
+from mec_transfer.datasets.images.folders import open_split, open_unlabelled
 from mec_transfer.demo_world import videos, world
 from mec_transfer.demo_world.draw import random_scene
 from mec_transfer.demo_world.render import render
@@ -20,6 +19,7 @@ from mec_transfer.demo_world.scene import CATEGORIES
 from mec_transfer.demo_world.shapes import TABLE_SIZE, diamond_angle, outline, radius_table
 from mec_transfer.demo_world.textures import PATTERNS, Texture, noise, paint
 from mec_transfer.demo_world.world import WorldSize, write_demo_world
+from tests.datasets.reading import find_problems, open_objects
 
 TINY = WorldSize(train_per_class=2, val_per_class=1, unlabelled=5, side=24)
 IMAGES = ("classification", "pretrain")
@@ -40,7 +40,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_world_is_read_by_the_code_for_real_data(tiny_world: Path) -> None:
     assert find_problems(tiny_world / "imagenet", "imagefolder") == []
-    train, val = (open_split(tiny_world / "imagenet", "imagefolder", split) for split in ("train", "val"))
+    train, val = (open_split(tiny_world / "imagenet", split) for split in ("train", "val"))
     assert train.classes == tuple(sorted(CATEGORIES)) == tuple(CATEGORIES)
     assert (len(train), len(val), len(open_unlabelled(tiny_world / "pretrain"))) == (20, 10, 5)
     every = [pixels(path) for path in tiny_world.rglob("*.JPEG")]

@@ -12,8 +12,9 @@ import pytest
 from pycocotools import mask
 
 from mec_transfer.common.errors import UserError
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.coco_items import to_coco_json
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics, pairs
 from mec_transfer.detection.predictions import measure, measure_saved, read_predictions, read_truth, save_predictions

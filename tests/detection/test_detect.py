@@ -18,6 +18,8 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.detection import engine
 from mec_transfer.suite.registry import benchmark_files, load_benchmark
+from tests.datasets.objects.test_cityscapes import square
+from tests.datasets.objects.test_cityscapes import write as write_street
 from tests.detection.conftest import SHORT
 
 engine.load()
@@ -66,6 +68,29 @@ def test_masks_on_coco_data_of_ones_own(boxes, tmp_path, capsys):
     before = (tmp_path / "out" / "record.json").read_bytes()
     assert detect(boxes / "coco", tmp_path / "out") == 0  # finished: nothing is repeated
     assert (tmp_path / "out" / "record.json").read_bytes() == before
+
+
+@pytest.mark.integration
+def test_masks_of_cityscapes_polygons_under_a_protocol_of_its_own(tmp_path, capsys):
+    data, out = tmp_path / "streets", tmp_path / "out"
+    for split, count in (("train", 3), ("val", 2)):
+        for number in range(count):
+            things = [square("car", 3 + number, 4, 12), square("bus", 20, 6, 14), square("pole", 25, 2, 3)]
+            write_street(data, split, f"ulm_{number:06d}_000019", things)
+    assert detect(data, out, *SHORTEST, config="cityscapes_fpn") == 0
+    record = json.loads((out / "record.json").read_text())
+    assert record["benchmark"]["protocol"].startswith("cityscapes-fpn-d2-cocoap+custom-")
+    assert record["primary"] == "mask_AP" and {"AP", "mask_AP", "mask_AP50"} <= record["metrics"].keys()
+    assert record["dataset"]["num_images"] == 5 and record["details"]["classes"][:3] == ["person", "rider", "car"]
+    assert main(["verify", str(out)]) == 0
+    assert "MASK_FORMAT: bitmask" in (out / "detectron2.yaml").read_text()
+
+
+def test_masks_cannot_be_the_number_where_none_are_learnt(boxes, tmp_path, capsys):
+    bare = ("--set", f"recipe.changes={json.dumps(SHORT | {'MODEL.MASK_ON': False})}")
+    assert detect(boxes / "voc", tmp_path / "out", *bare, config="cityscapes_fpn") == 2
+    said = capsys.readouterr().err
+    assert "metrics.primary: 'mask_AP' is not one of AP, AP50, AP75, which this run measures" in said
 
 
 @pytest.mark.integration
@@ -224,24 +249,41 @@ def test_a_published_config_is_what_its_stock_yaml_says(path):
     config = read_config(CONFIGS / "detection" / benchmark.recipe.config)
     assert config.MODEL.RESNETS.STRIDE_IN_1X1 is False and config.MODEL.BACKBONE.FREEZE_AT == 0
     assert config.INPUT.FORMAT == "RGB" and config.TEST.PRECISE_BN.ENABLED
-    assert config.MODEL.PIXEL_MEAN == [123.675, 116.28, 103.53] and config.SOLVER.IMS_PER_BATCH == 16
-    years = {"voc07": ("voc_2007_trainval",), "voc0712": ("voc_2007_trainval", "voc_2012_trainval")}
+    assert config.MODEL.PIXEL_MEAN == [123.675, 116.28, 103.53]
+    assert (8 if benchmark.id == "cityscapes_fpn" else 16) == config.SOLVER.IMS_PER_BATCH
+    years = {
+        "voc07": ("voc_2007_trainval",),
+        "voc0712": ("voc_2007_trainval", "voc_2012_trainval"),
+        "cityscapes": ("cityscapes_fine_instance_seg_train",),
+    }
     assert tuple(config.DATASETS.TRAIN) == years.get(benchmark.dataset.name, ("coco_2017_train",))
-    assert (benchmark.dataset.layout == "coco") == config.MODEL.MASK_ON
-    rates = {"voc0712_c4_barlow": 0.1, "coco_c4_1x_barlow": 0.03}
+    assert (benchmark.dataset.layout != "voc") == config.MODEL.MASK_ON
+    rates = {"voc0712_c4_barlow": 0.1, "coco_c4_1x_barlow": 0.03, "cityscapes_fpn": 0.01}
     assert rates.get(benchmark.id, 0.02) == config.SOLVER.BASE_LR
-    lengths = {"voc07": 12500, "voc0712": 24000, "coco2017": 180000 if benchmark.id == "coco_c4_2x" else 90000}
+    lengths = {"voc07": 12500, "voc0712": 24000, "cityscapes": 24000}
+    lengths["coco2017"] = 180000 if benchmark.id == "coco_c4_2x" else 90000
     assert lengths[benchmark.dataset.name] == config.SOLVER.MAX_ITER
     warmup = {"voc07_c4": 100, "voc0712_c4": 100}
     assert warmup.get(benchmark.id, 1000) == config.SOLVER.WARMUP_ITERS
-    native = {"voc07_c4", "voc0712_c4_vissl", "voc0712_c4_barlow", "coco_fpn_1x"}
+    native = {"voc07_c4", "voc0712_c4_vissl", "voc0712_c4_barlow", "coco_fpn_1x", "cityscapes_fpn"}
     assert ("SyncBN" if benchmark.id in native else "naiveSyncBN") == config.MODEL.RESNETS.NORM
     assert benchmark.trials == (5 if benchmark.dataset.layout == "voc" else 1) and benchmark.published
 
 
+def test_cityscapes_is_trained_by_detectron2s_own_settings():
+    from detectron2 import model_zoo
+
+    ours = read_config(CONFIGS / "detection" / "cityscapes_fpn_d2.yaml")
+    theirs = model_zoo.get_config("Cityscapes/mask_rcnn_R_50_FPN.yaml")
+    ours.INPUT.FORMAT = theirs.INPUT.FORMAT  # the checkpoint decides
+    assert (ours.INPUT, ours.SOLVER, ours.DATASETS) == (theirs.INPUT, theirs.SOLVER, theirs.DATASETS)
+    for part in ("RPN", "ROI_HEADS", "ROI_BOX_HEAD", "ROI_MASK_HEAD", "ANCHOR_GENERATOR"):
+        assert ours.MODEL[part] == theirs.MODEL[part], part
+
+
 def test_every_source_has_a_protocol_id_of_its_own():
     protocols = [load_benchmark(path).config.protocol for path in FILES]
-    assert len(set(protocols)) == len(protocols) == 8
+    assert len(set(protocols)) == len(protocols) == 9
 
 
 def test_the_stock_yamls_load_in_plain_detectron2_and_name_its_data_sets():

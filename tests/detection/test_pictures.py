@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection.pictures import draw_best_and_worst, to_mask
 
 SQUARE = [[10.0, 10, 30, 10, 30, 30, 10, 30]]

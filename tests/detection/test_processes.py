@@ -19,7 +19,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
 from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.datasets.objects.splits import open_objects
+from tests.datasets.reading import open_objects
 from mec_transfer.detection import engine
 engine.load()
 from mec_transfer.detection import guard, loading, network, training

@@ -15,13 +15,14 @@ from pycocotools import mask as coco_mask
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.objects.headers import load_shown
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
-from mec_transfer.datasets.objects.splits import ObjectSplit, open_splits
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection import engine
 from mec_transfer.detection.coco_ap import coco_metrics
 from mec_transfer.detection.pictures import draw_best_and_worst
 from mec_transfer.detection.predictions import read_truth, save_predictions
 from mec_transfer.detection.voc_ap import voc_metrics
 from tests.datasets.objects.objects_world import voc_object, write_voc
+from tests.datasets.reading import open_splits
 
 engine.load()
 

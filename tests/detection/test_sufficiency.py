@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection.coco_ap import coco_metrics
 from mec_transfer.detection.predictions import measure
 from mec_transfer.detection.sufficiency import check_sufficiency

@@ -18,8 +18,8 @@ from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
-from mec_transfer.datasets.objects.splits import open_objects
 from mec_transfer.detection import engine
+from tests.datasets.reading import open_objects
 from tests.detection.conftest import SHORT
 
 engine.load()

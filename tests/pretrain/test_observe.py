@@ -41,8 +41,8 @@ def train(config, out, observed):
     seed_everything(0)
     model = MecModel(config.arch, config.stem, config.dim, config.pred_dim)
     optimizer = torch.optim.SGD(model.trained_parameters(), lr=0.1, momentum=0.9)
-    observers = Observers(config, out, *observed, CPU, 0)
-    log = StepLog(out / "log.jsonl", 0)
+    observers = Observers.open(config, out, *observed, CPU, 0)
+    log = StepLog.open(out / "log.jsonl", 0)
     for step in range(1, 5):
         views = torch.randn(2, 6, 3, 32, 32) + float(np.random.random()) + random.random()
         (z1, z2), (p1, p2) = model(*views), model.targets(*views)
@@ -86,7 +86,7 @@ def test_a_run_that_is_looked_at_is_the_same_run(labelled, tmp_path):
 )
 def test_it_is_due_every_n_epochs_and_at_the_last_step(labelled, tmp_path, every, max_steps, due):
     config = make_config(online_knn={"k": 3, "every_epochs": every}, max_steps=max_steps)
-    observers = Observers(config, tmp_path, labelled, False, CPU, 0)
+    observers = Observers.open(config, tmp_path, labelled, False, CPU, 0)
     observers.knn.measure = lambda encoder, stop: 12.5
     model = MecModel("resnet18", "imagenet", 16, 8)
     steps = {0: 2, 1: 4, 2: 5 if max_steps else 6, 3: 8}
@@ -96,29 +96,29 @@ def test_it_is_due_every_n_epochs_and_at_the_last_step(labelled, tmp_path, every
 def test_labelled_images_alone_are_a_wish_for_the_k_nn(labelled, tmp_path):
     config = make_config(online_knn=None)
     with pytest.raises(ConfigError, match="online_knn.k = 20: more neighbours than the 8 training images"):
-        Observers(config, tmp_path, labelled, False, CPU, 0)
+        Observers.open(config, tmp_path, labelled, False, CPU, 0)
     assert not any(tmp_path.iterdir())
 
 
 def test_a_k_nn_without_labelled_images_is_told(tmp_path, capsys):
-    observers = Observers(make_config(), tmp_path, None, False, CPU, 0)
+    observers = Observers.open(make_config(), tmp_path, None, False, CPU, 0)
     assert "give --labelled DIR" in capsys.readouterr().err
     assert observers.epoch_end(0, 2, MecModel("resnet18", "imagenet", 16, 8)) == {}
 
 
 def test_what_is_missing_is_found_before_the_training(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="/nowhere: no such folder"):
-        Observers(make_config(), tmp_path, tmp_path / "nowhere", False, CPU, 0)
+        Observers.open(make_config(), tmp_path, tmp_path / "nowhere", False, CPU, 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorboard"):
-        Observers(make_config(), tmp_path, None, True, CPU, 0)
+        Observers.open(make_config(), tmp_path, None, True, CPU, 0)
 
 
 def test_one_process_writes(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    observers = Observers(make_config(), tmp_path, None, True, CPU, 0)
+    observers = Observers.open(make_config(), tmp_path, None, True, CPU, 0)
     observers.step({"step": 1, "epoch": 0, "loss": 1.0})
-    StepLog(tmp_path / "log.jsonl", 0).write({"step": 1, "loss": 1.0})
+    StepLog.open(tmp_path / "log.jsonl", 0).write({"step": 1, "loss": 1.0})
     observers.close(tmp_path / "log.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 
@@ -129,7 +129,7 @@ def test_a_plot_that_fails_fails_nothing_else(tmp_path, monkeypatch, capsys, cau
     log.write_text("cut off\n" if cause == "no line" else '{"step": 1, "loss": 1.0}\n')
     if cause == "drawing":
         monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: 1 / 0)
-    Observers(make_config(online_knn=None), tmp_path, None, False, CPU, 0).close(log)
+    Observers.open(make_config(online_knn=None), tmp_path, None, False, CPU, 0).close(log)
     message = capsys.readouterr().err
     assert message.startswith("warning: ") and "training.png: not drawn (" in message and message.count("\n") == 1
 
@@ -138,5 +138,5 @@ def test_a_plot_that_fails_fails_nothing_else(tmp_path, monkeypatch, capsys, cau
 def test_a_run_without_a_step_leaves_no_plot_and_no_word(tmp_path, capsys, text):
     if text is not None:
         (tmp_path / "log.jsonl").write_text(text)
-    Observers(make_config(online_knn=None), tmp_path, None, False, CPU, 0).close(tmp_path / "log.jsonl")
+    Observers.open(make_config(online_knn=None), tmp_path, None, False, CPU, 0).close(tmp_path / "log.jsonl")
     assert capsys.readouterr().err == "" and not (tmp_path / "training.png").exists()

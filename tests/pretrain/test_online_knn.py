@@ -70,7 +70,7 @@ def slow_top1(config, root, encoder):
     features, labels = {}, {}
     for split, most in (("train", knn.max_train), ("val", knn.max_val)):
         folder = datasets.ImageFolder(root / split, transform)
-        chosen = balanced_indices(open_split(root, "imagefolder", split), most)
+        chosen = balanced_indices(open_split(root, split), most)
         with torch.no_grad():
             rows = torch.cat([network(folder[i][0][None]) for i in chosen]).double()
         features[split] = (rows / rows.norm(dim=1, keepdim=True)).numpy()
@@ -89,7 +89,7 @@ def slow_top1(config, root, encoder):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_it_is_the_k_nn_written_slowly(labelled, model, keys, workers):
     config = make_config(**keys)
-    found = OnlineKnn(config, labelled, CPU, workers).measure(model.encoder)
+    found = OnlineKnn.open(config, labelled, CPU, workers).measure(model.encoder)
     assert found == pytest.approx(slow_top1(config, labelled, model.encoder), abs=1e-3)
     assert 100 / 3 < found < 100
 
@@ -98,12 +98,12 @@ def test_small_images_are_taken_whole(labelled):
     torch.manual_seed(1)
     config = make_config(stem="cifar")
     model = MecModel("resnet18", "cifar", 16, 8)
-    found = OnlineKnn(config, labelled, CPU, 0).measure(model.encoder)
+    found = OnlineKnn.open(config, labelled, CPU, 0).measure(model.encoder)
     assert found == pytest.approx(slow_top1(config, labelled, model.encoder), abs=1e-3)
 
 
 def test_it_follows_the_weights(labelled, model):
-    knn = OnlineKnn(make_config(), labelled, CPU, 0)
+    knn = OnlineKnn.open(make_config(), labelled, CPU, 0)
     before = knn.measure(model.encoder)
     blind = copy.deepcopy(model.encoder)
     torch.nn.init.zeros_(blind.conv1.weight)
@@ -112,7 +112,7 @@ def test_it_follows_the_weights(labelled, model):
 
 
 def test_the_subset_is_balanced_and_the_same_on_every_machine(labelled):
-    train = open_split(labelled, "imagefolder", "train")
+    train = open_split(labelled, "train")
     for count, expected in ((12, [4, 4, 4]), (18, [7, 7, 4]), (26, [9, 13, 4]), (99, [9, 14, 4])):
         chosen = balanced_indices(train, count)
         assert np.bincount(train.labels[chosen]).tolist() == expected
@@ -148,15 +148,15 @@ def test_it_leaves_no_trace(labelled, model, monkeypatch, cached, workers):
         monkeypatch.setattr(online_knn, "CACHE_BYTES", 0)
     model.predictor.eval()  # a mode that a careless `encoder.train()` or `model.train()` would lose
     before = list(traces(model))
-    assert OnlineKnn(make_config(precision="bf16"), labelled, CPU, workers).measure(model.encoder) is not None
+    assert OnlineKnn.open(make_config(precision="bf16"), labelled, CPU, workers).measure(model.encoder) is not None
     assert all(map(same, before, traces(model)))
 
 
 def test_pixels_are_decoded_once_where_they_fit(labelled, model, tmp_path, monkeypatch, capsys):
     root = shutil.copytree(labelled, tmp_path / "data")
-    cached = OnlineKnn(make_config(), root, CPU, 0)
+    cached = OnlineKnn.open(make_config(), root, CPU, 0)
     monkeypatch.setattr(online_knn, "CACHE_BYTES", 33 * 3 * 32 * 32 - 1)  # one byte less than the subset takes
-    read_anew = OnlineKnn(make_config(), root, CPU, 0)
+    read_anew = OnlineKnn.open(make_config(), root, CPU, 0)
     expected = cached.measure(model.encoder)
     assert read_anew.measure(model.encoder) == expected
     shutil.rmtree(root)
@@ -169,14 +169,14 @@ def test_pixels_are_decoded_once_where_they_fit(labelled, model, tmp_path, monke
 def test_a_signal_gives_a_measurement_up(labelled, model, capsys):
     stop = StopRequest()
     stop.number = signal.SIGUSR1
-    assert OnlineKnn(make_config(), labelled, CPU, 0).measure(model.encoder, stop) is None
+    assert OnlineKnn.open(make_config(), labelled, CPU, 0).measure(model.encoder, stop) is None
     assert "warning: no k-NN this time: SIGUSR1 asks to stop" in capsys.readouterr().err
 
 
 def test_broken_weights_are_a_warning(labelled, model, capsys):
     broken = copy.deepcopy(model.encoder)
     torch.nn.init.constant_(broken.conv1.weight, float("nan"))
-    assert OnlineKnn(make_config(), labelled, CPU, 0).measure(broken) is None
+    assert OnlineKnn.open(make_config(), labelled, CPU, 0).measure(broken) is None
     assert "the features are not finite" in capsys.readouterr().err
 
 
@@ -216,7 +216,7 @@ def test_an_unusable_data_set_is_found_at_once(labelled, tmp_path, monkeypatch, 
     root = shutil.copytree(labelled, tmp_path / "data")
     damage(root)
     with pytest.raises(DataError, match=named) as caught:
-        OnlineKnn(make_config(), root, CPU, 0)
+        OnlineKnn.open(make_config(), root, CPU, 0)
     assert str(root) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -226,7 +226,7 @@ def test_an_unusable_data_set_is_found_at_once(labelled, tmp_path, monkeypatch, 
 )
 def test_a_config_that_does_not_fit_the_data_set(labelled, knn, named):
     with pytest.raises(ConfigError, match=named):
-        OnlineKnn(make_config(online_knn=knn), labelled, CPU, 0)
+        OnlineKnn.open(make_config(online_knn=knn), labelled, CPU, 0)
     assert issubclass(ConfigError, UserError)
 
 
@@ -236,7 +236,7 @@ def _measure(rank, world, store, config, root, state, found):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     model = MecModel("resnet18", "imagenet", 16, 8)
     model.load_state_dict(state)
-    knn = OnlineKnn(config, root, CPU, 0)
+    knn = OnlineKnn.open(config, root, CPU, 0)
     first = knn.measure(model.encoder)
     if rank == 1:
         torch.nn.init.constant_(model.encoder.conv1.weight, float("nan"))  # fails on one process: none may hang
@@ -250,5 +250,5 @@ def test_two_processes_share_the_work_and_agree(labelled, model, tmp_path):
     found = context.SimpleQueue()
     arguments = (2, tmp_path / "store", config, labelled, model.state_dict(), found)
     torch.multiprocessing.spawn(_measure, arguments, nprocs=2)
-    expected = OnlineKnn(config, labelled, CPU, 0).measure(model.encoder)
+    expected = OnlineKnn.open(config, labelled, CPU, 0).measure(model.encoder)
     assert sorted(found.get() for _ in range(2)) == [(0, 9, expected, None), (1, 9, expected, None)]

@@ -38,7 +38,7 @@ def test_finds_every_record_in_order_and_skips_what_has_none(tmp_path: Path) -> 
     (tmp_path / "jobs" / "begun").mkdir()
     (tmp_path / "jobs" / "begun" / "job.json").write_text(json.dumps(JOB))
     (tmp_path / "jobs" / "begun" / ".record.json.x.tmp").write_text("{")
-    store = Store(tmp_path)
+    store = Store.read(tmp_path)
     assert [str(s.folder.relative_to(tmp_path)) for s in store.stored] == ["jobs/a", "jobs/a2/deep", "jobs/b"]
     assert store.problems == [] and store.records[0] == RECORD
 
@@ -46,7 +46,7 @@ def test_finds_every_record_in_order_and_skips_what_has_none(tmp_path: Path) -> 
 def test_a_single_jobs_folder_is_a_store_of_one(tmp_path: Path) -> None:
     write_record(tmp_path, RECORD)
     write_record(tmp_path / "cache" / "not-a-job", RECORD)
-    assert [s.folder for s in Store(tmp_path).stored] == [tmp_path]
+    assert [s.folder for s in Store.read(tmp_path).stored] == [tmp_path]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "status": "ok"}', "\0\xff"])
@@ -56,7 +56,7 @@ def test_a_damaged_record_is_told_and_fails_its_job(tmp_path: Path, text: str) -
         (tmp_path / name).mkdir()
         (tmp_path / name / "record.json").write_text(text, encoding="latin-1")
     (tmp_path / "known" / "job.json").write_text(json.dumps(JOB))
-    store = Store(tmp_path)
+    store = Store.read(tmp_path)
     assert len(store.problems) == 2 and all("record.json" in problem for problem in store.problems)
     assert [record.status for record in store.records] == ["ok", "failed"]
     lost = store.records[1]
@@ -66,13 +66,13 @@ def test_a_damaged_record_is_told_and_fails_its_job(tmp_path: Path, text: str) -
 def test_a_damaged_job_file_beside_a_damaged_record(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("{")
     (tmp_path / "job.json").write_text("[]")
-    store = Store(tmp_path)
+    store = Store.read(tmp_path)
     assert store.records == [] and len(store.problems) == 1
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        Store(tmp_path / "no")
+        Store.read(tmp_path / "no")
 
 
 def test_results_are_read_without_torch(tmp_path: Path) -> None:

@@ -107,6 +107,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     from mec_transfer.backbone import source
     from mec_transfer.suite import models, registry
 
-    monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", "fake_family:Fake")
+    monkeypatch.setitem(registry.BENCHMARKS, "fake/fake", ("fake_family:Fake", "fake_family:FakeConfig"))
     monkeypatch.setattr(source, "resolve_backbone", fake_family.fake_backbone)
     assert models  # imported after the stand-ins are in place

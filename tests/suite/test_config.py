@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -10,8 +12,9 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.opened import OpenedData
-from mec_transfer.suite.plan import _config, below_root, plan_benchmarks, plan_jobs
-from mec_transfer.suite.registry import find_benchmark, load_benchmark
+from mec_transfer.suite.plan import RunOptions, below_root, plan_benchmarks, plan_jobs
+from mec_transfer.suite.registry import benchmark_config, find_benchmark, load_benchmark
+from tests.classification.conftest import write_images
 
 
 def load(tmp_path: Path, text: str, models: list[str] | None = None):  # type: ignore[no-untyped-def]
@@ -85,8 +88,8 @@ def test_data_below_a_root(tmp_path: Path) -> None:
 
 
 def planned(world, suite):  # type: ignore[no-untyped-def]
-    memory = Memory(world.root / "memory.json")
-    return plan_benchmarks(suite, world.root / "suite.yaml", world.data, memory, OpenedData(world.out))
+    source = world.root / "suite.yaml"
+    return plan_benchmarks(suite, source, RunOptions(out=world.out), world.data, OpenedData(world.out))
 
 
 def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: ignore[no-untyped-def]
@@ -99,15 +102,15 @@ def test_plan_is_models_by_benchmarks_by_trials(world, fake) -> None:  # type: i
         ("two", 2, "second"),
     ]
     model = ModelInfo(name="m", sha256="a" * 64, arch="resnet18")
-    jobs = plan_jobs(model, "c.pth", "auto", benchmarks, world.out, seed=7)
-    assert [(job.identity.config.id, job.identity.trial, job.identity.seed) for job in jobs] == [
+    jobs = plan_jobs(model, "c.pth", "auto", benchmarks, RunOptions(out=world.out, seed=7))
+    assert [(job.spec.config.id, job.spec.trial, job.spec.seed) for job in jobs] == [
         ("one", 0, 7),
         ("two", 0, 7),
         ("two", 1, 8),
     ]
     assert len({job.folder for job in jobs}) == 3
     assert jobs[2].folder.parent == world.out / "jobs" / "m" and jobs[2].folder.name.startswith("two-t1-")
-    assert jobs[2].folder.name.endswith(jobs[2].identity.key[:8])
+    assert jobs[2].folder.name.endswith(jobs[2].spec.key[:8])
 
 
 def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None:  # type: ignore[no-untyped-def]
@@ -118,37 +121,21 @@ def test_an_override_in_a_suite_makes_a_protocol_of_its_own(world, fake) -> None
     assert custom.config.protocol.startswith("fake-one+custom-")
 
 
-def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from mec_transfer.suite import plan
-
-    world.write("suite.yaml", "id: s\nbenchmarks: [{config: two.yaml, set: [recipe.seconds=1e-8]}]\n")
-    source = world.root / "suite.yaml"
-    suite = load_suite(source, ["m=random:x"])
-    (first,) = planned(world, suite)
-    with monkeypatch.context() as patch:
-        patch.delattr(plan, "load_benchmark")
-        (again,) = planned(world, suite)
-    assert again.config.sha256 == first.config.sha256 and again.config.info() == first.config.info()
-    world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
-    (newer,) = planned(world, suite)
-    assert newer.config.version == 2
-
-
-def test_an_edited_list_of_labels_is_another_benchmark_though_the_config_is_known(tmp_path: Path) -> None:
+def test_an_edited_list_of_labels_is_another_benchmark(tmp_path: Path) -> None:
     path, labels = CONFIGS / "classification" / "semisup_1pct_barlow.yaml", tmp_path / "list.txt"
     labels.write_text("a.jpg\n")
 
-    def planned():  # type: ignore[no-untyped-def]
-        return _config(path, [f"recipe.labels={labels}"], Memory(tmp_path / "memory.json"))
+    def read():  # type: ignore[no-untyped-def]
+        return benchmark_config(path, [f"recipe.labels={labels}"])
 
-    first, again = planned(), planned()
+    first, again = read(), read()
     assert first.info() == again.info() and first.protocol.startswith("imagenet-semisup-1pct-barlow+custom-")
     labels.write_text("a.jpg\nb.jpg\n")
-    edited = planned()
+    edited = read()
     assert edited.sha256 != first.sha256 and edited.protocol != first.protocol
     labels.unlink()
     with pytest.raises(ConfigError, match="recipe.labels: .*list.txt' is neither a share such as 10% nor a file"):
-        planned()
+        read()
 
 
 @pytest.mark.parametrize(
@@ -166,9 +153,7 @@ def test_a_misconfigured_suite_stops_before_anything_runs(
     world.write("suite.yaml", text)
     suite = load_suite(world.root / "suite.yaml", ["m=random:x"])
     with pytest.raises(error, match=message):
-        plan_benchmarks(
-            suite, world.root / "suite.yaml", world.data, Memory(world.root / "memory.json"), OpenedData(world.out)
-        )
+        planned(world, suite)
     assert not world.out.exists()
 
 
@@ -184,38 +169,83 @@ def test_every_suite_that_ships_names_benchmarks_that_exist() -> None:
 
 def test_memory_forgets_what_changed(tmp_path: Path) -> None:
     path = tmp_path / "memory.json"
-    Memory(path).keep("a", [1], {"x": 1})
-    assert Memory(path).recall("a", [1]) == {"x": 1}
-    assert Memory(path).recall("a", [2]) is None and Memory(path).recall("b", [1]) is None
+    Memory.read(path).keep("a", [1], {"x": 1})
+    assert Memory.read(path).recall("a", [1]) == {"x": 1}
+    assert Memory.read(path).recall("a", [2]) is None and Memory.read(path).recall("b", [1]) is None
     path.write_text("[1")
-    assert Memory(path).recall("a", [1]) is None
-    Memory(tmp_path / "dry.json", write=False).keep("a", [1], 1)
+    assert Memory.read(path).recall("a", [1]) is None
+    Memory.read(tmp_path / "dry.json", write=False).keep("a", [1], 1)
     assert not (tmp_path / "dry.json").exists()
 
 
 def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]
     path = world.root / "one.yaml"
-    published = load_benchmark(path).config
+    published = benchmark_config(path)
     words = ["title=Other", "published=elsewhere", "trials=5", "dataset.folder=moved"]
-    reworded = load_benchmark(path, words).config
+    reworded = benchmark_config(path, words)
     assert reworded.title == "Other"
     assert (reworded.sha256, reworded.protocol) == (published.sha256, published.protocol)
     for change in ("recipe.seconds=0.5", "dataset.name=other", "version=2", "metrics.higher_is_better=false"):
-        changed = load_benchmark(path, [change]).config
+        changed = benchmark_config(path, [change])
         assert changed.sha256 != published.sha256
         assert changed.protocol.startswith(f"{published.protocol}+custom-")
 
 
-def test_a_remembered_config_is_the_config_until_a_file_that_it_names_changes(tmp_path: Path) -> None:
+def test_an_edited_stock_yaml_is_another_benchmark(tmp_path: Path) -> None:
     stock = tmp_path / "mine_d2.yaml"
     stock.write_text("MODEL: {MASK_ON: false}\n")
-    path = CONFIGS / "detection" / "coco_fpn_1x.yaml"
-    overrides = [f"recipe.config={stock}"]
-    first = _config(path, overrides, Memory(tmp_path / "memory.json"))
-    known = _config(path, overrides, Memory(tmp_path / "memory.json"))
-    assert type(known) is not type(first) and known.sha256 == first.sha256
-    assert known.dataset == first.dataset and known.model_dump(mode="json") == first.model_dump(mode="json")
-    stock.write_text("MODEL: {MASK_ON: true }\n")
-    os.utime(stock, ns=(1, 1))
-    changed = _config(path, overrides, Memory(tmp_path / "memory.json"))
-    assert type(changed) is type(first) and changed.sha256 != first.sha256
+    path, overrides = CONFIGS / "detection" / "coco_fpn_1x.yaml", [f"recipe.config={stock}"]
+    first = benchmark_config(path, overrides)
+    stock.write_text("MODEL: {MASK_ON: true}\n")
+    assert benchmark_config(path, overrides).sha256 != first.sha256
+
+
+ONE_OF_A_KIND = (
+    *("demo_knn", "linear_mec", "demo_linear_fast", "semisup_1pct_barlow", "coco_fpn_1x"),
+    *("sot_dcf", "vos_dino", "mot_unitrack", "mots_unitrack", "posetrack_unitrack"),
+)
+
+
+def test_configs_are_read_without_torch() -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mec_transfer.suite.registry import BENCHMARKS, benchmark_config, find_benchmark\n"
+        f"configs = [benchmark_config(find_benchmark(name, Path()), ['version=99']) for name in {ONE_OF_A_KIND}]\n"
+        "assert {f'{config.family}/{config.kind}' for config in configs} == set(BENCHMARKS)\n"
+        "heavy = {'torch', 'torchvision', 'cv2', 'detectron2', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ONE_OF_A_KIND)
+def test_a_config_is_of_the_class_that_its_benchmark_works_with(name: str) -> None:
+    benchmark = load_benchmark(find_benchmark(name, Path()))
+    assert type(benchmark.config) is get_type_hints(type(benchmark))["config"]
+
+
+def test_planning_a_suite_whose_models_are_known_needs_no_torch(tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "imagenet")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("id: s\nmodels: {r: random:resnet18}\nbenchmarks: [knn_dino, linear_mec, semisup_10pct_barlow]\n")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mec_transfer.results.record import Record\n"
+        "from mec_transfer.suite.config import load_suite\n"
+        "from mec_transfer.suite.plan import PlannedJob, RunOptions\n"
+        "from mec_transfer.suite.run import show_plan\n"
+        "PlannedJob.state = lambda job: 'done'\n"  # what is still to run is checked, which needs its family
+        f"source, options = Path({str(suite)!r}), RunOptions(out=Path({str(tmp_path / 'out')!r}), "
+        f"data_root=Path({str(tmp_path / 'data')!r}))\n"
+        "show_plan(load_suite(source, []), source, options)\n"
+        "print('torch' in sys.modules)"
+    )
+    printed = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0 and "plan: 3 jobs: 3 done" in done.stderr, done.stderr
+        printed.append(done.stdout.split())
+    assert printed == [["True"], ["False"]]  # the first time the weights are read

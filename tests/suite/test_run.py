@@ -265,8 +265,27 @@ def test_data_that_breaks_during_a_pretraining_fails_its_own_jobs_alone(world, f
 
     monkeypatch.setattr(Pretraining, "run", pretrain_and_lose)
     suite, source = load_suite(world.root / "suite.yaml", []), world.root / "suite.yaml"
-    run = module._Run(suite, source, module.RunOptions(out=world.out, data_root=world.data))
+    run = module._Run.plan(suite, source, module.RunOptions(out=world.out), world.data)
     monkeypatch.setattr(module._Run, "_run_child", lambda self, job: self._fail(job, "not run in this test"))
     outcome = run.go()
     reasons = {record.error for record in outcome.board.records}
     assert any("no such data; make it" in reason for reason in reasons) and "not run in this test" in reasons
+
+
+def test_the_folders_of_an_earlier_version_are_its_own_jobs(world, fake, capsys) -> None:  # type: ignore[no-untyped-def]
+    """There a job.json held the job's identity alone, and a task.json beside it what the child was to do."""
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {fail_for: random}\n")
+    assert world.run().returncode == 1
+    for path in world.out.glob("jobs/*/*/job.json"):
+        job = json.loads(path.read_text())
+        identity = ("key", "model", "benchmark", "dataset", "trial", "seed", "config")
+        path.write_text(json.dumps({name: job[name] for name in identity}))
+        (path.parent / "task.json").write_text("{}")
+    finished, folders = world.finished(), sorted(world.out.glob("jobs/*/*"))
+    (world.data / "second" / "mended").touch()
+    again = world.run()
+    assert again.returncode == 0 and again.stderr.count("done before") == 1, again.stderr
+    assert finished.items() <= world.finished().items() and sorted(world.out.glob("jobs/*/*")) == folders
+    assert runs(world, "random/two-t1") == ["begin", "begin", "end"]
+    assert main(["verify", str(world.out)]) == 0
+    assert f"{JOBS} verified, 0 bad" in capsys.readouterr().out

@@ -14,9 +14,8 @@ from mec_transfer.benchmark import TRAINING_NAME, Job
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.results.record import DatasetInfo, Record
-from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.takeover import adopt_training
-from tests.suite.test_execute import make_config
+from tests.suite.test_execute import execute, make_config
 
 
 class Trained(Fake):
@@ -65,59 +64,59 @@ def job(tmp_path: Path) -> Job:
 
 def test_mended_test_data_is_measured_with_what_was_trained(benchmark: Trained, job: Job) -> None:
     with pytest.raises(RunError, match="a test image cannot be read"):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     mended = dataclasses.replace(job, dataset=data("mended"))
-    record = execute_job(benchmark, mended)
+    record = execute(benchmark, mended)
     assert record.status == "ok" and record.dataset == mended.dataset and benchmark.trainings == 1
     assert json.loads((job.workdir / "job.json").read_text())["key"] == mended.key(benchmark.config)
     with pytest.raises(UserError, match="holds another job"):  # a number is not taken over
-        execute_job(benchmark, job)
+        execute(benchmark, job)
 
 
 @pytest.mark.parametrize("change", ["train", "seed", "model"])
 def test_another_training_is_refused_and_its_state_kept(benchmark: Trained, job: Job, change: str) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     other = {
         "train": {"dataset": data("mended", train="mended train")},
         "seed": {"seed": 1, "dataset": data("mended")},
         "model": {"backbone": fake_backbone("random:other"), "dataset": data("mended")},
     }[change]
     with pytest.raises(UserError, match="holds another job .*; choose another --out") as caught:
-        execute_job(benchmark, dataclasses.replace(job, **other))  # type: ignore[arg-type]
+        execute(benchmark, dataclasses.replace(job, **other))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert ("was trained on other training data than is there now" in str(caught.value)) == (change == "train")
     assert benchmark.trainings == 1 and (job.workdir / "training_last.pth").exists()
-    assert execute_job(benchmark, dataclasses.replace(job, dataset=data("mended"))).status == "ok"
+    assert execute(benchmark, dataclasses.replace(job, dataset=data("mended"))).status == "ok"
     assert benchmark.trainings == 1
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_a_damaged_note_of_the_training_keeps_the_folder(benchmark: Trained, job: Job, text: str) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     (job.workdir / TRAINING_NAME).write_text(text)
     with pytest.raises(UserError, match="holds another job"):
-        execute_job(benchmark, dataclasses.replace(job, dataset=data("mended")))
+        execute(benchmark, dataclasses.replace(job, dataset=data("mended")))
 
 
 def test_a_record_that_cannot_be_read_may_hold_a_number(benchmark: Trained, job: Job) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     (job.workdir / "record.json").write_text("{")
     with pytest.raises(UserError, match="holds another job"):
-        execute_job(benchmark, dataclasses.replace(job, dataset=data("mended")))
+        execute(benchmark, dataclasses.replace(job, dataset=data("mended")))
 
 
 def test_a_suite_finds_the_training_in_the_folder_of_the_earlier_key(benchmark: Trained, job: Job) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     folder = job.workdir.with_name("one-t0-bbbbbbbb")
     mended = dataclasses.replace(job, dataset=data("mended"), workdir=folder)
     folder.mkdir()
     adopt_training(benchmark, mended)
     assert not list(job.workdir.glob("training*")) and (folder / "training_last.pth").exists()
-    assert execute_job(benchmark, mended).status == "ok" and benchmark.trainings == 1
+    assert execute(benchmark, mended).status == "ok" and benchmark.trainings == 1
 
 
 @pytest.mark.parametrize("change", ["train", "trial", "benchmark"])
@@ -125,7 +124,7 @@ def test_a_suite_takes_no_other_training(
     benchmark: Trained, job: Job, change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     name = {"train": "one-t0-b", "trial": "one-t1-b", "benchmark": "two-t0-b"}[change]
     dataset = data("mended", train="mended train" if change == "train" else "train")
     other = dataclasses.replace(job, dataset=dataset, workdir=job.workdir.with_name(name))
@@ -134,12 +133,12 @@ def test_a_suite_takes_no_other_training(
     assert not list(other.workdir.iterdir()) and (job.workdir / "training_last.pth").exists()
     said = capsys.readouterr().err
     assert ("was trained on other training data than is there now; it is trained again" in said) == (change == "train")
-    assert execute_job(benchmark, other).status == "ok" and benchmark.trainings == 2
+    assert execute(benchmark, other).status == "ok" and benchmark.trainings == 2
 
 
 def test_a_move_that_was_cut_short_is_finished(benchmark: Trained, job: Job) -> None:
     with pytest.raises(RunError):
-        execute_job(benchmark, job)
+        execute(benchmark, job)
     mended = dataclasses.replace(job, dataset=data("mended"), workdir=job.workdir.with_name("one-t0-bbbbbbbb"))
     mended.workdir.mkdir()
     (job.workdir / "training_last.pth").rename(mended.workdir / "training_last.pth")
@@ -150,8 +149,8 @@ def test_a_move_that_was_cut_short_is_finished(benchmark: Trained, job: Job) -> 
 def test_benchmarks_without_a_training_are_left_alone(job: Job) -> None:
     plain = Fake(make_config(fail_for="mec"))
     with pytest.raises(RunError):
-        execute_job(plain, job)
+        execute(plain, job)
     with pytest.raises(UserError, match="holds another job"):
-        execute_job(plain, dataclasses.replace(job, dataset=data("mended")))
+        execute(plain, dataclasses.replace(job, dataset=data("mended")))
     with folder_lock(job.workdir, "testing"):
         adopt_training(plain, job)

@@ -11,7 +11,8 @@ import torchvision
 from mec_transfer.backbone.backbone import Backbone, Preprocessing
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import UserError
-from mec_transfer.tracking.appearance import Appearance, Stage, map_size
+from mec_transfer.tracking.appearance import Appearance, map_size
+from mec_transfer.tracking.config import Stage
 
 CPU = torch.device("cpu")
 

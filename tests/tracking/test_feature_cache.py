@@ -26,9 +26,9 @@ def pixels(appearance: Appearance) -> torch.Tensor:
 def test_a_map_is_computed_once_and_read_back_bitwise(
     appearance: Appearance, pixels: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = CachedFeatures(appearance, tmp_path)(pixels)
+    first = CachedFeatures.open(appearance, tmp_path)(pixels)
     assert torch.equal(first, appearance(pixels))
-    again = CachedFeatures(appearance, tmp_path)
+    again = CachedFeatures.open(appearance, tmp_path)
     monkeypatch.setattr(Appearance, "__call__", lambda *_: pytest.fail("computed again"))
     assert torch.equal(again(pixels), first)
 
@@ -40,24 +40,24 @@ def test_other_pixels_sizes_stages_and_weights_are_other_maps(
     other_weights = Appearance(resolve_backbone("random:resnet18:1"), device=torch.device("cpu"))
     for model in (appearance, other_stage, other_weights):
         for seen in (pixels, pixels + 1, pixels.transpose(2, 3)):
-            assert torch.equal(CachedFeatures(model, tmp_path)(seen), model(seen))
+            assert torch.equal(CachedFeatures.open(model, tmp_path)(seen), model(seen))
     assert len(list(tmp_path.rglob("*.npy"))) == 9
 
 
 def test_a_damaged_map_is_computed_again(appearance: Appearance, pixels: torch.Tensor, tmp_path: Path) -> None:
-    expected = CachedFeatures(appearance, tmp_path)(pixels)
+    expected = CachedFeatures.open(appearance, tmp_path)(pixels)
     (path,) = tmp_path.rglob("*.npy")
     path.write_bytes(path.read_bytes()[:-100])
-    assert torch.equal(CachedFeatures(appearance, tmp_path)(pixels), expected)
+    assert torch.equal(CachedFeatures.open(appearance, tmp_path)(pixels), expected)
 
 
 def test_what_would_pass_the_limit_is_not_kept(appearance: Appearance, pixels: torch.Tensor, tmp_path: Path) -> None:
     one = 256 * 5 * 5 * 4 + 128
-    model = CachedFeatures(appearance, tmp_path, limit=one)
+    model = CachedFeatures.open(appearance, tmp_path, limit=one)
     model(pixels)
     model(pixels + 1)
     assert len(list(tmp_path.rglob("*.npy"))) == 1
-    CachedFeatures(appearance, tmp_path, limit=one)(pixels + 2)  # what is there already counts
+    CachedFeatures.open(appearance, tmp_path, limit=one)(pixels + 2)  # what is there already counts
     assert len(list(tmp_path.rglob("*.npy"))) == 1
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_ends_the_keeping_not_the_run(
         raise RunError(f"{path}: cannot be written (No space left on device)")
 
     monkeypatch.setattr(feature_cache, "write_bytes", full)
-    model = CachedFeatures(appearance, tmp_path)
+    model = CachedFeatures.open(appearance, tmp_path)
     for seen in (pixels, pixels + 1):
         assert torch.equal(model(seen), appearance(seen))
     assert capsys.readouterr().err.count("features are not kept any more") == 1

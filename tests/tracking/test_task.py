@@ -24,17 +24,17 @@ from mec_transfer.datasets.videos.frames import open_frames
 from mec_transfer.datasets.videos.video import Video
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.appearance import Features
+from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
 from mec_transfer.tracking.overlay import Marks
 from mec_transfer.tracking.task import (
     RESULTS,
     TRUTH,
     Files,
-    FrozenConfig,
-    FrozenRecipe,
     FrozenTask,
     Measured,
     Tick,
 )
+from tests.datasets.reading import open_videos
 
 SPOTS = {"one": [(3, 4), (5, 6), (7, 8)], "two": [(1, 1), (9, 9)]}
 
@@ -178,6 +178,6 @@ def test_videos_have_a_fingerprint_of_frames_and_annotations(data: Path, tmp_pat
 
 def test_wrong_places_are_named(data: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        videos.open_videos(data / "nowhere", "otb", "all")
+        open_videos(data / "nowhere", "otb", "all")
     with pytest.raises(UserError, match="has no sequence 'three'; it has one, two"):
         videos.choose_sequences(["one", "two"], ["three"], data)

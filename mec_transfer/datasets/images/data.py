@@ -1,16 +1,17 @@
-"""Images with or without labels, opened: layouts `imagefolder` and `unlabelled` (`folders.py` says how they lie)."""
+"""Images with or without labels, opened, and what their layouts share."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.data import Data, Layout
-from mec_transfer.datasets.images.fingerprint import summarise_splits
-from mec_transfer.datasets.images.folders import file_problems, find_problems, open_all
+from mec_transfer.datasets.images.fingerprint import fingerprints
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.problems import file_problems
 from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 
@@ -43,8 +44,8 @@ class ImageData(Data):
 
     def hash(self) -> tuple[str, str]:
         """Hash names, sizes, labels and a sample of the files (`fingerprint.py`). Raises DataError."""
-        summary = summarise_splits(self.images, self.config.layout, self._index)
-        return summary.fingerprint, summary.train_fingerprint
+        after = fingerprints(self.images, self.config.layout, self._index)
+        return after[-1], after[0]
 
     def look(self) -> list[str]:
         """Look at the names and sizes of all files, and decode a few of each split."""
@@ -64,13 +65,16 @@ class ImageData(Data):
 
 
 class ImageLayout(Layout):
-    """`imagefolder` and `unlabelled`."""
+    """A layout of images: a subclass says which splits a folder has."""
+
+    @abc.abstractmethod
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList | ShardedImages]:
+        """Return every split by name; `index` knows the folders, or learns them.
+
+        Raises:
+            DataError: a split is missing or malformed; says which folder and what to do.
+        """
 
     def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
         """List the images. Raises DataError where a split is missing or malformed."""
-        return ImageData(config, folder, open_all(folder, self.name, index), index)
-
-    def examine(self, config: DatasetConfig, folder: Path, index: Index) -> tuple[Data | None, list[str]]:
-        """As every layout; the error of one split does not hide that of another."""
-        data, problems = super().examine(config, folder, index)
-        return data, problems if data else find_problems(folder, self.name)
+        return ImageData(config, folder, self.open_all(folder, index), index)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.datasets.images.folders import open_all, sizes_of
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.problems import sizes_of
 from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.sample import sample_indices
@@ -20,54 +18,24 @@ _VERSION = "mec-transfer dataset fingerprint 1"
 _SAMPLED_FILES = 64
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DatasetSummary:
-    """What a record says of its data."""
-
-    fingerprint: str
-    """sha256, 64 hex digits."""
-    train_fingerprint: str
-    """The same of the first split alone, which is the one to train on."""
-    splits: dict[str, int]
-    """Images of each split."""
-    classes: int | None
-    """None where there are no labels."""
-
-    @property
-    def num_images(self) -> int:
-        """The images of all splits together."""
-        return sum(self.splits.values())
-
-
-def summarise(root: Path, layout: str) -> DatasetSummary:
-    """Fingerprint the data set at `root`.
+def fingerprints(splits: Mapping[str, ImageList | ShardedImages], layout: str, index: Index) -> list[str]:
+    """Return the sha256 (64 hex digits) of the first split alone, of the first two, and so on: the last is that of all.
 
     Hashed are the split, path (relative to the split), size and label of every image, and the bytes of 64 images of
     each split, which are picked by their place in the sorted list. Location, times, the order of the file system and
     whether the images lie in shards do not matter. What it cannot see: a change that keeps a file's size, in a file
-    that is not among the 64.
+    that is not among the 64. `index` remembers it.
 
     Raises:
-        DataError: the data set is malformed, or a listed file cannot be read.
+        DataError: a listed file cannot be read.
     """
-    return summarise_splits(open_all(root, layout), layout, Index())
-
-
-def summarise_splits(splits: Mapping[str, ImageList | ShardedImages], layout: str, index: Index) -> DatasetSummary:
-    """Do what `summarise` does for splits that are open already; `index` remembers it. Raises DataError."""
     samples = {name: _sample(images) for name, images in splits.items()}
     stamp = _stamp(splits, samples, index)
-    kept = index.recall(f"fingerprint {layout}", stamp)
+    kept: list[str] | None = index.recall(f"fingerprint {layout}", stamp)
     if kept is None:
         kept = _hash_splits(splits, samples, layout, index)
         index.keep(f"fingerprint {layout}", stamp, kept)
-    labelled = next(iter(splits.values())).classes
-    return DatasetSummary(
-        fingerprint=kept[-1],
-        train_fingerprint=kept[0],
-        splits={name: len(images) for name, images in splits.items()},
-        classes=len(labelled) or None,
-    )
+    return kept
 
 
 def _hash_splits(

@@ -7,31 +7,29 @@ Layout `unlabelled`: every image below one folder, or in the tar shards that the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from mec_transfer.common.errors import DataError, did_you_mean
-from mec_transfer.datasets.decode import decode_rgb
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.data import Data
+from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.ilsvrc import read_flat_labels
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.shards import ShardedImages, holds_shards, open_shards
 from mec_transfer.datasets.index import Index
-from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, is_image
-
-LAYOUTS = ("imagefolder", "unlabelled")
+from mec_transfer.datasets.values import few
 
 Split = Literal["train", "val"]
-_DECODED_PER_SPLIT = 16
 _KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
 _OTHER_NAMES = {"train": ("training", "Train"), "val": ("valid", "validation", "test", "Val")}
 
 
-def open_split(root: Path, layout: str, split: Split, index: Index | None = None) -> ImageList:
+def open_split(root: Path, split: Split, index: Index | None = None) -> ImageList:
     """List the images of a split with their labels: classes in sorted order, within a class sorted by path.
 
     The list's `root` is the split's own folder. Both splits must have the same classes. `index` knows the folders, or
@@ -40,8 +38,6 @@ def open_split(root: Path, layout: str, split: Split, index: Index | None = None
     Raises:
         DataError: a split is missing or malformed; says which folder and what to do.
     """
-    if layout != "imagefolder":
-        raise DataError(f"layout '{layout}' has no split '{split}'.{did_you_mean(layout, LAYOUTS)} Use 'imagefolder'.")
     index = index or Index()
     classes = _class_folders(root, "train", index)
     if split == "val":
@@ -80,76 +76,30 @@ def unlabelled_paths(root: Path) -> Sequence[str]:
     return open_shards(root).paths if holds_shards(root) else Index().list_images(root)
 
 
-def open_all(root: Path, layout: str, index: Index | None = None) -> Mapping[str, ImageList | ShardedImages]:
-    """Return every split of a data set by name; for `unlabelled` the one split is called "". Raises DataError."""
-    if layout == "unlabelled":
-        return {"": open_unlabelled(root, index)}
-    if layout not in LAYOUTS:
-        raise DataError(f"'{layout}' is not a layout.{did_you_mean(layout, LAYOUTS)} There are: {', '.join(LAYOUTS)}.")
-    index = index or Index()
-    return {"train": open_split(root, layout, "train", index), "val": open_split(root, layout, "val", index)}
+class ImageFolderLayout(ImageLayout):
+    """Training and validation images in folders of their classes."""
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList | ShardedImages]:
+        """Return `train` and `val`. Raises DataError."""
+        return {"train": open_split(folder, "train", index), "val": open_split(folder, "val", index)}
+
+    def examine(self, config: DatasetConfig, folder: Path, index: Index) -> tuple[Data | None, list[str]]:
+        """As every layout; the error of `train` does not hide that of `val`."""
+        data, problems = super().examine(config, folder, index)
+        if data is None:
+            try:
+                open_split(folder, "val", index)
+            except DataError as error:
+                problems = list(dict.fromkeys([*problems, str(error)]))
+        return data, problems
 
 
-def find_problems(root: Path, layout: str) -> list[str]:
-    """Return what keeps the data set from being used, one line each; empty when nothing was found.
+class UnlabelledLayout(ImageLayout):
+    """Images alone, as files or in shards."""
 
-    Looks at the names and sizes of all files and decodes 16 images of each split.
-    """
-    try:
-        splits = open_all(root, layout)
-    except DataError as first:
-        return _all_errors(root, layout, str(first))
-    return file_problems(root, splits, Index())
-
-
-def file_problems(root: Path, splits: Mapping[str, ImageList | ShardedImages], index: Index) -> list[str]:
-    """Return what `find_problems` does, of splits that are open already."""
-    problems = [problem for images in splits.values() for problem in _file_problems(images, index)]
-    if any(len(images.classes) == 1 for images in splits.values()):
-        problems.append(f"{root}: only one class; at least two are needed to tell apart")
-    return problems
-
-
-def sizes_of(images: ImageList | ShardedImages, index: Index) -> np.ndarray:
-    """Return the sizes in bytes, (N,) int64, as the index knows them."""
-    return index.file_sizes(images.root, images.paths) if isinstance(images, ImageList) else images.sizes()
-
-
-def few(names: Iterable[str], shown: int = 5) -> str:
-    """Return the first of `names`, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
-    return ", ".join(islice(listed, shown)) + more
-
-
-def _all_errors(root: Path, layout: str, first: str) -> list[str]:
-    """The error of `train` must not hide that of `val`."""
-    problems = [first]
-    if layout == "imagefolder":
-        try:
-            open_split(root, layout, "val")
-        except DataError as error:
-            problems.append(str(error))
-    return list(dict.fromkeys(problems))
-
-
-def _file_problems(images: ImageList | ShardedImages, index: Index) -> list[str]:
-    sizes = sizes_of(images, index)
-    problems = []
-    for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
-        if bad.any():
-            names = [images.paths[i] for i in np.flatnonzero(bad)]
-            problems.append(f"{images.root}: {len(names)} of {len(images)} images are {what}: {few(names)}")
-    broken = []
-    sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
-    for place in sample:
-        try:
-            decode_rgb(images.read(place), images.name(place))
-        except DataError as error:
-            broken.append(str(error))
-    if broken:
-        problems.append(f"{len(broken)} of {len(sample)} images tried are broken: {few(broken, 1)}")
-    return problems
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList | ShardedImages]:
+        """Return the one split there is, which has no name. Raises DataError."""
+        return {"": open_unlabelled(folder, index)}
 
 
 def _class_folders(root: Path, split: Split, index: Index, flat: bool = False) -> list[str]:

@@ -12,11 +12,13 @@ import numpy as np
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.coco_items import read_object
 from mec_transfer.datasets.objects.coco_rows import AnnotationRows
 from mec_transfer.datasets.objects.columns import ObjectColumns, pack_objects
 from mec_transfer.datasets.objects.json_lists import Items, JsonLists
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.layout import ObjectLayout
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.datasets.objects.table import ObjectTable
 from mec_transfer.datasets.scan import file_names, list_folder
 from mec_transfer.datasets.states import State, state_of
@@ -31,10 +33,9 @@ _LONG = 300
 class CocoSource:
     """One split's JSON; `read` makes objects of it once the classes are known."""
 
-    def __init__(self, root: Path, split: str) -> None:
-        """Raises DataError: there is no such split, or its file is no COCO instances file."""
-        self.name = split
-        self.path = annotation_file(root, split)
+    def __init__(self, root: Path, split: str, path: Path) -> None:
+        """Raises DataError: the file is no COCO instances file."""
+        self.name, self.path = split, path
         self.seen = {os.fspath(self.path): state_of(os.fspath(self.path))}
         self._json = JsonLists(self.path, {"images": Items, "annotations": AnnotationRows, "categories": Items})
         if len(self._json.lists) < 3:
@@ -158,29 +159,39 @@ class CocoSource:
                 raise DataError(self._complain("categories", lines[number], what))
 
 
-def merge_classes(sources: Sequence[CocoSource]) -> tuple[str, ...]:
-    """Return the classes of all splits together: the first one's by id, then whatever the others have besides."""
-    return tuple(dict.fromkeys(name for source in sources for name in source.names()))
+class CocoLayout(ObjectLayout[CocoSource]):
+    """The folder that holds annotations/, with images in SPLIT/ or images/SPLIT/ or images/; or a Roboflow export.
 
+    A split is annotations/instances_SPLIT.json or annotations/SPLIT.json.
+    """
 
-def split_names(root: Path) -> list[str]:
-    """Return the splits that `root` has annotations of, sorted."""
-    files = sorted(file_names(root / "annotations"))
-    names = {name.removesuffix(".json").removeprefix("instances_") for name in files if name.endswith(".json")}
-    names = {name for name in names if not name.startswith(_OTHER_TASKS)}
-    folders = list_folder(root)[0] if root.is_dir() else []
-    return sorted(names | {name for name in folders if (root / name / _ROBOFLOW).is_file()})
+    holds = "a COCO folder (annotations/*.json)"
 
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the splits that a folder has annotations of, sorted."""
+        files = sorted(file_names(folder / "annotations"))
+        names = {name.removesuffix(".json").removeprefix("instances_") for name in files if name.endswith(".json")}
+        names = {name for name in names if not name.startswith(_OTHER_TASKS)}
+        folders = list_folder(folder)[0] if folder.is_dir() else []
+        return sorted(names | {name for name in folders if (folder / name / _ROBOFLOW).is_file()})
 
-def annotation_file(root: Path, split: str) -> Path:
-    """Return a split's JSON. Raises DataError where there is none."""
-    places = (f"annotations/instances_{split}.json", f"annotations/{split}.json", f"{split}/{_ROBOFLOW}")
-    for path in (root / place for place in places):
-        if path.is_file():
-            return path
-    names = split_names(root)
-    there = f"it has {', '.join(names)}" if names else "it is no COCO folder (no annotations/*.json)"
-    raise DataError(f"{root}: has no annotations/instances_{split}.json; {there}")
+    def annotation_file(self, root: Path, split: str) -> Path:
+        """Return a split's JSON. Raises DataError where there is none."""
+        places = (f"annotations/instances_{split}.json", f"annotations/{split}.json", f"{split}/{_ROBOFLOW}")
+        for path in (root / place for place in places):
+            if path.is_file():
+                return path
+        names = self.split_names(root)
+        there = f"it has {', '.join(names)}" if names else "it is no COCO folder (no annotations/*.json)"
+        raise DataError(f"{root}: has no annotations/instances_{split}.json; {there}")
+
+    def source(self, root: Path, split: str) -> CocoSource:
+        """Parse a split's JSON. Raises DataError where it is no COCO instances file."""
+        return CocoSource(root, split, self.annotation_file(root, split))
+
+    def merge_classes(self, sources: Sequence[CocoSource]) -> tuple[str, ...]:
+        """Return the classes of all splits: the first one's by id, then whatever the others have besides."""
+        return tuple(dict.fromkeys(name for source in sources for name in source.names()))
 
 
 class _ImageFiles:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from mec_transfer.datasets import values
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, Segmentation
 from mec_transfer.datasets.objects.polygons import measurable
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectSplit, Segmentation, box_problem
+from mec_transfer.datasets.objects.splits import ObjectSplit, box_problem
 from mec_transfer.datasets.rle import mask_runs
 
 

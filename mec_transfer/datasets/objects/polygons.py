@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, Segmentation
 from mec_transfer.datasets.objects.columns import POLYGONS, ObjectColumns
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, Segmentation
 
 
 def usable_polygons(polygons: list[list[float]]) -> list[list[float]]:

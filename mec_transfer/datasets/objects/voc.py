@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.headers import Header, read_headers
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit, box_problem
+from mec_transfer.datasets.objects.layout import ObjectLayout
+from mec_transfer.datasets.objects.splits import ObjectSplit, box_problem
 from mec_transfer.datasets.objects.voc_xml import line_of, parse_xml
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_names
-from mec_transfer.datasets.states import XML, state_of
+from mec_transfer.datasets.states import EVERY, state_of
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -31,12 +33,11 @@ _UNKNOWN = {"unspecified": "0", "unknown": "0"}
 class VocSource:
     """One split's annotations, parsed; `read` makes objects of them once the classes are known."""
 
-    def __init__(self, root: Path, split: str) -> None:
-        """Raises DataError: there is no such split, or its list cannot be used."""
-        self.name = split
-        self.folder, list_file = _folder(root, split)[0], annotation_file(root, split)
+    def __init__(self, split: str, folder: Path, list_file: Path) -> None:
+        """Raises DataError: the list cannot be used."""
+        self.name, self.folder = split, folder
         self.annotations = self.folder / "Annotations"
-        read_from = (list_file, f"{self.annotations}{XML}", self.folder / "JPEGImages")
+        read_from = (list_file, f"{self.annotations}{EVERY}.xml", self.folder / "JPEGImages")
         self.seen = {os.fspath(path): state_of(os.fspath(path)) for path in read_from}
         ids = _read_list(list_file, file_names(self.annotations))
         self._problems: list[str] = []
@@ -115,33 +116,60 @@ class VocSource:
         return {image_id: size for image_id in paths if (size := sizes.get(image_id)) is not None}
 
 
-def merge_classes(sources: Sequence[VocSource]) -> tuple[str, ...]:
-    """Return the classes: VOC's own where only they occur, else those of all annotations in the folders, sorted.
+class VocLayout(ObjectLayout[VocSource]):
+    """A devkit (VOC2007 and so on in it, or in VOCdevkit below it), or one VOC folder.
 
-    Of the whole folders, not of the splits, so that every two splits of a data set agree.
+    A devkit's splits are called `2007_trainval`, those of a folder are the lists in ImageSets/Main.
     """
-    names = {name for source in sources for name in source.names()}
-    if names <= set(CLASSES):
-        return CLASSES
-    parsed = {path for source in sources for path in source.parsed()}
-    for folder in {source.annotations for source in sources}:
-        for file in file_names(folder):
-            if not file.endswith(".xml") or folder / file in parsed:
-                continue
-            try:
-                names.update(_names(parse_xml(folder / file)))
-            except ValueError:  # whoever opens the split that lists it is told
-                continue
-    return tuple(sorted(names))
 
+    holds = "a VOC folder (ImageSets/Main/*.txt, Annotations/, JPEGImages/)"
 
-def split_names(root: Path) -> list[str]:
-    """Return the splits that `root` (a devkit or one VOC folder) has, sorted."""
-    found = [name for name in _lists(root) if not _is_class_list(root, name)]
-    for base in (root, root / "VOCdevkit"):
-        for folder in sorted(base.glob("VOC[0-9][0-9][0-9][0-9]")):
-            found += [f"{folder.name[3:]}_{name}" for name in _lists(folder) if "_" not in name]
-    return sorted(found)
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the lists of the folder or of a devkit's folders, sorted; those of single classes are left out."""
+        found = [name for name in _lists(folder) if not _is_class_list(folder, name)]
+        for base in (folder, folder / "VOCdevkit"):
+            for year in sorted(base.glob("VOC[0-9][0-9][0-9][0-9]")):
+                found += [f"{year.name[3:]}_{name}" for name in _lists(year) if "_" not in name]
+        return sorted(found)
+
+    def annotation_file(self, root: Path, split: str) -> Path:
+        """Return the list of a split. Raises DataError where there is none."""
+        return self._find(root, split)[1]
+
+    def source(self, root: Path, split: str) -> VocSource:
+        """Parse the annotations of a split's images. Raises DataError where the list cannot be used."""
+        return VocSource(split, *self._find(root, split))
+
+    def merge_classes(self, sources: Sequence[VocSource]) -> tuple[str, ...]:
+        """Return the classes: VOC's own where only they occur, else those of all annotations in the folders, sorted.
+
+        Of the whole folders, not of the splits, so that every two splits of a data set agree.
+        """
+        names = {name for source in sources for name in source.names()}
+        if names <= set(CLASSES):
+            return CLASSES
+        parsed = {path for source in sources for path in source.parsed()}
+        for folder in {source.annotations for source in sources}:
+            for file in file_names(folder):
+                if not file.endswith(".xml") or folder / file in parsed:
+                    continue
+                try:
+                    names.update(_names(parse_xml(folder / file)))
+                except ValueError:  # whoever opens the split that lists it is told
+                    continue
+        return tuple(sorted(names))
+
+    def _find(self, root: Path, split: str) -> tuple[Path, Path]:
+        """Return the VOC folder of a split and its list. Raises DataError where there is none."""
+        year, _, name = split.partition("_")
+        years = [base / f"VOC{year}" for base in (root, root / "VOCdevkit") if name]
+        for folder, listed in ((root, split), *((folder, name) for folder in years)):
+            path = folder / "ImageSets" / "Main" / f"{listed}.txt"
+            if path.is_file():
+                return folder, path
+        names = self.split_names(root)
+        there = f"it has {', '.join(names)}" if names else "it is no VOC folder or devkit (no ImageSets/Main/*.txt)"
+        raise DataError(f"{root}: has no split '{split}'; {there}")
 
 
 def _is_class_list(folder: Path, name: str) -> bool:
@@ -155,25 +183,6 @@ def _is_class_list(folder: Path, name: str) -> bool:
 
 def _lists(folder: Path) -> list[str]:
     return [name[:-4] for name in file_names(folder / "ImageSets" / "Main") if name.endswith(".txt")]
-
-
-def annotation_file(root: Path, split: str) -> Path:
-    """Return the list of a split. Raises DataError where there is none."""
-    folder, name = _folder(root, split)
-    return folder / "ImageSets" / "Main" / f"{name}.txt"
-
-
-def _folder(root: Path, split: str) -> tuple[Path, str]:
-    """Return the VOC folder of a split and the name of its list."""
-    if (root / "ImageSets" / "Main" / f"{split}.txt").is_file():
-        return root, split
-    year, _, name = split.partition("_")
-    for base in (root, root / "VOCdevkit"):
-        if name and (base / f"VOC{year}" / "ImageSets" / "Main" / f"{name}.txt").is_file():
-            return base / f"VOC{year}", name
-    names = split_names(root)
-    there = f"it has {', '.join(names)}" if names else "it is no VOC folder or devkit (no ImageSets/Main/*.txt)"
-    raise DataError(f"{root}: has no split '{split}'; {there}")
 
 
 def _read_list(path: Path, annotations: frozenset[str]) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.scan import list_folder
+from mec_transfer.datasets.videos.data import VideoLayout
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.index_masks import VOID, read_index_mask
 from mec_transfer.datasets.videos.video import MissingPart, Video, choose_sequences
@@ -52,40 +53,42 @@ class DavisVideo(Video):
         return np.where(pixels <= self.objects, pixels, 0).astype(np.uint8)
 
 
-def split_names(root: Path) -> list[str]:
-    """Return the splits that have a list of sequences, such as 2017/val; `all` where there are frames without lists."""
-    lists = sorted(path for year in _YEARS for path in (root / "ImageSets" / year).glob("*.txt"))
-    if not lists and (root / "JPEGImages").is_dir():
-        return ["all"]
-    return [f"{path.parent.name}/{path.stem}" for path in lists]
+class DavisLayout(VideoLayout):
+    """ImageSets, JPEGImages and Annotations."""
 
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the splits that have a list, such as 2017/val; `all` where there are frames without lists."""
+        lists = sorted(path for year in _YEARS for path in (folder / "ImageSets" / year).glob("*.txt"))
+        if not lists and (folder / "JPEGImages").is_dir():
+            return ["all"]
+        return [f"{path.parent.name}/{path.stem}" for path in lists]
 
-def read_videos(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str
-) -> tuple[list[DavisVideo], list[str]]:
-    """Read a split; return what is sound of it, and a line for each thing that is not. See `open_videos`."""
-    if detections:
-        raise DataError(f"{root}: the layout davis takes no detections; leave dataset.detections empty")
-    year, _, name = split.partition("/")
-    problems: list[str] = []
-    if split == "all":
-        listed = _folder(root, "JPEGImages")
-        names = list_folder(listed)[0]
-    elif year in _YEARS and name:
-        listed, names = _read_list(root, year, name, problems)
-    else:
-        raise MissingPart(
-            f"{root}: has no split '{split}'; splits are called 2017/val, 2016/val, 2017/train ... or all"
-        )
-    videos = []
-    for sequence in choose_sequences(names, sequences, listed):
-        try:
-            found = _read_video(root, sequence, year == "2016", problems)
-        except DataError as error:
-            problems.append(str(error))
+    def read_videos(
+        self, root: Path, split: str, sequences: Sequence[str], detections: str
+    ) -> tuple[list[DavisVideo], list[str]]:
+        """Read a split; return what is sound of it, and a line for each thing that is not."""
+        if detections:
+            raise DataError(f"{root}: the layout davis takes no detections; leave dataset.detections empty")
+        year, _, name = split.partition("/")
+        problems: list[str] = []
+        if split == "all":
+            listed = _folder(root, "JPEGImages")
+            names = list_folder(listed)[0]
+        elif year in _YEARS and name:
+            listed, names = _read_list(root, year, name, problems)
         else:
-            videos += [found] if found else []
-    return videos, problems
+            raise MissingPart(
+                f"{root}: has no split '{split}'; splits are called 2017/val, 2016/val, 2017/train ... or all"
+            )
+        videos = []
+        for sequence in choose_sequences(names, sequences, listed):
+            try:
+                found = _read_video(root, sequence, year == "2016", problems)
+            except DataError as error:
+                problems.append(str(error))
+            else:
+                videos += [found] if found else []
+        return videos, problems
 
 
 def _folder(root: Path, kind: str) -> Path:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import abc
 import configparser
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import parse_number, read_text
 from mec_transfer.datasets.scan import list_folder
+from mec_transfer.datasets.videos.data import VideoLayout
 from mec_transfer.datasets.videos.detections import detections_path
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.video import MissingPart, Video, choose_sequences
 
 _SECTION = "Sequence"
-
-
-V = TypeVar("V", bound=Video)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,35 +32,35 @@ class MotSequence:
     detections: Path
 
 
-def read_mot_sequences(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str, read: Callable[[MotSequence, list[str]], V]
-) -> tuple[list[V], list[str]]:
-    """Read a split's sequences, in the order of `sequences` or of their names; return the sound ones, and the problems.
+class SequencesLayout(VideoLayout):
+    """A subclass reads the files of one sequence."""
 
-    Args:
-        root, split, sequences, detections: as `read_videos` takes them.
-        read: makes a video of a sequence, and adds what is wrong to the problems it is given.
+    @abc.abstractmethod
+    def read_sequence(self, sequence: MotSequence, problems: list[str]) -> Video:
+        """Make a video of a sequence; `problems` gets a line for each thing that is wrong. Raises DataError."""
 
-    Raises:
-        DataError: the split or a sequence is not there, or one file of detections is named for several sequences.
-    """
-    videos: list[V] = []
-    problems: list[str] = []
-    for sequence in _open_all(root, split, sequences, detections, problems):
-        before = len(problems)
-        try:
-            video = read(sequence, problems)
-        except DataError as error:
-            problems.append(str(error))
-        if len(problems) == before:
-            videos.append(video)
-    return videos, problems
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the folders that hold sequences, such as `train`."""
+        folders = list_folder(folder)[0] if folder.is_dir() else []
+        return [
+            split for split in folders if any(_is_sequence(folder / split / n) for n in list_folder(folder / split)[0])
+        ]
 
-
-def split_names(root: Path) -> list[str]:
-    """Return the folders that hold sequences, such as `train`."""
-    folders = [name for name in list_folder(root)[0] if root.is_dir()]
-    return [split for split in folders if any(_is_sequence(root / split / n) for n in list_folder(root / split)[0])]
+    def read_videos(
+        self, root: Path, split: str, sequences: Sequence[str], detections: str
+    ) -> tuple[list[Video], list[str]]:
+        """Read a split's sequences, in the order of `sequences` or of their names. See `VideoLayout`."""
+        videos: list[Video] = []
+        problems: list[str] = []
+        for sequence in _open_all(root, split, sequences, detections, problems):
+            before = len(problems)
+            try:
+                video = self.read_sequence(sequence, problems)
+            except DataError as error:
+                problems.append(str(error))
+            if len(problems) == before:
+                videos.append(video)
+        return videos, problems
 
 
 def sequence_length(path: Path) -> int:
@@ -71,7 +69,7 @@ def sequence_length(path: Path) -> int:
 
 
 def _open_all(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str, problems: list[str]
+    root: Path, split: str, sequences: Sequence[str], detections: str, problems: list[str]
 ) -> list[MotSequence]:
     folder = root / split
     if not split or not folder.is_dir():

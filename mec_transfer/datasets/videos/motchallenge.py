@@ -20,8 +20,7 @@ from mec_transfer.datasets.videos.boxes import FARTHEST, far_outside, split_by_f
 from mec_transfer.datasets.videos.detection_files import read_box_detections
 from mec_transfer.datasets.videos.detections import Detections
 from mec_transfer.datasets.videos.frames import Frames
-from mec_transfer.datasets.videos.mot_sequences import MotSequence, read_mot_sequences
-from mec_transfer.datasets.videos.mot_sequences import split_names as split_names
+from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout
 from mec_transfer.datasets.videos.video import Video
 
 TRUTH_COLUMNS = "frame,identity,x,y,width,height,counts,class,visibility"
@@ -45,30 +44,27 @@ class MotVideo(Video):
     """For each frame the boxes that count, (N, 4) float64: x0, y0, x1, y1 in pixels, half-open."""
 
 
-def read_videos(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str
-) -> tuple[list[MotVideo], list[str]]:
-    """Read a split's sequences; return the sound ones, and a line for each thing that is wrong. See `open_videos`."""
-    return read_mot_sequences(root, split, sequences, detections, _read)
+class MotChallengeLayout(SequencesLayout):
+    """Sequences with boxes."""
 
-
-def _read(sequence: MotSequence, problems: list[str]) -> MotVideo:
-    table = _check(read_truth(sequence.ground_truth, problems), sequence.frames, problems)
-    found = read_box_detections(sequence.detections, sequence.frames, problems)
-    boxes, scored = _boxes(table), _scored(table)
-    by_frame = split_by_frame(table.values[:, 0], sequence.frames.numbers)
-    return MotVideo(
-        frames=sequence.frames,
-        files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
-        frame_rate=sequence.frame_rate,
-        detections=found.frames,
-        ground_truth=sequence.ground_truth,
-        seqinfo=sequence.seqinfo,
-        truth=tuple(boxes[index[scored[index]]] for index in by_frame),
-        unscored=_why_unscored(table),
-        undetected=found.undetected,
-        notes=found.notes,
-    )
+    def read_sequence(self, sequence: MotSequence, problems: list[str]) -> MotVideo:
+        """Read truth and detections. Raises DataError."""
+        table = _check(read_truth(sequence.ground_truth, problems), sequence.frames, problems)
+        found = read_box_detections(sequence.detections, sequence.frames, problems)
+        boxes, scored = _boxes(table), _scored(table)
+        by_frame = split_by_frame(table.values[:, 0], sequence.frames.numbers)
+        return MotVideo(
+            frames=sequence.frames,
+            files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
+            frame_rate=sequence.frame_rate,
+            detections=found.frames,
+            ground_truth=sequence.ground_truth,
+            seqinfo=sequence.seqinfo,
+            truth=tuple(boxes[index[scored[index]]] for index in by_frame),
+            unscored=_why_unscored(table),
+            undetected=found.undetected,
+            notes=found.notes,
+        )
 
 
 def read_truth(path: Path, problems: list[str]) -> Table:

@@ -19,8 +19,7 @@ from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs
 from mec_transfer.datasets.videos.detection_files import PEDESTRIAN, read_mask_detections
 from mec_transfer.datasets.videos.detections import Detections
 from mec_transfer.datasets.videos.frames import Frames
-from mec_transfer.datasets.videos.mot_sequences import MotSequence, read_mot_sequences
-from mec_transfer.datasets.videos.mot_sequences import split_names as split_names
+from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout
 from mec_transfer.datasets.videos.video import Video
 
 _IGNORED = 10
@@ -40,27 +39,24 @@ class MotsVideo(Video):
     """seqinfo.ini, which the evaluation reads as well."""
 
 
-def read_videos(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str
-) -> tuple[list[MotsVideo], list[str]]:
-    """Read a split's sequences; return the sound ones, and a line for each thing that is wrong. See `open_videos`."""
-    return read_mot_sequences(root, split, sequences, detections, _read)
+class MotsLayout(SequencesLayout):
+    """Sequences with masks."""
 
-
-def _read(sequence: MotSequence, problems: list[str]) -> MotsVideo:
-    kinds = _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
-    found = read_mask_detections(sequence.detections, sequence.frames, problems)
-    return MotsVideo(
-        frames=sequence.frames,
-        files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
-        frame_rate=sequence.frame_rate,
-        detections=found.frames,
-        ground_truth=sequence.ground_truth,
-        seqinfo=sequence.seqinfo,
-        unscored=_why_unscored(sequence.ground_truth, kinds),
-        undetected=found.undetected,
-        notes=found.notes,
-    )
+    def read_sequence(self, sequence: MotSequence, problems: list[str]) -> MotsVideo:
+        """Read truth and detections. Raises DataError."""
+        kinds = _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
+        found = read_mask_detections(sequence.detections, sequence.frames, problems)
+        return MotsVideo(
+            frames=sequence.frames,
+            files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
+            frame_rate=sequence.frame_rate,
+            detections=found.frames,
+            ground_truth=sequence.ground_truth,
+            seqinfo=sequence.seqinfo,
+            unscored=_why_unscored(sequence.ground_truth, kinds),
+            undetected=found.undetected,
+            notes=found.notes,
+        )
 
 
 def _why_unscored(path: Path, kinds: Counter[int]) -> str:

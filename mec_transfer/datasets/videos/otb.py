@@ -19,6 +19,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import parse_number, read_text, split_fields
 from mec_transfer.datasets.scan import list_folder
+from mec_transfer.datasets.videos.data import VideoLayout
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.video import SHOWN, MissingPart, Video, choose_sequences
 
@@ -58,33 +59,37 @@ class BoxVideo(Video):
     """(frames, 4) float64: x, y, w, h in pixels counted from 1, as the file has them; the first lies in the image."""
 
 
-def split_names(root: Path) -> list[str]:
-    """Return `all` where there is a sequence; the published hundred are a part of it."""
-    return ["all"] if root.is_dir() and _find_targets(root) else []
+class OtbLayout(VideoLayout):
+    """Folders of frames with one target, or several, each."""
 
+    def split_names(self, folder: Path) -> list[str]:
+        """Return `all` where there is a sequence; the published hundred are a part of it."""
+        return ["all"] if folder.is_dir() and _find_targets(folder) else []
 
-def read_videos(root: Path, split: str, sequences: Sequence[str], detections: str) -> tuple[list[BoxVideo], list[str]]:
-    """Read the videos of a split; return the sound ones, and a line for each thing that is wrong.
+    def read_videos(
+        self, root: Path, split: str, sequences: Sequence[str], detections: str
+    ) -> tuple[list[BoxVideo], list[str]]:
+        """Read the videos of a split; return the sound ones, and a line for each thing that is wrong.
 
-    Raises:
-        MissingPart: there is no such split or sequence.
-    """
-    found = _find_targets(root)
-    if split not in ("OTB2015", "all"):
-        raise MissingPart(f"{root}: has no split '{split}'; there are OTB2015 (the published hundred) and all")
-    names = OTB2015 if split == "OTB2015" else tuple(found)
-    chosen = choose_sequences(names, sequences, root)
-    if missing := [name for name in chosen if name not in found]:
-        listed = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        raise MissingPart(f"{root}: {len(missing)} of {len(chosen)} sequences are not there: {listed}")
-    videos, problems = [], list[str]()
-    for name in chosen:
-        left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
-        try:
-            videos.append(_read_video(name, *found[name], left_out, problems))
-        except DataError as error:
-            problems.append(str(error))
-    return [video for video in videos if video is not None], problems
+        Raises:
+            MissingPart: there is no such split or sequence.
+        """
+        found = _find_targets(root)
+        if split not in ("OTB2015", "all"):
+            raise MissingPart(f"{root}: has no split '{split}'; there are OTB2015 (the published hundred) and all")
+        names = OTB2015 if split == "OTB2015" else tuple(found)
+        chosen = choose_sequences(names, sequences, root)
+        if missing := [name for name in chosen if name not in found]:
+            listed = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+            raise MissingPart(f"{root}: {len(missing)} of {len(chosen)} sequences are not there: {listed}")
+        videos, problems = [], list[str]()
+        for name in chosen:
+            left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
+            try:
+                videos.append(_read_video(name, *found[name], left_out, problems))
+            except DataError as error:
+                problems.append(str(error))
+        return [video for video in videos if video is not None], problems
 
 
 def read_boxes(path: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.scan import list_folder
+from mec_transfer.datasets.videos.data import VideoLayout
 from mec_transfer.datasets.videos.detections import Detections, detection_file, detections_path
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.pose_files import PoseFrame, pose_box, read_pose_file, without_ignored
@@ -34,57 +36,59 @@ class PoseVideo(Video):
     frame_rate: float = _FRAME_RATE
     """The files do not say; UniTrack's settings have 6."""
     detections: tuple[Detections, ...]
-    """One a frame, with `poses`; the boxes are `pose_box`es, and the masks `tracking.frozen.skeleton` draws."""
+    """One a frame, with `poses`; the boxes are `pose_box`es, and the masks `tracking.association.skeleton` draws."""
     ground_truth: Path
     """The annotations' file."""
 
 
-def split_names(root: Path) -> list[str]:
-    """Return the folders of annotations, such as `val`."""
-    return list_folder(root / "annotations")[0] if (root / "annotations").is_dir() else []
+class PoseTrackLayout(VideoLayout):
+    """annotations/SPLIT and the frames that its files name."""
 
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the folders of annotations, such as `val`."""
+        return list_folder(folder / "annotations")[0] if (folder / "annotations").is_dir() else []
 
-def read_videos(
-    root: Path, split: str, sequences: tuple[str, ...], detections: str
-) -> tuple[list[PoseVideo], list[str]]:
-    """Read a split's sequences; return the sound ones, and a line for each thing that is wrong. See `open_videos`."""
-    folder = root / "annotations" / split
-    if not split or not folder.is_dir():
-        there = ", ".join(list_folder(root / "annotations")[0]) or "no folder"
-        raise MissingPart(f"{root / 'annotations'}: has no split '{split}'; it has {there}")
-    files = {Path(name).stem: folder / name for name in list_folder(folder)[1] if name.endswith(".json")}
-    names = choose_sequences(list(files), sequences, folder)
-    if detections and "{sequence}" not in detections and len(names) > 1:
-        raise DataError(
-            f"detections: '{detections}' is one file for {len(names)} sequences; write {{sequence}} for their name"
-        )
-    videos: list[PoseVideo] = []
-    problems: list[str] = []
-    for name in names:
-        before = len(problems)
-        try:
-            path = detections_path(root, detections, name)
-            truth = read_pose_file(files[name], problems, identified=True, heads=True)
-            frames = _open_frames(root, files[name], name, truth)
-            found = _read_detections(path, problems)
-            if len(problems) == before:
-                _check_names(path, found, truth)
-        except DataError as error:
-            problems.append(str(error))
-        if len(problems) > before:
-            continue
-        seen = detection_file(path, tuple(_detections(frame) for frame in found), Counter(), "a pose with a joint")
-        videos.append(
-            PoseVideo(
-                frames=frames,
-                files=(files[name], path),
-                detections=seen.frames,
-                ground_truth=files[name],
-                unscored=_why_unscored(files[name], truth),
-                undetected=seen.undetected,
+    def read_videos(
+        self, root: Path, split: str, sequences: Sequence[str], detections: str
+    ) -> tuple[list[PoseVideo], list[str]]:
+        """Read a split's sequences; return the sound ones, and a line for each thing that is wrong."""
+        folder = root / "annotations" / split
+        if not split or not folder.is_dir():
+            there = ", ".join(list_folder(root / "annotations")[0]) or "no folder"
+            raise MissingPart(f"{root / 'annotations'}: has no split '{split}'; it has {there}")
+        files = {Path(name).stem: folder / name for name in list_folder(folder)[1] if name.endswith(".json")}
+        names = choose_sequences(list(files), sequences, folder)
+        if detections and "{sequence}" not in detections and len(names) > 1:
+            raise DataError(
+                f"detections: '{detections}' is one file for {len(names)} sequences; write {{sequence}} for their name"
             )
-        )
-    return videos, problems
+        videos: list[PoseVideo] = []
+        problems: list[str] = []
+        for name in names:
+            before = len(problems)
+            try:
+                path = detections_path(root, detections, name)
+                truth = read_pose_file(files[name], problems, identified=True, heads=True)
+                frames = _open_frames(root, files[name], name, truth)
+                found = _read_detections(path, problems)
+                if len(problems) == before:
+                    _check_names(path, found, truth)
+            except DataError as error:
+                problems.append(str(error))
+            if len(problems) > before:
+                continue
+            seen = detection_file(path, tuple(_detections(frame) for frame in found), Counter(), "a pose with a joint")
+            videos.append(
+                PoseVideo(
+                    frames=frames,
+                    files=(files[name], path),
+                    detections=seen.frames,
+                    ground_truth=files[name],
+                    unscored=_why_unscored(files[name], truth),
+                    undetected=seen.undetected,
+                )
+            )
+        return videos, problems
 
 
 def _why_unscored(path: Path, truth: tuple[PoseFrame, ...]) -> str:

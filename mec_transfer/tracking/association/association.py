@@ -18,10 +18,11 @@ from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.datasets.videos.mots import MotsVideo
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.appearance import Features
-from mec_transfer.tracking.association.tracker import AssociationRecipe, Observed, Sighting, Tracker
+from mec_transfer.tracking.association.config import AssociationConfig
+from mec_transfer.tracking.association.tracker import Observed, Sighting, Tracker
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Box, Marks
-from mec_transfer.tracking.task import FrozenConfig, FrozenRecipe, FrozenTask, Tick
+from mec_transfer.tracking.task import FrozenTask, Tick
 
 _LIBRARIES = {
     "cv2": "pip install --force-reinstall opencv-python-headless",
@@ -30,18 +31,6 @@ _LIBRARIES = {
 """What association imports, and what to do where it cannot."""
 
 V = TypeVar("V", MotVideo, MotsVideo, PoseVideo)
-
-
-class DetectedRecipe(FrozenRecipe):
-    """What the recipes of the three tasks have."""
-
-    association: AssociationRecipe
-
-
-class AssociationConfig(FrozenConfig):
-    """The config of an association task."""
-
-    recipe: DetectedRecipe
 
 
 class AssociationTask(FrozenTask[V]):

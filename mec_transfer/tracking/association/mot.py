@@ -9,26 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torchvision.ops import roi_align
 
-from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.association import mot_metrics
 from mec_transfer.tracking.association.association import (
     NOTHING,
-    AssociationConfig,
     AssociationTask,
-    DetectedRecipe,
     no_score_above,
     tracked_marks,
 )
+from mec_transfer.tracking.association.config import MotConfig
 from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Marks
@@ -39,31 +35,9 @@ _FIRST_PIXEL = 1
 """MOTChallenge's files count pixels from 1; the published code takes their numbers as if from 0 when it pools."""
 
 
-class MotRecipe(DetectedRecipe):
-    """How boxes are followed."""
-
-    image_size: tuple[int, int]
-    """Width and height that frames are fitted into."""
-    feature_size: tuple[int, int]
-    """Rows and columns of cells of a box."""
-    score_threshold: float
-    """Detections with no higher score take no part."""
-    min_box_area: float = Field(ge=0)
-    """Pixels; smaller boxes are left out of the results."""
-    max_aspect_ratio: float = Field(gt=0)
-    """Width by height; wider boxes are left out of the results."""
-
-
-class MotConfig(AssociationConfig):
-    """The config of a MOT benchmark."""
-
-    recipe: MotRecipe
-
-
 class Mot(AssociationTask[MotVideo]):
     """Multiple-object tracking on boxes, MOTChallenge layout."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = MotConfig
     METRICS = mot_metrics.METRICS
     CONFIRMED_AT_ONCE = False
     config: MotConfig

@@ -10,27 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 
-from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.datasets.videos.mots import MotsVideo
-from mec_transfer.tracking.appearance import STRIDE, Features
+from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.association import mots_metrics
 from mec_transfer.tracking.association.association import (
     NOTHING,
-    AssociationConfig,
     AssociationTask,
-    DetectedRecipe,
     no_score_above,
     tracked_marks,
 )
+from mec_transfer.tracking.association.config import MotsConfig
 from mec_transfer.tracking.association.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
+from mec_transfer.tracking.config import STRIDE
 from mec_transfer.tracking.overlay import Marks
 from mec_transfer.tracking.task import Files, Measured, Tick, frame_map
 
@@ -40,27 +37,9 @@ _LEAST_DEVIATION = 1.0
 """Cells."""
 
 
-class MotsRecipe(DetectedRecipe):
-    """How masks are followed."""
-
-    max_mask_area: int = Field(ge=1)
-    """Cells of the feature map; a larger mask is scaled down to it."""
-    score_threshold: float
-    """Detections with no higher score take no part. Files without scores have 1 throughout."""
-    same_mask_overlap: float = Field(gt=0)
-    """Of two masks in a frame whose boxes overlap by more, the first in the file takes part."""
-
-
-class MotsConfig(AssociationConfig):
-    """The config of a MOTS benchmark."""
-
-    recipe: MotsRecipe
-
-
 class Mots(AssociationTask[MotsVideo]):
     """Multiple-object tracking and segmentation, MOTS20 layout."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = MotsConfig
     METRICS = mots_metrics.METRICS
     CONFIRMED_AT_ONCE = True
     config: MotsConfig

@@ -14,23 +14,19 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 
-from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.association import posetrack_metrics
 from mec_transfer.tracking.association.association import (
-    AssociationConfig,
     AssociationTask,
-    DetectedRecipe,
     tracked_marks,
 )
+from mec_transfer.tracking.association.config import PoseConfig
 from mec_transfer.tracking.association.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.association.skeleton import draw_pose
 from mec_transfer.tracking.association.tracker import Observed, Sighting
@@ -41,25 +37,9 @@ from mec_transfer.tracking.task import Files, Measured, Tick, frame_map
 _RANDOM_CELLS = 40
 
 
-class PoseRecipe(DetectedRecipe):
-    """How poses are followed."""
-
-    max_mask_area: int = Field(ge=1)
-    """Cells of the feature map; a larger mask is scaled down to it."""
-    frame_rate: float = Field(gt=0)
-    """Frames a second: what `track_buffer` is scaled by."""
-
-
-class PoseConfig(AssociationConfig):
-    """The config of a pose-tracking benchmark."""
-
-    recipe: PoseRecipe
-
-
 class PoseTrack(AssociationTask[PoseVideo]):
     """Multi-person pose tracking, PoseTrack18 layout."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = PoseConfig
     METRICS = posetrack_metrics.METRICS
     CONFIRMED_AT_ONCE = True
     config: PoseConfig

@@ -14,42 +14,14 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from mec_transfer.common.config import StrictModel
 from mec_transfer.tracking.association.assignment import assign, overlap_costs
+from mec_transfer.tracking.association.config import AssociationRecipe
 from mec_transfer.tracking.association.kalman import GATE, KalmanFilter, to_boxes, to_measurements
 from mec_transfer.tracking.association.reconstruction import reconstruction_cost
 
 _USUAL_RATE = 30.0
 """Frames a second that `track_buffer` is meant for."""
-
-
-class AssociationRecipe(StrictModel):
-    """When a detection continues a track; the limits are of costs, 1 - similarity."""
-
-    similarity_limit: float = Field(gt=0)
-    """First, of appearance (and motion), against every track that is followed or lost."""
-    overlap_limit: float = Field(gt=0)
-    """Then of boxes, against those that are followed."""
-    confirm_limit: float = Field(gt=0)
-    """Last of boxes, against tracks that have been seen once."""
-    duplicate_limit: float = Field(ge=0)
-    """A tracked and a lost box closer than this are one object: the older track stays."""
-    track_buffer: int = Field(ge=0)
-    """Frames that a lost track is remembered for, in a video of 30 frames a second."""
-    kalman: bool = True
-    """Whether boxes are predicted and smoothed; else tracks count at once and are matched by appearance only."""
-    motion_lambda: float = Field(default=1.0, ge=0, le=1)
-    """Share of appearance in the first cost; the rest is the squared Mahalanobis distance from the predicted box."""
-    motion_gated: bool = False
-    """Whether detections outside 95 % of where a track can be are ruled out."""
-
-    @model_validator(mode="after")
-    def _motion_needs_kalman(self) -> AssociationRecipe:
-        if not self.kalman and (self.motion_lambda < 1 or self.motion_gated):
-            raise ValueError("motion_lambda below 1 and motion_gated need 'kalman: true'")
-        return self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

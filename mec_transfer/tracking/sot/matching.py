@@ -7,8 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from mec_transfer.tracking.appearance import STRIDE
-
 
 class Matcher(Protocol):
     """Knows the target by its features, and finds it in those of other crops of the same size."""
@@ -21,16 +19,6 @@ class Matcher(Protocol):
 
     def shift(self, row: int, column: int) -> np.ndarray:
         """Return how far from the middle a place of the response is, (x, y) as a share of the window."""
-
-
-def target_cells(crop_size: int, padding: float) -> slice:
-    """Return the cells, along a side of a crop's feature map, that the target fills.
-
-    One fewer than the target's share on the side that comes first, as UniTrack rounds it: 25 to 38 of 65.
-    """
-    cells = crop_size // STRIDE
-    half = int(cells // (2 * (padding + 1)))
-    return slice(cells // 2 - half, cells // 2 + half)
 
 
 def hann_window(cells: int, device: torch.device) -> torch.Tensor:

@@ -7,60 +7,21 @@ high as the target; the greatest response of all scales, the outer ones penalise
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
 from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.frames import Frames
-from mec_transfer.tracking.appearance import STRIDE, Features
+from mec_transfer.tracking.appearance import Features
+from mec_transfer.tracking.sot.config import SotRecipe
 from mec_transfer.tracking.sot.crops import warp_windows
 from mec_transfer.tracking.sot.dcf import Dcf
-from mec_transfer.tracking.sot.matching import Matcher, target_cells
+from mec_transfer.tracking.sot.matching import Matcher
 from mec_transfer.tracking.sot.xcorr import Xcorr
-from mec_transfer.tracking.task import FrozenRecipe, Tick
+from mec_transfer.tracking.task import Tick
 
 _SMALLEST_PIXELS = 4
-
-
-class SotRecipe(FrozenRecipe):
-    """How a single target is searched for."""
-
-    matcher: Literal["xcorr", "dcf"]
-    corrected: bool = False
-    """Without the published code's mistakes: where the response's middle is and how much a cell is worth (`xcorr`), the
-    response's width (`dcf`), and that a target's greatest width is limited by the frame's height and the other way
-    round (both)."""
-    crop_size: int = Field(default=520, ge=8 * STRIDE, multiple_of=STRIDE)
-    """Pixels of a crop's side."""
-    padding: float = Field(default=3.5, ge=1.0)
-    """A crop's window is 1 + padding times as wide and high as the target."""
-    subpixels: Literal[0, 32] = 32
-    """The crop's coordinates are rounded to so many parts of a pixel (OpenCV 4: 32); 0: not at all (OpenCV 5)."""
-    scales: int = Field(default=3, ge=1)
-    scale_step: float = Field(default=1.0275, gt=1.0)
-    """Between two neighbouring scales."""
-    scale_penalty: float = Field(default=0.985, gt=0.0, le=1.0)
-    """What a response is multiplied by for every scale that it is away from the middle one."""
-    smallest: float = Field(default=0.2, gt=0.0, le=1.0)
-    """A target's least size as a share of its first one; never below 4 pixels."""
-    largest: float = Field(default=5.0, ge=1.0)
-    """A target's greatest size as a multiple of its first one; never beyond the frame's."""
-    update: float = Field(default=0.0, ge=0.0, le=1.0)
-    """At what rate what every frame shows is blended in; 0 keeps what the first one showed."""
-    regularisation: float = Field(default=1e-4, gt=0.0)
-    """Of the ridge regression (`dcf`)."""
-    sigma: float = Field(default=0.1, gt=0.0)
-    """The width of the wanted response as a share of the target's cells (`dcf`)."""
-
-    @model_validator(mode="after")
-    def _target_has_cells(self) -> SotRecipe:
-        cells = target_cells(self.crop_size, self.padding)
-        if cells.start == cells.stop:
-            raise ValueError(f"crop_size {self.crop_size} leaves the target no cell where padding is {self.padding:g}")
-        return self
 
 
 def make_matcher(recipe: SotRecipe) -> Matcher:

@@ -8,26 +8,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.videos.otb import BoxVideo, read_boxes
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.overlay import Box, Marks
+from mec_transfer.tracking.sot.config import SotConfig
 from mec_transfer.tracking.sot.otb_metrics import METRICS, measure_boxes
-from mec_transfer.tracking.sot.search import SotRecipe, follow_box
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files, FrozenConfig, FrozenTask, Measured, Tick
-
-
-class SotConfig(FrozenConfig):
-    """The config of a single-object tracking benchmark."""
-
-    recipe: SotRecipe
+from mec_transfer.tracking.sot.search import follow_box
+from mec_transfer.tracking.task import RESULTS, TRUTH, Files, FrozenTask, Measured, Tick
 
 
 class Sot(FrozenTask[BoxVideo]):
     """One-pass evaluation by UniTrack's protocols; results/SEQUENCE.txt as OTB and pysot read them."""
 
-    Config: ClassVar[type[BenchmarkConfig]] = SotConfig
     METRICS: ClassVar[tuple[str, ...]] = METRICS
     WHOLE_FRAMES: ClassVar[bool] = False
     config: SotConfig

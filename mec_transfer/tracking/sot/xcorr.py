@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mec_transfer.tracking.appearance import STRIDE
-from mec_transfer.tracking.sot.matching import hann_window, target_cells
+from mec_transfer.tracking.config import STRIDE
+from mec_transfer.tracking.sot.config import target_cells
+from mec_transfer.tracking.sot.matching import hann_window
 
 _GAIN = 0.1
 

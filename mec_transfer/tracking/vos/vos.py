@@ -7,69 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pydantic import Field
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.videos.davis import DavisVideo
 from mec_transfer.datasets.videos.frames import open_frames
 from mec_transfer.datasets.videos.index_masks import encode_index_mask, read_index_mask
-from mec_transfer.tracking.appearance import STRIDE, Features, map_size
+from mec_transfer.tracking.appearance import Features, map_size
+from mec_transfer.tracking.config import STRIDE
 from mec_transfer.tracking.overlay import Marks
 from mec_transfer.tracking.task import (
     RESULTS,
     TRUTH,
     Files,
-    FrozenConfig,
-    FrozenRecipe,
     FrozenTask,
     Measured,
     Tick,
     frame_map,
 )
+from mec_transfer.tracking.vos.config import MULTIPLE, VosConfig, VosRecipe
 from mec_transfer.tracking.vos.davis_metrics import contour_accuracy, mean_recall_decay, region_similarity
 from mec_transfer.tracking.vos.propagation import Propagation, Propagator
-
-_MULTIPLE = 64
-
-
-class VosRecipe(FrozenRecipe):
-    """How labels are propagated."""
-
-    variant: Literal["unitrack", "dino"]
-    """See `mec_transfer.tracking.vos.propagation`; it also says how frames and labels are resized."""
-    recent: int = Field(ge=1)
-    """How many of the last frames are looked at beside the first one."""
-    radius: int = Field(ge=1)
-    """Of a cell's neighbourhood, in cells."""
-    topk: int = Field(ge=1)
-    temperature: float = Field(gt=0)
-    short_side: int = Field(default=480, ge=_MULTIPLE)
-    """Of the variant dino, in pixels: frames are resized to it, the longer side floored to a multiple of 64.
-    The variant unitrack takes frames as they are."""
-
-    @property
-    def propagation(self) -> Propagation:
-        """The settings without the features'."""
-        names = ("variant", "recent", "radius", "topk", "temperature")
-        return Propagation(**{name: getattr(self, name) for name in names})
-
-
-class VosConfig(FrozenConfig):
-    """A VOS benchmark."""
-
-    recipe: VosRecipe
 
 
 class Vos(FrozenTask[DavisVideo]):
     """Video object segmentation by label propagation."""
 
-    Config = VosConfig
     METRICS = ("J&F", "J", "F", "J_recall", "F_recall", "J_decay", "F_decay")
     config: VosConfig
 
@@ -90,7 +57,7 @@ class Vos(FrozenTask[DavisVideo]):
             if propagator is None:
                 first = video.mask(0)
                 labels = resizing.to_cells(first, video.objects, pixels).to(found.device)
-                propagator = Propagator(self.config.recipe.propagation, found, labels)
+                propagator = Propagator(_propagation(self.config.recipe), found, labels)
             else:
                 labels = propagator(found)
             whole = index == 0 and resizing.keeps_first
@@ -120,6 +87,11 @@ class Vos(FrozenTask[DavisVideo]):
             return Marks(masks={number: found == number for number in range(1, video.objects + 1)})
 
         return at
+
+
+def _propagation(recipe: VosRecipe) -> Propagation:
+    names = ("variant", "recent", "radius", "topk", "temperature")
+    return Propagation(**{name: getattr(recipe, name) for name in names})
 
 
 class _UniTrack:
@@ -152,7 +124,7 @@ class _Dino:
     def frame(self, pixels: np.ndarray) -> np.ndarray:
         height, width = pixels.shape[:2]
         short, long = self._short_side, int(self._short_side * max(height, width) / min(height, width))
-        long = long // _MULTIPLE * _MULTIPLE
+        long = long // MULTIPLE * MULTIPLE
         size = (long, short) if height > width else (short, long)
         return _resize_as_opencv(pixels, size)
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images.fingerprint import summarise
 from mec_transfer.datasets.sample import sample_indices
+from tests.datasets.reading import summarise
 
 FILES = st.dictionaries(
     st.text("abcé ", min_size=1, max_size=4).filter(lambda s: s.strip() == s).map(lambda s: f"{s}.png"),
@@ -55,7 +55,7 @@ def test_any_change_of_few_files_is_seen_and_nothing_else(files: dict[str, bytes
 
 def test_location_times_and_stray_files_do_not_matter(folder_set: Path, tmp_path: Path) -> None:
     before = summarise(folder_set, "imagefolder")
-    assert (before.num_images, before.classes) == (10, 2)
+    assert (before.splits, before.classes) == ({"train": 6, "val": 4}, 2)
     copy = tmp_path / "far/away/other name"
     shutil.copytree(folder_set, copy)
     for path in copy.rglob("*.JPEG"):

@@ -11,14 +11,15 @@ import torchvision
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import scan
-from mec_transfer.datasets.images.folders import find_problems, open_split, open_unlabelled
+from mec_transfer.datasets.images.folders import open_split, open_unlabelled
+from tests.datasets.reading import find_problems
 
 Make = Callable[..., Path]
 
 
-def error_of(root: Path, split: str = "train", layout: str = "imagefolder") -> str:
+def error_of(root: Path, split: str = "train") -> str:
     with pytest.raises(DataError) as caught:
-        open_split(root, layout, split)  # type: ignore[arg-type]
+        open_split(root, split)  # type: ignore[arg-type]
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -30,7 +31,7 @@ def test_same_images_labels_and_classes_as_torchvision(make_images: Make) -> Non
         "val/b/1.png", "val/B/1.png", "val/a/1.png",
     )  # fmt: skip
     (root / "train/a/notes.txt").write_text("not an image")
-    ours = open_split(root, "imagefolder", "train")
+    ours = open_split(root, "train")
     theirs = torchvision.datasets.ImageFolder(str(root / "train"))
     assert list(ours.classes) == theirs.classes
     pairs = {(str(ours.root / path), label) for path, label in zip(ours.paths, ours.labels.tolist())}
@@ -43,7 +44,7 @@ def test_order_is_by_name_and_hidden_files_are_left_out(folder_set: Path, monkey
     (folder_set / "train/.DS_Store").write_bytes(b"x")
     (folder_set / "train/cat/._cat_0.JPEG").write_bytes(b"x")
     (folder_set / "train/.cache/a").mkdir(parents=True)
-    before = open_split(folder_set, "imagefolder", "train")
+    before = open_split(folder_set, "train")
     assert before.paths == tuple(f"{c}/{c}_{i}.JPEG" for c in ("cat", "dog") for i in range(3))
     assert before.labels.tolist() == [0, 0, 0, 1, 1, 1]
     real = os.scandir
@@ -60,13 +61,13 @@ def test_order_is_by_name_and_hidden_files_are_left_out(folder_set: Path, monkey
             pass
 
     monkeypatch.setattr(scan.os, "scandir", Backwards)
-    assert open_split(folder_set, "imagefolder", "train").paths == before.paths
+    assert open_split(folder_set, "train").paths == before.paths
 
 
 def test_linked_class_folders_are_followed_and_a_loop_is_refused(folder_set: Path, make_images: Make) -> None:
     elsewhere = make_images("1.png", folder="elsewhere")
     (folder_set / "train/cat/more").symlink_to(elsewhere)
-    assert "cat/more/1.png" in open_split(folder_set, "imagefolder", "train").paths
+    assert "cat/more/1.png" in open_split(folder_set, "train").paths
     (folder_set / "train/cat/loop").symlink_to(folder_set / "train/cat")
     assert "loop: links back" in error_of(folder_set)
 
@@ -113,8 +114,8 @@ def test_splits_without_class_folders(folder_set: Path, make_images: Make) -> No
 
 
 def test_unknown_layout_is_suggested(folder_set: Path) -> None:
-    assert "Did you mean 'imagefolder'?" in error_of(folder_set, layout="imagefolders")
-    assert "Did you mean 'imagefolder'?" in find_problems(folder_set, "image_folder")[0]
+    with pytest.raises(DataError, match=r"Did you mean 'imagefolder'\?"):
+        find_problems(folder_set, "image_folder")
 
 
 def test_unreadable_folder(folder_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +167,7 @@ def test_find_problems_tells_of_both_splits(folder_set: Path) -> None:
 
 
 def test_what_unpackers_and_systems_leave_is_no_data(folder_set: Path) -> None:
-    sound = {split: open_split(folder_set, "imagefolder", split).paths for split in ("train", "val")}
+    sound = {split: open_split(folder_set, split).paths for split in ("train", "val")}
     for junk in ("__MACOSX/cat", "val/__MACOSX", "train/@eaDir", "train/cat/__MACOSX", "train/dog/@eaDir", "train/.x"):
         (folder_set / junk).mkdir(parents=True)
         for name in ("a.JPEG", "._cat_0.JPEG"):
@@ -179,6 +180,6 @@ def test_what_unpackers_and_systems_leave_is_no_data(folder_set: Path) -> None:
         "train/Thumbs.db",
     ):
         (folder_set / name).write_bytes(b"junk")
-    assert {split: open_split(folder_set, "imagefolder", split).paths for split in ("train", "val")} == sound
+    assert {split: open_split(folder_set, split).paths for split in ("train", "val")} == sound
     assert find_problems(folder_set, "imagefolder") == []
     assert len(open_unlabelled(folder_set).paths) == sum(map(len, sound.values()))

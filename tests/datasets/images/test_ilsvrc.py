@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.images.folders import find_problems, open_split
+from mec_transfer.datasets.images.folders import open_split
+from tests.datasets.reading import find_problems
 
 CLASSES = ("n01", "n02", "n03")
 NAMES = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 7)]
@@ -44,7 +45,7 @@ KINDS = {
 @pytest.mark.parametrize("where", ["", "val", ".."])
 def test_every_label_file_gives_the_same_labels(flat: Path, name: str, where: str) -> None:
     (flat / where / name).write_text(KINDS[name], encoding="utf-8")
-    images = open_split(flat, "imagefolder", "val")
+    images = open_split(flat, "val")
     assert images.paths == tuple(NAMES)
     assert images.labels.tolist() == LABELS
     assert images.classes == CLASSES
@@ -56,7 +57,7 @@ def test_devkit_ids_need_their_mapping(flat: Path) -> None:
     assert "put ILSVRC2012_id_to_wnid.txt beside it" in error_of(flat)
     mapping = flat / "ILSVRC2012_id_to_wnid.txt"
     mapping.write_text("".join(f"{i} {w}\n" for i, w in DEVKIT.items()))
-    assert open_split(flat, "imagefolder", "val").labels.tolist() == LABELS
+    assert open_split(flat, "val").labels.tolist() == LABELS
     mapping.write_text("1 n03\n2 n01\n2 n02\n")
     assert "ILSVRC2012_id_to_wnid.txt, line 3: 'id wnid' is needed, each id once" in error_of(flat)
     mapping.write_text("1 n03\n2 n01\n")
@@ -68,12 +69,12 @@ def test_kaggle_keeps_its_csv_three_folders_up(flat: Path, tmp_path: Path) -> No
     deep.parent.mkdir(parents=True)
     flat.rename(deep)
     (tmp_path / "kaggle/LOC_val_solution.csv").write_text(KINDS["LOC_val_solution.csv"])
-    assert open_split(deep, "imagefolder", "val").labels.tolist() == LABELS
+    assert open_split(deep, "val").labels.tolist() == LABELS
 
 
 def error_of(root: Path) -> str:
     with pytest.raises(DataError) as caught:
-        open_split(root, "imagefolder", "val")
+        open_split(root, "val")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -115,10 +116,10 @@ def test_binary_label_file(flat: Path) -> None:
 def test_label_files_as_other_systems_write_them(flat: Path, name: str, encoding: str, end: str) -> None:
     text = KINDS[name].removeprefix("\ufeff").replace("\r\n", "\n").replace("\n", end)
     (flat / name).write_bytes(text.encode(encoding))
-    assert open_split(flat, "imagefolder", "val").labels.tolist() == LABELS
+    assert open_split(flat, "val").labels.tolist() == LABELS
 
 
 @pytest.mark.parametrize("line", ["{0},{1}", "{0}, {1}", "{0}\t{1}", "val\\{0} {1},", "  {0}  {1} "])
 def test_pairs_between_any_separators(flat: Path, line: str) -> None:
     (flat / "val.txt").write_text("".join(line.format(n, w) + "\n" for n, w in zip(NAMES, WNIDS)))
-    assert open_split(flat, "imagefolder", "val").labels.tolist() == LABELS
+    assert open_split(flat, "val").labels.tolist() == LABELS

@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.datasets.images import shards
-from mec_transfer.datasets.images.fingerprint import summarise
-from mec_transfer.datasets.images.folders import find_problems, open_unlabelled, unlabelled_paths
+from mec_transfer.datasets.images.folders import open_unlabelled, unlabelled_paths
 from mec_transfer.datasets.images.shard_writer import parse_size, write_shards
 from mec_transfer.datasets.images.shards import INDEX, ShardedImages, holds_shards, open_shards
+from tests.datasets.reading import find_problems, summarise
 
 MakeImages = Callable[..., Path]
 NAMES = ["b/2.png", "b/1.jpeg", "a.png", "c/" + "long" * 40 + "/3.png", "c/\u00fc \u6f22\t.png", "B/1.PNG", "b.png"]

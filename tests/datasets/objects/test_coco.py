@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.objects.coco import split_names
 from mec_transfer.datasets.objects.coco_items import to_coco_json
 from mec_transfer.datasets.objects.polygons import measurable
-from mec_transfer.datasets.objects.splits import ObjectSplit, open_objects, open_splits, read_splits, require_masks
+from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
+from mec_transfer.datasets.registry import find_layout
 from tests.datasets.objects.objects_world import coco_data, line_of, write_coco
+from tests.datasets.reading import open_objects, open_splits, read_splits
 
 
 def read(root: Path, data: Any = None) -> ObjectSplit:
@@ -162,7 +163,7 @@ def test_missing_splits_are_named_and_other_tasks_files_are_none(tmp_path):
     root = write_coco(tmp_path, coco_data())
     for name in ("captions_train2017", "person_keypoints_train2017", "._instances_train2017"):
         (root / "annotations" / f"{name}.json").write_text("x")
-    assert split_names(root) == ["train2017"]
+    assert find_layout("coco").split_names(root) == ["train2017"]
     with pytest.raises(DataError, match=r"no annotations/instances_val.json; it has train2017$"):
         open_objects(root, "coco", "val")
 
@@ -202,7 +203,7 @@ def test_a_roboflow_export_is_read_as_it_is_unpacked(tmp_path):
         (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(coco_data()))
         Image.new("RGB", (30, 20)).save(tmp_path / split / "x.png")
     (tmp_path / "__MACOSX").mkdir()
-    assert split_names(tmp_path) == ["train", "valid"]
+    assert find_layout("coco").split_names(tmp_path) == ["train", "valid"]
     splits = open_splits(tmp_path, "coco", ["train", "valid"], look="all")
     assert splits["valid"].images[0].path == tmp_path / "valid" / "x.png"
 

@@ -15,10 +15,12 @@ from PIL import Image
 
 from mec_transfer.datasets import states
 from mec_transfer.datasets.objects import coco, compact, headers, voc
-from mec_transfer.datasets.objects.splits import Layout, Look, ObjectSplit, read_splits
+from mec_transfer.datasets.objects.layout import Look
+from mec_transfer.datasets.objects.splits import ObjectSplit
 from tests.datasets.objects.objects_world import coco_data, voc_object, write_coco, write_voc
+from tests.datasets.reading import read_splits
 
-LAYOUTS: tuple[Layout, ...] = ("coco", "voc")
+LAYOUTS = ("coco", "voc")
 
 
 class Reads:
@@ -39,7 +41,7 @@ class Reads:
 
         return call
 
-    def read(self, layout: Layout, look: Look = "sample") -> tuple[ObjectSplit, int, int]:
+    def read(self, layout: str, look: Look = "sample") -> tuple[ObjectSplit, int, int]:
         """Read a split; return it with the numbers of readings of annotations and of looks at images that it took."""
         before = self.annotations, self.looks
         split = read_splits(self.root, layout, ["train2017"], look=look, kept=self.kept)["train2017"]
@@ -75,7 +77,7 @@ def test_a_second_reading_takes_what_is_kept(reads, layout):
     assert reads.read(layout, look="no")[1:] == (0, 0)
 
 
-def change_annotation(root: Path, layout: Layout) -> None:
+def change_annotation(root: Path, layout: str) -> None:
     name = "annotations/instances_train2017.json" if layout == "coco" else "Annotations/b.xml"
     path, time = root / name, root.stat().st_mtime
     path.write_text(path.read_text().replace("dog", "cat") + " ")
@@ -84,13 +86,13 @@ def change_annotation(root: Path, layout: Layout) -> None:
         os.utime(folder, (time, time))
 
 
-def add_image(root: Path, layout: Layout) -> None:
+def add_image(root: Path, layout: str) -> None:
     folder = root / ("train2017" if layout == "coco" else "JPEGImages")
     shutil.copy(next(folder.iterdir()), folder / "new.jpg")
     os.utime(folder, (root.stat().st_mtime + 1,) * 2)
 
 
-def rename_image(root: Path, layout: Layout) -> None:
+def rename_image(root: Path, layout: str) -> None:
     path = root / ("train2017/x.png" if layout == "coco" else "JPEGImages/a.jpg")
     path.rename(path.with_suffix(".gif"))
 

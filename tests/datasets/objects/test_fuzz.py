@@ -15,8 +15,11 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.objects.coco_items import to_coco_json
 from mec_transfer.datasets.objects.notes import training_notes
-from mec_transfer.datasets.objects.splits import Layout, fingerprint, open_splits, read_splits
+from mec_transfer.datasets.objects.splits import fingerprints
 from tests.datasets.objects.objects_world import coco_data, voc_object, write_coco, write_voc
+from tests.datasets.objects.test_cityscapes import square
+from tests.datasets.objects.test_cityscapes import write as write_street
+from tests.datasets.reading import open_splits, read_splits
 
 ROUNDS = 150
 """Mutations a file; some thousands were run once."""
@@ -73,8 +76,8 @@ def places(node: Any) -> Iterator[tuple[Any, Any]]:
         yield from places(node[key])
 
 
-def broken_json(chance: random.Random) -> str:
-    data = copy.deepcopy(coco_data())
+def broken_json(chance: random.Random, sound: dict[str, Any]) -> str:
+    data = copy.deepcopy(sound)
     for _ in range(chance.randint(1, 3)):
         node, key = chance.choice(list(places(data)))
         match chance.randrange(3):
@@ -117,7 +120,7 @@ def broken_xml(chance: random.Random) -> bytes:
     return data
 
 
-def read_all(root: Path, layout: Layout, split: str) -> int:
+def read_all(root: Path, layout: str, split: str) -> int:
     """Use a folder in every way; return how many problems there are."""
     try:
         found = read_splits(root, layout, [split], look="sample")[split]
@@ -130,19 +133,28 @@ def read_all(root: Path, layout: Layout, split: str) -> int:
     if found.skipped:
         with pytest.raises(DataError):
             open_splits(root, layout, [split], look="sample")
-    fingerprint({split: found})
+    fingerprints({split: found})
     training_notes(found)
     json.dumps(to_coco_json(found), allow_nan=False).encode()
     return len(found.skipped)
 
 
-@pytest.mark.parametrize("layout", ["coco", "voc"])
-def test_whatever_is_wrong_in_a_file_is_one_line(tmp_path: Path, layout: Layout) -> None:
-    broken: Callable[[random.Random], str | bytes] = broken_json if layout == "coco" else broken_xml
+def write_sound(root: Path, layout: str) -> tuple[Path, Callable[[random.Random], str | bytes]]:
+    """Write `train2017`; return one of its files, and what makes a broken one."""
+    if layout == "voc":
+        return write_voc(root, {"a": "", "b": voc_object()}, split="train2017") / "Annotations" / "a.xml", broken_xml
     if layout == "coco":
-        path = write_coco(tmp_path, coco_data()) / "annotations" / "instances_train2017.json"
+        path = write_coco(root, coco_data()) / "annotations" / "instances_train2017.json"
     else:
-        path = write_voc(tmp_path, {"a": "", "b": voc_object()}, split="train2017") / "Annotations" / "a.xml"
+        write_street(root, "train2017", "ulm_0", [square("sky", 0, 0), square("bus", 9, 9)])
+        path = write_street(root, "train2017", "ulm_1", [square("cargroup", 2, 2), square("bus", 4, 4, deleted=0)])
+    sound = json.loads(path.read_text())
+    return path, lambda chance: broken_json(chance, sound)
+
+
+@pytest.mark.parametrize("layout", ["coco", "voc", "cityscapes"])
+def test_whatever_is_wrong_in_a_file_is_one_line(tmp_path: Path, layout: str) -> None:
+    path, broken = write_sound(tmp_path, layout)
     problems = 0
     for seed in range(ROUNDS):
         data = broken(random.Random(seed))

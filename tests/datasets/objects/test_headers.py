@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mec_transfer.datasets.objects import headers
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.headers import Header, image_problems, read_headers
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit
+from mec_transfer.datasets.objects.splits import ObjectSplit
 
 THING = ObjectAnnotation(class_index=0, box=(0, 0, 9, 9))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage, Segmentation
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.polygons import has_outline, measurable, usable_polygons
-from mec_transfer.datasets.objects.splits import ObjectAnnotation, ObjectImage, ObjectSplit, Segmentation
+from mec_transfer.datasets.objects.splits import ObjectSplit
 
 WIDTH, HEIGHT = 30, 20
 

@@ -6,16 +6,10 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.objects.splits import (
-    ObjectSplit,
-    fingerprint,
-    join_splits,
-    open_objects,
-    open_splits,
-    read_splits,
-)
+from mec_transfer.datasets.objects.splits import ObjectSplit, fingerprints, join_splits
 from mec_transfer.datasets.objects.voc import CLASSES
 from tests.datasets.objects.objects_world import coco_data, voc_object, write_coco, write_voc
+from tests.datasets.reading import open_objects, open_splits, read_splits
 
 
 def test_splits_of_a_devkit_go_by_year_and_the_twenty_classes_keep_their_order(tmp_path):
@@ -68,12 +62,12 @@ def test_fingerprint_sees_annotations_and_pixels_but_not_the_place(tmp_path, lay
             root = write_coco(tmp_path / name, data)
         return open_objects(root, layout, "train2017")
 
-    first = fingerprint({"train": make("one")})
-    assert fingerprint({"train": make("two")}) == first
-    assert fingerprint({"train": make("three", right=9)}) != first
+    first = fingerprints({"train": make("one")})
+    assert fingerprints({"train": make("two")}) == first
+    assert fingerprints({"train": make("three", right=9)}) != first
     path = make("two").images[0].path
     Image.new("RGB", (30, 20), (9, 9, 9)).save(path)
-    assert fingerprint({"train": open_objects(tmp_path / "two", layout, "train2017")}) != first
+    assert fingerprints({"train": open_objects(tmp_path / "two", layout, "train2017")}) != first
 
 
 def test_a_data_set_of_the_published_counts_is_trusted_in_the_frame_of_its_pictures(tmp_path):

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.objects.splits import open_objects, open_splits, require_masks
-from mec_transfer.datasets.objects.voc import CLASSES, split_names
+from mec_transfer.datasets.objects.splits import require_masks
+from mec_transfer.datasets.objects.voc import CLASSES
+from mec_transfer.datasets.registry import find_layout
 from tests.datasets.objects.objects_world import voc_object, write_voc
+from tests.datasets.reading import open_objects, open_splits
 
 
 def test_boxes_are_half_open_and_classes_found(tmp_path):
@@ -175,7 +177,7 @@ def test_lists_of_one_class_are_no_splits_of_their_own(tmp_path):
     root = write_voc(tmp_path, {"a": voc_object(), "b": voc_object()})
     for name, text in (("cell_trainval", "a  1\nb -1\n"), ("small_trainval", "a\n")):
         (root / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
-    assert split_names(root) == ["small_trainval", "trainval"]
+    assert find_layout("voc").split_names(root) == ["small_trainval", "trainval"]
     assert len(open_objects(root, "voc", "cell_trainval").images) == 2
 
 
@@ -184,7 +186,7 @@ def test_files_of_macos_are_passed_over(tmp_path):
     for name in ("ImageSets/Main/._trainval.txt", "Annotations/._a.xml", "JPEGImages/._a.jpg"):
         (root / name).write_bytes(b"\x00\x05\x16\x07")
     (root / "__MACOSX" / "ImageSets" / "Main").mkdir(parents=True)
-    assert split_names(root) == ["trainval"]
+    assert find_layout("voc").split_names(root) == ["trainval"]
     assert open_splits(root, "voc", ["trainval"], look="all")["trainval"].num_objects == 1
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.davis import DavisVideo
 from mec_transfer.datasets.videos.index_masks import encode_index_mask, read_index_mask
-from mec_transfer.datasets.videos.video import open_videos, remarks
+from mec_transfer.datasets.videos.video import remarks
+from tests.datasets.reading import open_videos
 
 FRAMES = 4
 SIZE = (12, 9)

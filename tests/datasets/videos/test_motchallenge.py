@@ -11,8 +11,9 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.motchallenge import MotVideo
-from mec_transfer.datasets.videos.video import fingerprint, open_videos, remarks
+from mec_transfer.datasets.videos.video import fingerprint, remarks
 from mec_transfer.tracking.association import mot_metrics
+from tests.datasets.reading import open_videos
 
 DETECTIONS = "train/{sequence}/det/det.txt"
 GT = "1,1,11,6,10,20,1,1,1\n2,1,12.5,6,10,20,1,1,0.5\n1,2,-4,1,20,10,0,7,1\n\n3,4,91,41,30,30,1,1,0.1\n"

@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.mots import MotsVideo
-from mec_transfer.datasets.videos.video import open_videos, remarks
+from mec_transfer.datasets.videos.video import remarks
+from tests.datasets.reading import open_videos
 
 HEIGHT, WIDTH = 30, 40
 

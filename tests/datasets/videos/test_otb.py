@@ -8,7 +8,8 @@ from PIL import Image
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.otb import OTB2015, read_boxes
-from mec_transfer.datasets.videos.video import open_videos, remarks
+from mec_transfer.datasets.videos.video import remarks
+from tests.datasets.reading import open_videos
 
 LINE = "5,6,10,8"
 

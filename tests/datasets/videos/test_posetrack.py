@@ -15,7 +15,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.detections import JOINTS
 from mec_transfer.datasets.videos.pose_files import pose_box, read_pose_file
 from mec_transfer.datasets.videos.posetrack import PoseVideo
-from mec_transfer.datasets.videos.video import open_videos
+from tests.datasets.reading import open_videos
 
 NAMES = ["nose", "left_ear", *reversed(JOINTS[:13]), "right_ear", "head_top"]
 CATEGORY = {"id": 1, "name": "person", "keypoints": NAMES}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mec_transfer.datasets.videos.video import Video, read_videos
+from mec_transfer.datasets.videos.video import Video
+from tests.datasets.reading import read_videos
 from tests.datasets.videos import test_davis, test_motchallenge, test_mots, test_otb, test_posetrack
 
 SEQUENCE_DETECTIONS = "train/{sequence}/det/det.txt"

@@ -38,7 +38,6 @@ class FakeConfig(BenchmarkConfig):
 
 
 class Fake(Benchmark):
-    Config = FakeConfig
     config: FakeConfig
 
     def check(self, job: Job) -> list[Problem]:
@@ -137,7 +136,7 @@ def install() -> None:
     import mec_transfer.common.runtime as runtime
     from mec_transfer.suite.registry import BENCHMARKS
 
-    BENCHMARKS["fake/fake"] = "fake_family:Fake"
+    BENCHMARKS["fake/fake"] = ("fake_family:Fake", "fake_family:FakeConfig")
     source.resolve_backbone = fake_backbone
     LAYOUTS["images"]["fake"] = "fake_family:FakeLayout"
     runtime.hardware = lambda: {"cpu": "fake", "cores": 1, "gpu": "none", "gpus": 0}

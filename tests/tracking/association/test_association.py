@@ -18,12 +18,13 @@ from torchvision.ops import roi_align
 
 from mec_transfer.cli.main import main
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.videos.video import Video, open_videos
+from mec_transfer.datasets.videos.video import Video
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.association.association import AssociationTask
 from mec_transfer.tracking.association.mot import letterbox
 from mec_transfer.tracking.association.mots import mask_box
 from mec_transfer.tracking.task import Measured
+from tests.datasets.reading import open_videos
 from tests.tracking.association.drawn_crowd import HEIGHT, NAME, WIDTH, Colours, Film
 
 TASKS = {"mot": "motchallenge", "mots": "mots", "posetrack": "posetrack18"}

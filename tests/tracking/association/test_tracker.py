@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mec_transfer.tracking.association.tracker import AssociationRecipe, Sighting, Tracker
+from mec_transfer.tracking.association.config import AssociationRecipe
+from mec_transfer.tracking.association.tracker import Sighting, Tracker
 from tests.tracking.association.crowd import CELLS, CHANNELS, observed, wandering
 
 DIGITS = string.digits + string.ascii_letters

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 
 from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.frames import Frames, open_frames
+from mec_transfer.tracking.sot.config import SotRecipe
 from mec_transfer.tracking.sot.otb_metrics import measure_boxes
-from mec_transfer.tracking.sot.search import SotRecipe, follow_box
+from mec_transfer.tracking.sot.search import follow_box
 from tests.tracking.sot.test_crops import slow_warp
 from tests.tracking.sot.test_dcf import narrow_inverse
 from tests.tracking.sot.test_xcorr import slow_response

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mec_transfer.tracking.sot.matching import target_cells
+from mec_transfer.tracking.sot.config import target_cells
 from mec_transfer.tracking.sot.xcorr import Xcorr
 
 

@@ -16,11 +16,11 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.registry import open_data
 from mec_transfer.datasets.videos.davis import DavisVideo
 from mec_transfer.datasets.videos.index_masks import encode_index_mask, read_index_mask
-from mec_transfer.datasets.videos.video import open_videos
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.appearance import Appearance
 from mec_transfer.tracking.vos.vos import Vos, _Dino
+from tests.datasets.reading import open_videos
 
 COLOURS = ((90, 90, 90), (250, 20, 20), (20, 20, 250))
 SIZE = (93, 68)  # 12 x 9 cells, the last ones cut

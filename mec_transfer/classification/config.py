@@ -1,0 +1,202 @@
+"""What the YAMLs of classification hold.
+
+Nothing here imports torch: planning a run reads every config and is done at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.common.config import StrictModel
+from mec_transfer.common.errors import ConfigError
+from mec_transfer.common.files import sha256_file
+
+
+class ViewConfig(StrictModel):
+    """How an image is cut to the network's input."""
+
+    resize: int | None = Field(ge=1)
+    """Pixels of the shorter side before the central crop; null to crop the image as it is."""
+    crop: int = Field(ge=1)
+    """Pixels of the square that the network sees."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+class ScheduleConfig(StrictModel):
+    """The learning rate's course, by whole epochs: constant within one, as all the published recipes have it."""
+
+    kind: Literal["cosine", "multistep"]
+    milestones: tuple[int, ...] = ()
+    """multistep: after how many epochs the rate is multiplied by `factor`, once more each time."""
+    factor: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _milestones_where_needed(self) -> ScheduleConfig:
+        if self.kind == "cosine" and (self.milestones or self.factor != 1.0):
+            raise ValueError("cosine takes neither 'milestones' nor 'factor'")
+        if self.kind == "multistep" and (not self.milestones or list(self.milestones) != sorted(set(self.milestones))):
+            raise ValueError("multistep needs 'milestones', growing, such as [12, 16]")
+        return self
+
+    def scale(self, epoch: int, epochs: int) -> float:
+        """Return what the base rate is multiplied by in `epoch` (from 0) of `epochs`."""
+        if self.kind == "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+        return self.factor ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+class FeatureRecipe(StrictModel):
+    """The keys of every recipe that works on frozen features."""
+
+    view: ViewConfig
+    mixed_precision: bool
+    """bfloat16 for the backbone on a GPU that has it; everything on a CPU is float32.
+
+    False, as published: float32 throughout, without TensorFloat-32.
+    """
+
+
+class TrainingRecipe(StrictModel):
+    """The keys of every recipe that trains by epochs."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    """Images a step, over all processes."""
+    replicas: int = Field(ge=1)
+    """Equal shares of a batch: the processes of the published run, whatever their number is here."""
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    schedule: ScheduleConfig
+    head_std: float | None = Field(gt=0)
+    """The linear classifier starts as N(0, head_std) with bias 0; null for torch.nn.Linear's own start."""
+    mixed_precision: bool
+    """bfloat16 for the backbone on a GPU that has it; the head, and everything on a CPU, is float32.
+
+    False, as published: float32 throughout, without TensorFloat-32.
+    """
+    train_crop: int = Field(ge=1)
+    """Pixels of the random resized crop (torchvision's default scale and ratio), followed by a random flip."""
+    eval_view: ViewConfig
+
+    @model_validator(mode="after")
+    def _even_shares(self) -> TrainingRecipe:
+        if self.batch % self.replicas:
+            raise ValueError(f"'batch' ({self.batch}) must be a multiple of 'replicas' ({self.replicas})")
+        return self
+
+
+class KnnRecipe(FeatureRecipe):
+    """The recipe of a k-NN benchmark."""
+
+    k: int = Field(ge=1)
+    """The one whose number is the record's."""
+    ks: tuple[int, ...] = Field(min_length=1)
+    """All that are reported."""
+    temperature: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _k_is_reported(self) -> KnnRecipe:
+        if self.k not in self.ks:
+            raise ValueError(f"'k' ({self.k}) must be one of 'ks' ({', '.join(map(str, self.ks))})")
+        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError("'ks' must be different numbers of 1 or more")
+        return self
+
+
+class KnnConfig(BenchmarkConfig):
+    """The config of `knn_*.yaml`."""
+
+    recipe: KnnRecipe
+
+
+class LarcConfig(StrictModel):
+    """LARC's constants (`LarcSGD`)."""
+
+    trust_coefficient: float = Field(gt=0)
+    eps: float = Field(ge=0)
+
+
+class LinearRecipe(TrainingRecipe):
+    """The recipe of a probe."""
+
+    base_lr: float = Field(gt=0)
+    """Per 256 images: the optimiser starts at base_lr * batch / 256."""
+    larc: LarcConfig
+    head_norm_eps: float = Field(gt=0)
+    """Of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
+
+
+class LinearConfig(BenchmarkConfig):
+    """The config of `linear_*.yaml`."""
+
+    recipe: LinearRecipe
+
+
+class LinearFastRecipe(FeatureRecipe):
+    """The recipe of a fast linear probe."""
+
+    learning_rates: tuple[float, ...] = Field(min_length=2)
+    """For `batch` as it is; rising."""
+    held_out: float = Field(gt=0, lt=1)
+    """Share of each class's training images that the choice is made on."""
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    head_norm_eps: float = Field(gt=0)
+    """Added to the variance of each feature."""
+    head_std: float = Field(gt=0)
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _rising(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if rates[0] <= 0 or any(later <= earlier for earlier, later in itertools.pairwise(rates)):
+            raise ValueError("must be positive and rising")
+        return rates
+
+
+class LinearFastConfig(BenchmarkConfig):
+    """The config of `linear_fast*.yaml`."""
+
+    recipe: LinearFastRecipe
+
+
+class SemisupRecipe(TrainingRecipe):
+    """The recipe of a finetuning."""
+
+    labels: str
+    """`1%`, `10%`, or the path of a list of file names."""
+    lr_backbone: float = Field(gt=0)
+    lr_head: float = Field(gt=0)
+    sync_bn: bool
+    """Whether batch norm takes its statistics over the whole batch, or over each replica's share of it."""
+
+
+class SemisupConfig(BenchmarkConfig):
+    """The config of `semisup_*.yaml`."""
+
+    recipe: SemisupRecipe
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The list of labels, where the recipe names one."""
+        return () if self.recipe.labels.endswith("%") else (Path(self.recipe.labels),)
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the values that `sha256` is of: a list of labels by its bytes, so that an edited one is another job.
+
+        Raises:
+            ConfigError: there is no such list.
+        """
+        values = super().hashed()
+        for path in self.files:
+            if not path.is_file():
+                raise ConfigError(f"recipe.labels: '{path}' is neither a share such as 10% nor a file")
+            values["recipe"]["labels"] = sha256_file(path)
+        return values

@@ -1,0 +1,74 @@
+"""What the YAML of a detection benchmark holds. Nothing here imports torch or Detectron2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
+from mec_transfer.common.errors import ConfigError
+from mec_transfer.common.files import sha256_file
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.datasets.config import ObjectsDatasetConfig
+
+Setting = bool | int | float | str | list[int] | list[float] | list[str]
+
+
+class DetectionRecipe(StrictModel):
+    """How a detector is trained and measured."""
+
+    config: str
+    """The stock Detectron2 yaml, in configs/detection or by its path."""
+    metric: Literal["voc07", "voc", "coco"]
+    """voc07: VOC's AP with 11 points; voc: the area under the curve; coco: COCO's, of masks too where there are any."""
+    images_per_batch: int | None = Field(default=None, ge=1)
+    """Other than the stock yaml's: rate and length are scaled linearly."""
+    changes: dict[str, Setting] = Field(default_factory=dict)
+    """Detectron2 keys in place of the stock yaml's, for instance `SOLVER.MAX_ITER: 20`."""
+    tf32: bool = False
+    """TensorFloat-32 for convolutions on a GPU: faster, of 10 bits in place of float32's 23. The published runs are of
+    V100s, which do not have it."""
+
+
+class DetectionConfig(BenchmarkConfig):
+    """The config of a detection benchmark."""
+
+    dataset: ObjectsDatasetConfig
+    recipe: DetectionRecipe
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The stock yaml and the ones that it is based on."""
+        return tuple(_with_bases(stock_path(self.recipe.config)))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what can move a number, the stock yamls' text included."""
+        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
+
+    @property
+    def training_sha256(self) -> str:
+        """Hash of what can move the trained detector, as opposed to what it is measured on and by."""
+        parts: Any = {"version": True, "recipe": {"images_per_batch", "changes", "tf32"}}
+        values = self.model_dump(mode="json", include=parts)
+        return json_sha256([values, [sha256_file(path) for path in self.files]])
+
+
+def stock_path(name: str) -> Path:
+    """Return the stock yaml's path. Raises ConfigError if there is none."""
+    for path in (CONFIGS / "detection" / name, Path(name)):
+        if path.is_file():
+            return path
+    raise ConfigError(f"recipe.config: {name} is neither in configs/detection nor a file")
+
+
+def _with_bases(path: Path) -> Iterator[Path]:
+    yield path
+    data = parse_yaml(path.read_text(encoding="utf-8"))
+    base = data.get("_BASE_") if isinstance(data, dict) else None
+    if base:
+        yield from _with_bases(path.parent / base)

@@ -1,0 +1,235 @@
+"""Jobs on this machine, several at once: each has slots of its own, GPUs or equal shares of the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.launchers.warm import WarmPython
+
+_POLL_SECONDS = 0.05
+_GRACE_SECONDS = 60.0
+"""For a job to finish its step and save."""
+
+Show = Callable[["Task", str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one process does: `main` of a module with arguments, or `python -m` of it."""
+
+    title: str
+    module: str
+    arguments: tuple[str, ...]
+    log: Path
+    """Gets all that the process prints."""
+    gpus: int = 1
+    """Slots that it takes. More than one: as many processes under torch.distributed.run."""
+    own_python: bool = False
+    """In a fresh interpreter, since it changes what it imports."""
+    limit_seconds: float | None = None
+    """After which it is ended."""
+    silence_seconds: float | None = None
+    """It is ended when its log has not grown for so long."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a task's process ended."""
+
+    task: Task
+    status: int
+    """Its exit status, or -signal."""
+    reason: str = ""
+    """Why it was ended from here; empty where it ended by itself."""
+
+
+class _Process(Protocol):
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+
+class _Fork:
+    def __init__(self, warm: WarmPython, pid: int) -> None:
+        self._warm, self.pid = warm, pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        if self._status is None:
+            self._status = self._warm.poll(self.pid)
+        return self._status
+
+
+class _Running:
+    """A task at work."""
+
+    def __init__(self, task: Task, slots: Sequence[int], process: _Process, tail: BinaryIO) -> None:
+        self.task, self.slots, self.process, self._tail = task, tuple(slots), process, tail
+        self.began = self._heard = time.monotonic()
+        self.reason = ""
+        """Why it was asked to stop."""
+        self._asked = 0.0
+
+    def show(self, show: Show) -> None:
+        """Pass on the lines that its log has got."""
+        for line in self._tail.readlines():
+            self._heard = time.monotonic()
+            show(self.task, line.decode(errors="replace").rstrip())
+
+    def enforce_limits(self) -> None:
+        """Ask it to stop when it has used up its time or hangs, and kill it when it does not obey."""
+        now, task = time.monotonic(), self.task
+        if self.reason:
+            if now - self._asked > _GRACE_SECONDS:
+                self.signal(signal.SIGKILL)
+        elif task.limit_seconds is not None and now - self.began > task.limit_seconds:
+            self._ask(f"ended after its time limit of {_minutes(task.limit_seconds)}")
+        elif task.silence_seconds is not None and now - self._heard > task.silence_seconds:
+            self._ask(f"ended because it printed nothing for {_minutes(task.silence_seconds)}")
+
+    def _ask(self, reason: str) -> None:
+        self.reason, self._asked = reason, time.monotonic()
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    def close(self) -> None:
+        self._tail.close()
+
+
+class LocalLauncher:
+    """Runs tasks in processes that never outlive this one (on Linux not even when it is killed outright).
+
+    Used as a context, it stops what still works when it is left: every process is asked to save and end first.
+    """
+
+    def __init__(
+        self, slots: int = 1, gpus: Sequence[str] = (), threads: int | None = None, preload: Sequence[str] = ()
+    ) -> None:
+        """Plan slots; nothing is started yet.
+
+        Args:
+            slots: how many tasks of one slot run at once.
+            gpus: the device that each slot stands for, as CUDA_VISIBLE_DEVICES names it; none: CPUs.
+            threads: of each task; None: as many as the machine has cores, whatever else runs.
+            preload: modules that most tasks import.
+        """
+        self._free = list(range(len(gpus) or slots))
+        self._slots = len(self._free)
+        self._gpus = list(gpus)
+        self._env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        self._running: list[_Running] = []
+        self._warm = WarmPython(preload, self._env)
+
+    def __enter__(self) -> LocalLauncher:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._warm.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs."""
+        return bool(self._running)
+
+    def has_room(self, task: Task) -> bool:
+        """Whether a task can start now. One that wants more slots than there are takes all."""
+        return len(self._free) >= min(task.gpus, self._slots)
+
+    def start(self, task: Task) -> None:
+        """Start a task for which there is room."""
+        wanted = min(task.gpus, self._slots)
+        slots, self._free = self._free[:wanted], self._free[wanted:]
+        env = dict(self._env)
+        if self._gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[slot] for slot in slots)
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        task.log.touch()
+        tail = task.log.open("rb")
+        tail.seek(0, os.SEEK_END)
+        try:
+            process: _Process
+            if task.own_python or wanted > 1:
+                process = _spawn(_command(task, wanted), task.log, env)
+            else:
+                process = _Fork(self._warm, self._warm.run(task.module, task.arguments, task.log, env))
+        except BaseException:
+            tail.close()
+            self._free += slots
+            raise
+        self._running.append(_Running(task, slots, process, tail))
+
+    def wait(self, show: Show) -> Ended:
+        """Wait until a task has ended, and meanwhile pass each line that tasks print to `show`.
+
+        A task that goes beyond its limits is asked to stop, and then killed.
+        """
+        while True:
+            for running in self._running:
+                status = running.process.poll()  # before the last look at its log
+                running.show(show)
+                if status is not None:
+                    self._leave(running)
+                    return Ended(task=running.task, status=status, reason=running.reason)
+                running.enforce_limits()
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self, show: Show | None = None) -> None:
+        """Ask all tasks to save and end, and kill the ones that take too long."""
+        for running in self._running:
+            running.signal(signal.SIGTERM)
+        until = time.monotonic() + _GRACE_SECONDS
+        try:
+            while time.monotonic() < until and any(running.process.poll() is None for running in self._running):
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:  # who asks twice does not want to wait
+            pass
+        for running in [*self._running]:
+            running.signal(signal.SIGKILL)
+            while running.process.poll() is None:
+                time.sleep(_POLL_SECONDS)
+            running.show(show or (lambda task, line: None))
+            self._leave(running)
+
+    def _leave(self, running: _Running) -> None:
+        self._running.remove(running)
+        self._free = sorted([*self._free, *running.slots])
+        running.close()
+
+
+def _command(task: Task, processes: int) -> list[str]:
+    if processes == 1:
+        return [sys.executable, "-m", task.module, *task.arguments]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    return [sys.executable, *launch, task.module, *task.arguments]
+
+
+def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **env},
+            start_new_session=True,  # so that Ctrl-C reaches this process alone, which then stops its tasks
+            preexec_fn=functools.partial(tie_to_parent, os.getpid()),
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"

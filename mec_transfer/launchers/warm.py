@@ -1,0 +1,175 @@
+"""A process that has imported what is slow to import, and is forked for each job: a start takes a tenth of a second.
+
+`WarmPython` is the launcher's side; `python -m mec_transfer.launchers.warm MODULES` is the other. They exchange a line
+of JSON a message: requests hold a module whose `main` is called and its arguments, answers hold a process's status.
+A fork is as good as a fresh process for what does its work on CPUs or has not touched a GPU before the fork. It is not
+for engines that change what they import, which would stay changed for the jobs after them only if the change were made
+here: so they get processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mec_transfer.common.errors import RunError
+from mec_transfer.common.processes import tie_to_parent
+
+_REAP_SECONDS = 0.02
+_START_SECONDS = 300.0
+"""For the imports, of which a cold network file system makes a matter of minutes."""
+
+
+class WarmPython:
+    """A warm process, started when the first job asks for it and again if it died."""
+
+    def __init__(self, preload: Sequence[str], env: Mapping[str, str]) -> None:
+        self._preload, self._env = list(preload), dict(env)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers = b""
+        self._ended: dict[int, int] = {}
+
+    def run(self, module: str, arguments: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+        """Call `main` of a module in a fork whose output goes to the end of `log`; return the fork's process id.
+
+        The fork leads a session of its own and dies with the warm process, which dies with this one.
+
+        Raises:
+            RunError: no process can be started; the log has the reason.
+        """
+        request = {"module": module, "arguments": list(arguments), "log": str(log), "env": dict(env)}
+        for _ in range(2):  # a warm process that has died is started again, once
+            process = self._started(log)
+            try:
+                assert process.stdin is not None
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+            except OSError:
+                self._lose()
+                continue
+            until = time.monotonic() + _START_SECONDS
+            while time.monotonic() < until and self._process is process:
+                if (answer := self._read(until - time.monotonic())) and "started" in answer:
+                    return int(answer["started"])
+        raise RunError(f"no process could be started to run jobs in; {log} has its last words")
+
+    def poll(self, pid: int) -> int | None:
+        """Return the exit status of a fork, or -signal; None while it works."""
+        while pid not in self._ended and self._process is not None and self._read(0.0):
+            pass
+        if self._process is None:  # it took its forks with it
+            return self._ended.pop(pid, -signal.SIGKILL)
+        return self._ended.pop(pid, None)
+
+    def close(self) -> None:
+        """Let the warm process end; forks that still work are killed with it."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            self._process.wait()
+            self._process = None
+
+    def _started(self, log: Path) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            with log.open("ab") as out:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "mec_transfer.launchers.warm", str(os.getpid()), *self._preload],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=out,
+                    env={**os.environ, **self._env},
+                    start_new_session=True,  # Ctrl-C reaches the run alone, which then stops its jobs
+                )
+        return self._process
+
+    def _read(self, seconds: float) -> dict[str, Any] | None:
+        """Return the next answer, if one comes in time; note the end of a fork."""
+        if self._process is None:
+            return None
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()  # read without a buffer, of which `select` knows nothing
+        if b"\n" not in self._answers and select.select([pipe], [], [], max(seconds, 0.0))[0]:
+            block = os.read(pipe, 1 << 16)
+            if not block:
+                self._lose()
+                return None
+            self._answers += block
+        line, end, rest = self._answers.partition(b"\n")
+        if not end:
+            return None
+        self._answers = rest
+        answer: dict[str, Any] = json.loads(line)
+        if "ended" in answer:
+            self._ended[answer["ended"]] = answer["status"]
+        return answer
+
+    def _lose(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process, self._answers = None, b""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Import modules, then fork for each request until standard input ends; in a fork, do what was asked."""
+    tie_to_parent(int(arguments[0]))
+    answers = os.dup(1)
+    os.dup2(2, 1)  # whatever an import prints is no answer
+    for module in arguments[1:]:
+        importlib.import_module(module)
+    request = _serve(answers)
+    if request is None:
+        return 0
+    status: int = importlib.import_module(request["module"]).main(request["arguments"])
+    return status
+
+
+def _serve(answers: int) -> dict[str, Any] | None:
+    """Return None when no more requests come, and in each fork its request."""
+    pending, warm = b"", os.getpid()
+    while True:
+        if select.select([0], [], [], _REAP_SECONDS)[0]:
+            block = os.read(0, 1 << 16)
+            if not block:
+                return None
+            pending += block
+        while b"\n" in pending:
+            line, _, pending = pending.partition(b"\n")
+            pid = os.fork()
+            if pid == 0:
+                os.close(answers)
+                return _become(json.loads(line), warm)
+            os.write(answers, f'{{"started": {pid}}}\n'.encode())
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                status = os.waitstatus_to_exitcode(ended[1])
+                os.write(answers, f'{{"ended": {ended[0]}, "status": {status}}}\n'.encode())
+
+
+def _become(request: dict[str, Any], warm: int) -> dict[str, Any]:
+    """Make this fork look like a process of its own."""
+    os.setsid()
+    tie_to_parent(warm)
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    for extra in (log, nothing):
+        os.close(extra)
+    os.environ.update(request["env"])
+    return request
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""What the YAML of a video object segmentation benchmark holds."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
+
+MULTIPLE = 64
+"""Of the variant dino: pixels that a frame's longer side is a multiple of."""
+
+
+class VosRecipe(FrozenRecipe):
+    """How labels are propagated."""
+
+    variant: Literal["unitrack", "dino"]
+    """See `mec_transfer.tracking.vos.propagation`; it also says how frames and labels are resized."""
+    recent: int = Field(ge=1)
+    """How many of the last frames are looked at beside the first one."""
+    radius: int = Field(ge=1)
+    """Of a cell's neighbourhood, in cells."""
+    topk: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    short_side: int = Field(default=480, ge=MULTIPLE)
+    """Of the variant dino, in pixels: frames are resized to it, the longer side floored to a multiple of 64.
+    The variant unitrack takes frames as they are."""
+
+
+class VosConfig(FrozenConfig):
+    """A VOS benchmark."""
+
+    recipe: VosRecipe

@@ -1,0 +1,174 @@
+"""Tasks as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mec_transfer.launchers import local
+from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+
+WORKER = "tests.launchers.worker"
+
+
+class Runs:
+    """Tasks in a folder, and what they print."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[tuple[str, str]] = []
+
+    def task(self, title: str, *arguments: str, **options: Any) -> Task:
+        return Task(title=title, module=WORKER, arguments=arguments, log=self.folder / title / "log.txt", **options)
+
+    def show(self, task: Task, line: str) -> None:
+        self.lines.append((task.title, line))
+
+    def one(self, launcher: LocalLauncher, *arguments: str, **options: Any) -> Ended:
+        launcher.start(self.task("one", *arguments, **options))
+        return launcher.wait(self.show)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+@pytest.mark.parametrize("own_python", [False, True])
+def test_a_task_ends_with_its_status_its_log_and_its_lines(runs: Runs, own_python: bool) -> None:
+    with LocalLauncher() as launcher:
+        assert runs.one(launcher, "say", "hello", own_python=own_python).status == 0
+        assert runs.one(launcher, "fail", own_python=own_python).status == 1
+        assert runs.one(launcher, "die", own_python=own_python).status == -signal.SIGKILL
+    log = (runs.folder / "one/log.txt").read_text()
+    assert log.startswith("hello None") and log.endswith("error: broken\n")
+    assert runs.lines == [("one", line) for line in log.splitlines()]
+
+
+def test_as_many_at_once_as_there_are_slots(runs: Runs) -> None:
+    with LocalLauncher(slots=2, threads=1) as launcher:
+        first = runs.task("first", "meet", str(runs.folder), "a", "b")
+        second = runs.task("second", "meet", str(runs.folder), "b", "a")
+        launcher.start(first)
+        assert launcher.has_room(second)
+        launcher.start(second)
+        assert not launcher.has_room(first) and launcher.busy
+        ended = {launcher.wait(runs.show).task.title, launcher.wait(runs.show).task.title}
+        assert ended == {"first", "second"} and not launcher.busy and launcher.has_room(first)
+        assert runs.one(launcher, "say", "threads").status == 0
+    assert runs.lines[-1] == ("one", "threads None 1")
+
+
+def test_each_task_sees_its_own_gpus(runs: Runs) -> None:
+    with LocalLauncher(gpus=["3", "5", "7"]) as launcher:
+        tasks = [
+            runs.task(name, "say", name, gpus=count, own_python=count == 1) for name, count in (("x", 1), ("y", 1))
+        ]
+        for task in tasks:
+            launcher.start(task)
+        assert not launcher.has_room(runs.task("z", "say", gpus=2))
+        launcher.start(runs.task("z", "say", "z"))
+        for _ in range(3):
+            launcher.wait(runs.show)
+    assert {line.rpartition(" ")[0] for _, line in runs.lines} == {"x 3", "y 5", "z 7"}
+
+
+def test_a_task_of_several_gpus_runs_under_torchrun(runs: Runs) -> None:
+    with LocalLauncher(gpus=["0", "1"]) as launcher:
+        assert runs.one(launcher, "rank", gpus=8).status == 0
+    assert {line for _, line in runs.lines if line.startswith("rank")} == {"rank 0 of 2", "rank 1 of 2"}
+
+
+@pytest.mark.parametrize("own_python", [False, True])
+def test_a_process_leads_a_session_and_reads_nothing(runs: Runs, own_python: bool) -> None:
+    with LocalLauncher() as launcher:
+        runs.one(launcher, "session", own_python=own_python)
+    leads, parent, reads_nothing = runs.lines[0][1].split()
+    assert (leads, reads_nothing) == ("True", "True") and (int(parent) == os.getpid()) == own_python
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"limit_seconds": 0.3}, "ended after its time limit of 0.3 s"),
+        ({"silence_seconds": 0.3}, "ended because it printed nothing for 0.3 s"),
+    ],
+)
+@pytest.mark.parametrize("what", ["hang", "deaf"])
+def test_a_task_beyond_its_limits_is_ended(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, options: dict[str, float], reason: str, what: str
+) -> None:
+    monkeypatch.setattr(local, "_GRACE_SECONDS", 0.3)
+    with LocalLauncher() as launcher:
+        runs.one(launcher, "say")  # the imports are no part of the time
+        ended = runs.one(launcher, what, **options)
+    assert ended.reason == reason
+    assert ended.status == (-signal.SIGKILL if what == "deaf" else -signal.SIGTERM)
+
+
+def test_a_warm_process_that_dies_is_started_again(runs: Runs) -> None:
+    with LocalLauncher(slots=2) as launcher:
+        assert runs.one(launcher, "kill warm").status == -signal.SIGKILL
+        assert runs.one(launcher, "say", "again").status == 0
+
+
+def test_imports_that_fail_are_an_error_with_the_log(runs: Runs) -> None:
+    from mec_transfer.common.errors import RunError
+
+    with LocalLauncher(preload=["no_such_module"]) as launcher, pytest.raises(RunError, match=r"log\.txt has its last"):
+        runs.one(launcher, "say")
+    assert "No module named 'no_such_module'" in (runs.folder / "one/log.txt").read_text()
+
+
+def test_leaving_stops_what_still_works(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_GRACE_SECONDS", 0.3)
+    with LocalLauncher(slots=3) as launcher:
+        for title, options in (("a", {}), ("b", {"own_python": True}), ("c", {})):
+            launcher.start(runs.task(title, "deaf" if title == "c" else "hang", **options))
+        while len([*runs.folder.glob("*/log.txt")]) < 3 or any(
+            "hanging" not in log.read_text() for log in runs.folder.glob("*/log.txt")
+        ):
+            time.sleep(0.01)
+    assert not launcher.busy and not any(_workers(runs.folder / title / "log.txt") for title in "abc")
+
+
+def test_tasks_die_with_a_launcher_that_is_killed(runs: Runs) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from mec_transfer.launchers.local import LocalLauncher, Task
+launcher = LocalLauncher(slots=2)
+for title, own in (("a", False), ("b", True)):
+    log = Path({str(runs.folder)!r}) / title
+    launcher.start(Task(title=title, module={WORKER!r}, arguments=("hang",), log=log, own_python=own))
+launcher.wait(lambda task, line: print(line, flush=True))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["hanging\n"] * 2
+    assert _workers(runs.folder / "a") and _workers(runs.folder / "b")
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 10
+    while (left := [pid for title in "ab" for pid in _workers(runs.folder / title)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not left
+
+
+def _workers(log: Path) -> list[int]:
+    """Return the processes that write to `log`, which are the task there and, if it made the log, the warm one."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/[12]"):
+        try:
+            if link.readlink() == log:
+                found.append(int(link.parts[2]))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,43 @@
+"""What the tests' tasks do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> int:
+    what, *rest = arguments
+    if what == "say":
+        print(*rest, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS") or None, flush=True)
+    if what == "meet":  # ends when its partner has come too
+        folder, mine, partner = Path(rest[0]), rest[1], rest[2]
+        (folder / mine).touch()
+        while not (folder / partner).exists():
+            time.sleep(0.01)
+    if what == "fail":
+        print("error: broken", file=sys.stderr)
+        return 1
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "kill warm":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    if what in ("hang", "deaf"):
+        if what == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("hanging", flush=True)
+        time.sleep(600)
+    if what == "rank":
+        os.write(1, f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n".encode())  # in one piece
+    if what == "session":
+        print(os.getsid(0) == os.getpid(), os.getppid(), sys.stdin.read() == "", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
