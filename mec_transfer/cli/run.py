@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_out(parser)
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what is done and what would run, and stop (OUT keeps the index)"
+        "--dry-run",
+        action="store_true",
+        help="say what is done and what would run, and stop (OUT keeps what was learnt)",
     )
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="jobs at once on CPUs, each on its share of the cores (default: 1)"

@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +40,7 @@ def execute_job(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record:
         RunError: the run failed.
     """
     with _other_ranks(job), contextlib.ExitStack() as held:
-        found, warnings = _on_rank_zero(lambda: _open_workdir(spec, benchmark, job, held))
+        found, warnings = distributed.on_first(lambda: _open_workdir(spec, benchmark, job, held))
         return found or _run(spec, benchmark, job, warnings)
 
 
@@ -49,22 +48,6 @@ def _other_ranks(job: Job) -> contextlib.AbstractContextManager[None]:
     if distributed.world_size() == 1:
         return contextlib.nullcontext()
     return distributed.process_group(runtime.pick_device(job.device))
-
-
-def _on_rank_zero(work: Callable[[], T]) -> T:
-    """Do `work` on rank 0 and return its value, or raise its error, on every rank."""
-    if distributed.world_size() == 1:
-        return work()
-    value: T | UserError | RunError | None = None
-    if distributed.rank() == 0:
-        try:
-            value = work()
-        except (UserError, RunError) as error:
-            value = error
-    shared: Any = distributed.gather_objects(value)[0]
-    if isinstance(shared, UserError | RunError):
-        raise shared
-    return shared
 
 
 def _open_workdir(

@@ -7,8 +7,9 @@ from typing import Any
 
 from mec_transfer.common import runtime
 from mec_transfer.common.config import json_sha256
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.progress import warn
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -16,19 +17,19 @@ PACKAGE = Path(__file__).resolve().parents[1]
 class Memory:
     """JSON values by name; each holds while its stamp, this program's source and its libraries stay the same."""
 
-    def __init__(self, path: Path | None, known: dict[str, Any], program: Any) -> None:
-        """`path` is where it is kept (None: nowhere), `program` stamps everything in it."""
+    def __init__(self, path: Path, known: dict[str, Any], program: Any) -> None:
+        """`path` is where it is kept, `program` stamps everything in it."""
         self._path, self._known, self._program = path, known, program
 
     @classmethod
-    def read(cls, path: Path, *, write: bool = True) -> Memory:
+    def read(cls, path: Path) -> Memory:
         """Read what earlier runs found out: nothing where the file is not there or is damaged."""
         try:
             known = read_json(path)
         except UserError:
             known = {}
         program = [runtime.versions(), [file_stamp(file) for file in sorted(PACKAGE.rglob("*.py"))]]
-        return cls(path if write else None, known if isinstance(known, dict) else {}, program)
+        return cls(path, known if isinstance(known, dict) else {}, program)
 
     def recall(self, name: str, stamp: Any) -> Any:
         """Return the value kept under `name` with this very stamp; None when there is none."""
@@ -40,8 +41,10 @@ class Memory:
     def keep(self, name: str, stamp: Any, value: Any) -> None:
         """Keep `value` (JSON) under `name`."""
         self._known[name] = {"stamp": self._hash(stamp), "value": value}
-        if self._path:
+        try:
             write_json(self._path, self._known)
+        except RunError as error:
+            warn(f"{error}; it is found out anew next time")
 
     def _hash(self, stamp: Any) -> str:
         return json_sha256([stamp, self._program])

@@ -92,6 +92,7 @@ class _Run:
 
     suite: SuiteConfig
     options: RunOptions
+    memory: Memory
     reader: ModelReader
     opened: OpenedData
     benchmarks: list[PlannedBenchmark]
@@ -107,11 +108,12 @@ class _Run:
     @classmethod
     def plan(cls, suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None) -> _Run:
         """Open the data, read the weights that are there, and check every job that is still to run."""
-        opened = OpenedData(options.out)
+        opened, memory = OpenedData(options.out), Memory.read(options.out / "memory.json")
         run = cls(
             suite=suite,
             options=options,
-            reader=ModelReader(Memory.read(options.out / "memory.json", write=not options.dry_run)),
+            memory=memory,
+            reader=ModelReader(memory),
             opened=opened,
             benchmarks=plan_benchmarks(suite, source, options, data_root, opened),
             pretrainings=plan_pretrainings(suite, source, options, data_root),
@@ -130,18 +132,25 @@ class _Run:
         return [self._checked(job) for job in jobs]
 
     def _checked(self, job: PlannedJob) -> PlannedJob:
-        """Ask the benchmark what is wrong, for a job that is still to run."""
-        if job.problem or job.state() == "done":
-            return job
+        """Ask the benchmark what is wrong, for a job that is still to run.
+
+        That nothing was is remembered: to ask again takes the family, torch and the weights, for seconds. The job asks
+        once more when it begins, so that what is wrong by then (a full disk) is found out all the same.
+        """
         spec = job.spec
+        sound = "check", [spec.key, spec.device, str(spec.data), str(spec.cache)]
+        if job.problem or job.state() == "done" or self.memory.recall(f"check {spec.key}", sound):
+            return job
         try:
             data = self.opened.open(spec.config.dataset, spec.data)
             backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
             problems = make_benchmark(spec.config).check(spec.job(backbone, data))
         except DataError as error:  # it was sound when the run began
             return dataclasses.replace(job, problem=str(error))
-        errors = [problem.message for problem in problems if problem.severity == "error"]
-        return dataclasses.replace(job, problem="; ".join(errors)) if errors else job
+        if errors := [problem.message for problem in problems if problem.severity == "error"]:
+            return dataclasses.replace(job, problem="; ".join(errors))
+        self.memory.keep(f"check {spec.key}", sound, True)
+        return job
 
     def show_plan(self) -> None:
         """Say what is done, what is to run, and what cannot run."""
