@@ -71,12 +71,12 @@ def evaluate(
     from mec_transfer.common.progress import warn
     from mec_transfer.suite.execute import execute_job
     from mec_transfer.suite.own_data import fit_data
-    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+    from mec_transfer.suite.registry import benchmark_config, find_benchmark, load_benchmark
 
     path = find_benchmark(str(benchmark), Path())
-    load_benchmark(path, list(overrides))  # a mistake in the config is said before a large file is read
+    load_benchmark(path, list(overrides))  # what is wrong with it is said before a large file is read
     backbone = load_backbone(checkpoint, encoder)  # and one in the file before a large folder is listed
-    fitted = fit_data(lambda given: load_benchmark(path, given).config, overrides, Path(data), settings)
+    fitted = fit_data(lambda given: benchmark_config(path, given), overrides, Path(data), settings)
     if fitted.note:
         warn(fitted.note)
     job = Job(

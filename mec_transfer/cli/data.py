@@ -116,10 +116,10 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     from mec_transfer.common.config import parse_config
     from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
     from mec_transfer.datasets.registry import find_layout, kind_of
-    from mec_transfer.suite.registry import find_benchmark, load_benchmark
+    from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
     if args.config:
-        config = load_benchmark(find_benchmark(args.config, Path())).config.dataset
+        config = benchmark_config(find_benchmark(args.config, Path())).dataset
         given = {key: value for key, value in _part(args).items() if value}
         return [parse_config(type(config), {**config.model_dump(mode="json"), **given}, "data check")]
     kind, about = kind_of(args.layout), {"name": "data", "layout": args.layout}

@@ -62,7 +62,7 @@ def evaluate(
     from mec_transfer import api
     from mec_transfer.common.paths import find_config
     from mec_transfer.suite.own_data import SKIP_INVALID
-    from mec_transfer.suite.registry import load_benchmark
+    from mec_transfer.suite.registry import benchmark_config
 
     check_compute(args)
     if args.trial < 0:
@@ -70,8 +70,7 @@ def evaluate(
     if args.name is not None and not (args.name.strip() and args.name.isprintable()):
         raise UserError(f"--name {args.name!r}: must be one line of text")
     path = find_config(args.config or config, family)
-    benchmark = load_benchmark(path, args.overrides)
-    right = COMMAND_OF.get(benchmark.config.kind, command)
+    right = COMMAND_OF.get(benchmark_config(path, args.overrides).kind, command)
     if right != command:
         raise UserError(f"--config {args.config}: is a benchmark of mec-transfer {right}, not of {command}")
     record = api.evaluate(

@@ -20,7 +20,7 @@ from mec_transfer.suite.execute import JobIdentity
 from mec_transfer.suite.memory import Memory, file_stamp
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
-from mec_transfer.suite.registry import find_benchmark, load_benchmark
+from mec_transfer.suite.registry import benchmark_config, find_benchmark, load_benchmark
 
 State = Literal["done", "to run", "failed before"]
 
@@ -42,7 +42,7 @@ class PlannedBenchmark:
     problem: str = ""
 
     def load(self) -> Benchmark:
-        """The benchmark itself: this imports its family."""
+        """The benchmark itself: this imports its family. Raises MissingExtra where a library of it is missing."""
         return load_benchmark(self.path, self.overrides)
 
 
@@ -151,7 +151,7 @@ def _config(path: Path, overrides: list[str], memory: Memory) -> BenchmarkConfig
         config = _KnownConfig.model_validate_json(json.dumps(known["config"]))
         config._sha256 = known["sha256"]
         return config
-    fresh = load_benchmark(path, overrides).config
+    fresh = benchmark_config(path, overrides)
     files = [file_stamp(file) for file in fresh.files]
     memory.keep(name, stamp, {"config": fresh.model_dump(mode="json"), "sha256": fresh.sha256, "files": files})
     return fresh

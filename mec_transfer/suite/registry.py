@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from mec_transfer.benchmark import Benchmark
+from mec_transfer.benchmark import Benchmark, BenchmarkConfig
+from mec_transfer.common import extras
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
 from mec_transfer.common.errors import ConfigError, UserError, did_you_mean
 from mec_transfer.common.files import read_json
@@ -60,7 +61,20 @@ def benchmark_files() -> list[Path]:
 
 
 def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
-    """Read a benchmark YAML and return the benchmark it describes.
+    """Read a benchmark YAML and return the benchmark it describes: nobody gets one whose libraries are not there.
+
+    Raises:
+        ConfigError: as `benchmark_config`.
+        MissingExtra: a library that the benchmark's family needs is not installed.
+    """
+    config = benchmark_config(path, overrides)
+    if config.family in extras.PARTS:
+        extras.require(config.family)
+    return benchmark_class(config.family, config.kind, str(path))(config)
+
+
+def benchmark_config(path: Path, overrides: list[str] | None = None) -> BenchmarkConfig:
+    """Read a benchmark YAML: what it says needs none of its family's libraries.
 
     An override that can move a number also changes the protocol id (`+custom-<hash>`).
 
@@ -77,7 +91,7 @@ def load_benchmark(path: Path, overrides: list[str] | None = None) -> Benchmark:
     config = parse_config(kind_class.Config, apply_overrides(data, overrides or [], source), source)
     if (config.family, config.kind) != (family, kind):
         raise ConfigError(f"{source}: 'family' and 'kind' say which benchmark this is; --set cannot change them")
-    return kind_class(config if config.sha256 == published.sha256 else config.with_custom_protocol())
+    return config if config.sha256 == published.sha256 else config.with_custom_protocol()
 
 
 def saved_benchmark(folder: Path) -> Benchmark:
