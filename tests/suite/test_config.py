@@ -11,7 +11,7 @@ from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.plan import _config, below_root, plan_benchmarks, plan_jobs
-from mec_transfer.suite.registry import find_benchmark, load_benchmark
+from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
 
 def load(tmp_path: Path, text: str, models: list[str] | None = None):  # type: ignore[no-untyped-def]
@@ -126,7 +126,7 @@ def test_a_known_config_gives_the_same_keys_without_its_family(world, fake, monk
     suite = load_suite(source, ["m=random:x"])
     (first,) = planned(world, suite)
     with monkeypatch.context() as patch:
-        patch.delattr(plan, "load_benchmark")
+        patch.delattr(plan, "benchmark_config")
         (again,) = planned(world, suite)
     assert again.config.sha256 == first.config.sha256 and again.config.info() == first.config.info()
     world.write("one.yaml", (world.root / "one.yaml").read_text() + "version: 2\n")  # the base of two.yaml
@@ -195,13 +195,13 @@ def test_memory_forgets_what_changed(tmp_path: Path) -> None:
 
 def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]
     path = world.root / "one.yaml"
-    published = load_benchmark(path).config
+    published = benchmark_config(path)
     words = ["title=Other", "published=elsewhere", "trials=5", "dataset.folder=moved"]
-    reworded = load_benchmark(path, words).config
+    reworded = benchmark_config(path, words)
     assert reworded.title == "Other"
     assert (reworded.sha256, reworded.protocol) == (published.sha256, published.protocol)
     for change in ("recipe.seconds=0.5", "dataset.name=other", "version=2", "metrics.higher_is_better=false"):
-        changed = load_benchmark(path, [change]).config
+        changed = benchmark_config(path, [change])
         assert changed.sha256 != published.sha256
         assert changed.protocol.startswith(f"{published.protocol}+custom-")
 

@@ -13,7 +13,7 @@ from mec_transfer.datasets.config import Contents, DatasetConfig
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.videos.video import MissingPart
 from mec_transfer.suite.own_data import FittedData, fit_data
-from mec_transfer.suite.registry import benchmark_files, find_benchmark, load_benchmark
+from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark
 
 VOC07 = {"2007_trainval": 5011, "2007_test": 4952}
 IMAGENET = {"train": 1_281_167, "val": 50_000}
@@ -49,7 +49,7 @@ def fit(
 
     path = find_benchmark(name, Path())
     opened = lambda config, where: Found(config, where, found)  # noqa: E731
-    return fit_data(lambda given: load_benchmark(path, given).config, overrides, folder, settings, opened)
+    return fit_data(lambda given: benchmark_config(path, given), overrides, folder, settings, opened)
 
 
 def voc(root: Path, *lists: str) -> Path:
@@ -87,7 +87,7 @@ def test_any_other_count_makes_it_data_of_ones_own(devkit: Path, found: dict[str
     assert fitted.config.dataset.name == fitted.info.name == "VOCdevkit"
     assert fitted.config.title == "VOC07 detection, VOCdevkit"
     assert "is not voc07" in fitted.info.note and said in fitted.info.note
-    again = load_benchmark(find_benchmark("voc07_c4", Path()), fitted.overrides).config
+    again = benchmark_config(find_benchmark("voc07_c4", Path()), fitted.overrides)
     assert again == fitted.config  # the overrides alone say all of it: another process needs no more
 
 
@@ -152,14 +152,14 @@ def test_other_sequences_than_the_published_are_all_taken(tmp_path: Path) -> Non
         return Found(config, folder, {"sequences": 2})
 
     path = find_benchmark("mot_unitrack", Path())
-    fitted = fit_data(lambda given: load_benchmark(path, given).config, [], tmp_path / "street", open_=opened)
+    fitted = fit_data(lambda given: benchmark_config(path, given), [], tmp_path / "street", open_=opened)
     assert "no sequence MOT16-02; all of 'train' are taken" in fitted.note
     assert fitted.config.model_dump()["dataset"]["sequences"] == () and fitted.info.name == "street"
 
 
 def test_every_published_data_set_promises_something() -> None:
     for file in benchmark_files():
-        config = load_benchmark(file).config
+        config = benchmark_config(file)
         if config.dataset.name == "demo":
             assert config.dataset.promised is None, file
         else:
@@ -170,10 +170,7 @@ def test_every_published_data_set_promises_something() -> None:
 
 def test_a_promise_moves_no_hash() -> None:
     path = find_benchmark("knn_dino", Path())
-    assert (
-        load_benchmark(path, ["dataset.expect={imagenet: {classes: 7}}"]).config.sha256
-        == load_benchmark(path).config.sha256
-    )
+    assert benchmark_config(path, ["dataset.expect={imagenet: {classes: 7}}"]).sha256 == benchmark_config(path).sha256
 
 
 @pytest.mark.parametrize("override", ["dataset.expect={}", "dataset.expect.imagenet.classes=7", "dataset={name: x}"])
