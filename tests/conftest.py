@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 TESTS = Path(__file__).parent
 SLOW = (
     "backbone/test_convert.py",
+    "backbone/test_layouts.py",
     "backbone/test_proof.py",
     "backbone/test_syncbn.py",
     "classification/test_features.py",
@@ -22,6 +23,7 @@ SLOW = (
     "classification/test_training.py",
     "classification/test_training_processes.py",
     "cli/test_endings.py",
+    "datasets/images/test_shards.py",
     "datasets/test_loading.py",
     "demo_world",
     "detection",
@@ -29,12 +31,15 @@ SLOW = (
     "launchers",
     "pretrain/test_chunks.py",
     "pretrain/test_objective.py",
+    "pretrain/test_observe.py",
     "pretrain/test_online_knn.py",
     "pretrain/test_processes.py",
     "pretrain/test_run.py",
+    "pretrain/test_shards.py",
     "pretrain/test_trainer.py",
     "suite/test_run.py",
     "test_python_door.py",
+    "tracking/sot/test_search.py",
 )
 """What `--fast` leaves out: files and folders that train, start processes or need Detectron2."""
 

@@ -7,6 +7,7 @@ working directory, to the very end of its interpreter. A test of what is importe
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -80,16 +81,17 @@ class Popen(subprocess.Popen):
 
 @functools.cache
 def _warm() -> socket.socket:
-    """Start the warm process, which ends with this one; return the way to it."""
+    """Start the warm process, which ends before this one does; return the way to it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.warm", str(theirs.fileno())],
         pass_fds=[theirs.fileno()],
         cwd=Path(__file__).parents[1],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     theirs.close()
-    ours.setblocking(True)
+    atexit.register(process.wait, 30)
+    atexit.register(ours.close)
     return ours
 
 
