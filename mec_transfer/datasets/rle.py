@@ -23,9 +23,14 @@ def mask_text(mask: np.ndarray) -> str:
     """Return a mask, (H, W) bool of at least one pixel, as COCO's compressed run lengths."""
     pixels = mask.ravel(order="F")
     starts = np.flatnonzero(np.diff(pixels, prepend=False))  # of every run but the first, which is of 0
-    lengths = np.diff(starts, prepend=0, append=len(pixels))
-    lengths[3:] -= lengths[1:-2].copy()
-    return "".join(map(_number_text, lengths.tolist()))
+    return lengths_text(np.diff(starts, prepend=0, append=len(pixels)))
+
+
+def lengths_text(lengths: np.ndarray) -> str:
+    """Return the lengths of runs of 0 and 1 in turn, (R,) int64, the first of 0, as COCO's compressed text."""
+    numbers = lengths.copy()
+    numbers[3:] -= lengths[1:-2]
+    return "".join(map(_number_text, numbers.tolist()))
 
 
 def _number_text(number: int) -> str:

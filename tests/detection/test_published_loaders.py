@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
-from tests.datasets.reading import open_splits
 
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.objects.headers import load_shown
@@ -23,6 +22,7 @@ from mec_transfer.detection.pictures import draw_best_and_worst
 from mec_transfer.detection.predictions import read_truth, save_predictions
 from mec_transfer.detection.voc_ap import voc_metrics
 from tests.datasets.objects.objects_world import voc_object, write_voc
+from tests.datasets.reading import open_splits
 
 engine.load()
 

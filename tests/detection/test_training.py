@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
-from tests.datasets.reading import open_objects
 
 from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import ConfigError, RunError, UserError
@@ -20,6 +19,7 @@ from mec_transfer.common.interrupt import Interrupted
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import seed_everything
 from mec_transfer.detection import engine
+from tests.datasets.reading import open_objects
 from tests.detection.conftest import SHORT
 
 engine.load()
