@@ -120,11 +120,11 @@ def _watch(request: dict[str, Any], fds: list[int]) -> None:
     *streams, status = fds
     if pid := os.fork():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        os.write(status, str(pid).encode())
+        os.write(status, b"%20d" % pid)
         for fd in (*streams, 0, 1, 2):
             os.close(fd)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.write(status, str(code).encode())
+        os.write(status, b"%20d" % code)
         os._exit(0)
     os.close(status)
     _become(request, streams)

@@ -20,7 +20,6 @@ from mec_transfer.benchmark import Benchmark, Job
 from mec_transfer.classification.training_state import STATE_NAME
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.registry import load_benchmark
-from tests import warm
 
 MakeJob = Callable[..., Job]
 
@@ -58,7 +57,7 @@ def _start(folder: Path, work: list[tuple[str, list[str], Job]], **environment: 
     file = folder / "work.pickle"
     file.write_bytes(pickle.dumps([(CONFIGS / "classification" / f"{name}.yaml", *rest) for name, *rest in work]))
     threads = str(torch.get_num_threads())  # sums are split among threads: the same bits need the same number
-    return warm.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(file)],
         env={**os.environ, "OMP_NUM_THREADS": threads, **environment},
         stdout=subprocess.PIPE,
