@@ -75,7 +75,9 @@ def evaluate(
     from mec_transfer.suite.spec import JobSpec
 
     file = BenchmarkFile.read(find_benchmark(str(benchmark), Path()))
-    file.config(overrides)  # a mistake in the config is said before a large file is read
+    make_benchmark(
+        file.config(overrides)
+    )  # a mistake in it, or a library it lacks, is said before a large file is read
     backbone = load_backbone(checkpoint, encoder)  # and one in the file before a large folder is listed
     fitted = fit_data(file.config, overrides, Path(data), settings)
     if fitted.note:

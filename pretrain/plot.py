@@ -19,6 +19,7 @@ import numpy as np
 
 from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common.extras import require
 from mec_transfer.common.files import write_bytes
 from pretrain.identity import LOG
 
@@ -86,8 +87,10 @@ def plot_runs(logs: Sequence[Path], target: Path) -> None:
 
     Raises:
         DataError: a log is not there or has no line.
+        MissingExtra: matplotlib is not installed.
         RunError: `target` cannot be written.
     """
+    require("plot")
     runs = {name: read_log(log) for name, log in zip(_names(logs), logs)}
     picture = io.BytesIO()
     _draw(runs).savefig(picture, format="png", dpi=120)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.extras import require
 from mec_transfer.common.progress import warn
 
 if TYPE_CHECKING:
@@ -20,11 +19,8 @@ class TensorBoard:
     """Writes figures as scalars, under the names that log.jsonl has. On from a checkpoint, no step is drawn twice."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises UserError where the package is not installed."""
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UserError(
-                "--tensorboard: needs the package tensorboard, which is not installed; pip install tensorboard"
-            )
+        """Raises MissingExtra where the package is not installed."""
+        require("tensorboard")
         self.folder = folder
         self._writer: SummaryWriter | None = None
         self._failed = False

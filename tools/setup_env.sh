@@ -11,12 +11,12 @@
 # of standard output is the environment's bin folder.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-extra="" active=${MEC_TRANSFER_ENV:-} without=${MEC_TRANSFER_WITHOUT:-}
+dev="" active=${MEC_TRANSFER_ENV:-} without=${MEC_TRANSFER_WITHOUT:-}
 
 fail() { echo "setup_env.sh: error: $*" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
-    --dev) extra="[dev]" ;;
+    --dev) dev=dev ;;
     --active) active=active ;;
     --without) [ $# -gt 1 ] || fail "--without needs a part: detection"; without=$2; shift ;;
     *) fail "unknown option '$1'; there are --dev, --active and --without detection" ;;
@@ -42,9 +42,9 @@ fi
 stamp=$environment/.mec-transfer
 want="$(cat "$root/pyproject.toml" "$root/setup.py" "$root/constraints.txt" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-64) $root"
 # An environment that has more than is asked for serves too.
-for dev in "$extra" "[dev]"; do
+for more in "$dev" dev; do
   for less in "$without" ""; do
-    if [ "$(cat "$stamp" 2>/dev/null)" = "$dev${less:+ without $less} $want" ]; then
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$more${less:+ without $less} $want" ]; then
       echo "$environment/bin"
       exit 0
     fi
@@ -72,7 +72,9 @@ rm -f "$stamp"
 if [ "$active" != active ] && pip show --quiet opencv-python 2>/dev/null; then
   pip uninstall --quiet --yes opencv-python opencv-python-headless
 fi
-pip install --quiet -c "$root/constraints.txt" -e "$root$extra" || fail "pip could not install the packages above; $mend"
+extras=tracking,plot${dev:+,dev}
+[ -n "$without" ] || extras=detection,$extras
+pip install --quiet -c "$root/constraints.txt" -e "$root[$extras]" || fail "pip could not install the packages above; $mend"
 # TrackEval's metadata asks for that OpenCV although its code runs with the headless one: its other needs are ours.
 pip install --quiet -c "$root/constraints.txt" --no-deps "trackeval>=1.3" || fail "pip could not install TrackEval; $mend"
 if [ -z "$without" ]; then # no index has a wheel of Detectron2
@@ -83,5 +85,5 @@ if ! report=$("$python" -m mec_transfer.cli.main doctor --out "$root" ${without:
   grep -v '^ok' <<<"$report" >&2
   fail "what was installed does not work on this machine (above); mend that and run this again"
 fi
-echo "$extra${without:+ without $without} $want" >"$stamp"
+echo "$dev${without:+ without $without} $want" >"$stamp"
 echo "$environment/bin"

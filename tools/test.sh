@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Every check there is: format, lint, types, layers, tests, and a short suite on real files.
 #
-#   bash tools/test.sh              all of it (set-up included: under 15 minutes on two cores)
+#   bash tools/test.sh              all of it (set-up included: about ten minutes on two cores)
+#   bash tools/test.sh --fast       the checks, then the tests that neither train, start processes nor need Detectron2
+#                                   (under two minutes)
 #   bash tools/test.sh tests/suite  the checks, then only these tests (arguments go to pytest)
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-bin=$(bash tools/setup_env.sh --dev | tail -n 1)
+without=()
+for word in "$@"; do
+  [ "$word" != --fast ] || without=(--without detection)
+done
+bin=$(bash tools/setup_env.sh --dev "${without[@]}" | tail -n 1)
 
 step() {
   local began=$SECONDS

@@ -1,12 +1,14 @@
 """What this machine has, and whether the pieces work: one line each, with what to do where something is wrong.
 
-Exit status 1 when something is broken or missing; a version other than the tested one is only told.
+Exit status 1 when something is broken, or when a part of the program is missing that --without does not name; a version
+other than the tested one is only told.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -15,15 +17,12 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-PARTS = {
-    "every command": ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors"),
-    "training curves": ("matplotlib",),
-    "detection": ("cv2", "pycocotools.mask", "faster_coco_eval", "detectron2"),
-    "tracking": ("cv2", "pycocotools.mask", "scipy.optimize", "trackeval"),
-}
-"""What each part of the program imports; a library that lacks one of the system's own fails here as it would there."""
-OPTIONAL = ("detection",)
-"""The parts that `tools/setup_env.sh --without` can leave out."""
+from mec_transfer.common import extras
+
+CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors")
+"""What every command imports; a library that lacks one of the system's own fails here as it would there."""
+OPTIONAL = ("detection", "tracking", "plot")
+"""The parts that an installation may do without."""
 TESTED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 ROOMY_GIB = 20
 
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where runs are to go (default: here)")
     parser.add_argument(
-        "--without", action="append", default=[], choices=OPTIONAL, help="do not miss this part of the program"
+        "--without", action="append", default=[], choices=OPTIONAL, help="do not miss this part (may be given again)"
     )
 
 
@@ -41,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     checks: list[Callable[[], Iterator[str]]] = [
         _python,
         _packages,
-        *(partial(_part, part) for part in PARTS if part not in args.without),
+        _core,
+        *(partial(_part, part) for part in OPTIONAL if part not in args.without),
         _torchvision_kernel,
         _gpu,
         lambda: _disk(args.out),
@@ -73,26 +73,30 @@ def _packages() -> Iterator[str]:
         yield f"{name} {version}" + ("" if same else f" (tested with {tested[name]}; numbers may move a little)")
 
 
-def _part(part: str) -> Iterator[str]:
-    """Import what a part of the program imports, and name whatever does not come."""
+def _core() -> Iterator[str]:
+    """Import what every command does, and name whatever does not come."""
     missing = []
-    for name in PARTS[part]:
+    for name in CORE:
         try:
-            _import(name)
+            importlib.import_module(name)
         except Exception as error:  # an ImportError, or whatever else a half installed library raises
             missing.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
     if missing:
-        raise RuntimeError(f"{part}: cannot be used, for lack of {', '.join(missing)}; bash tools/setup_env.sh")
-    yield f"{part}: {', '.join(name.partition('.')[0] for name in PARTS[part])}"
+        raise RuntimeError(f"no command works, for lack of {', '.join(missing)}; bash tools/setup_env.sh")
+    yield f"every command: {', '.join(CORE)}"
 
 
-def _import(name: str) -> None:
-    if name == "detectron2":
+def _part(part: str) -> Iterator[str]:
+    """Import what an optional part of the program imports."""
+    extras.require(part)
+    names = [library.name for library in extras.PARTS[part].libraries]
+    if part == "detection":
         from mec_transfer.detection import engine
 
         engine.load()
-    else:
-        importlib.import_module(name)
+        if importlib.util.find_spec("faster_coco_eval"):  # else pycocotools measures the same, slower
+            names.append(importlib.import_module("faster_coco_eval").__name__)
+    yield f"{extras.PARTS[part].what}: {', '.join(names)}"
 
 
 def _constraints() -> dict[str, str]:
@@ -151,12 +155,12 @@ def _configs() -> Iterator[str]:
     from mec_transfer.common.config import load_config
     from mec_transfer.common.paths import CONFIGS
     from mec_transfer.suite.config import SuiteConfig
-    from mec_transfer.suite.registry import benchmark_files, find_benchmark, load_benchmark
+    from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark
     from pretrain.config import PretrainConfig
 
     benchmarks = benchmark_files()
     for path in benchmarks:
-        load_benchmark(path)
+        benchmark_config(path)
     recipes = sorted((CONFIGS / "pretrain").glob("*.yaml"))
     for path in recipes:
         load_config(PretrainConfig, path)

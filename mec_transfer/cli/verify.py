@@ -3,7 +3,7 @@
   mec-transfer verify runs/demo                    a whole run
   mec-transfer verify runs/demo/jobs/mec/knn-t0-…  one job
 
-Exit status 1 when a number differs, or when predictions are missing.
+Exit status 1 when a number differs, or when predictions are missing; 2 when a library is missing that a metric needs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.extras import explain
 
 if TYPE_CHECKING:
     from mec_transfer.results.store import Stored
@@ -35,15 +36,24 @@ def run(args: argparse.Namespace) -> int:
     finished = [stored for stored in store.stored if stored.record.status == "ok"]
     if not finished and not store.problems:
         raise UserError(f"{args.run}: no job below it has a number to verify")
-    wrong = len(store.problems)
+    wrong = unable = 0
     for stored in finished:
-        problem = _problem(stored)
-        wrong += bool(problem)
-        verdict = f"BAD   {problem}" if problem else f"same  {len(stored.record.metrics)} metrics"
+        try:
+            problem = _problem(stored)
+            verdict = f"BAD   {problem}" if problem else f"same  {len(stored.record.metrics)} metrics"
+            wrong += bool(problem)
+        except ImportError as error:
+            missing = explain(error)
+            if missing is None:
+                raise
+            verdict = f"?     {missing}"
+            unable += 1
         print(f"{verdict}  {stored.record.model.name}  {stored.record.benchmark.protocol}  {stored.folder}")
     failed = len(store.stored) - len(finished)
-    print(f"{len(finished) + len(store.problems) - wrong} verified, {wrong} bad, {failed} without a number")
-    return 1 if wrong else 0
+    skipped = f", {unable} that cannot be verified here" if unable else ""
+    good, bad = len(finished) - wrong - unable, wrong + len(store.problems)
+    print(f"{good} verified, {bad} bad, {failed} without a number{skipped}")
+    return 1 if bad else 2 if unable else 0
 
 
 def _problem(stored: Stored) -> str:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.runtime import usable_cores
 
@@ -39,7 +40,7 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
 
 def _status(program: str, command: Callable[[], int]) -> int:
     try:
-        return command()
+        return _explained(command)
     except UserError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
@@ -51,6 +52,16 @@ def _status(program: str, command: Callable[[], int]) -> int:
         number = signal_of(error)
         print(f"{program}: interrupted ({number.name}); the same command goes on from here", file=sys.stderr)
         return 128 + number
+
+
+def _explained(command: Callable[[], int]) -> int:
+    """Run `command`; an optional library that it does not find is a mistake of the user's."""
+    try:
+        return command()
+    except ImportError as error:
+        if missing := explain(error):
+            raise missing from error
+        raise
 
 
 def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:

@@ -22,6 +22,10 @@ class DataError(UserError):
     """A data set is missing, incomplete or malformed."""
 
 
+class MissingExtra(UserError):
+    """A library that only a part of the program needs is not installed."""
+
+
 class RunError(Exception):
     """A run failed through no mistake in its input (diverged, ran out of disk); exit status 1."""
 

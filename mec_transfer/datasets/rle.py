@@ -1,4 +1,4 @@
-"""Masks as COCO's compressed run lengths: checked and measured without being unpacked.
+"""Masks as COCO's compressed run lengths: written, checked and measured without being unpacked.
 
 The text holds the lengths of runs of 0 and 1 in turn, down the columns, from the third on as the difference to the
 length two before; each number in base 32, low digits first, 48 added to a digit, 32 where another digit follows.
@@ -17,6 +17,29 @@ _DIGITS = 6
 def mask_fields(line: str) -> list[str]:
     """Return the fields of a line of a MOTS file, between blanks, tabs or commas; no RLE holds any of these."""
     return line.replace(",", " ").split()
+
+
+def mask_text(mask: np.ndarray) -> str:
+    """Return a mask, (H, W) bool of at least one pixel, as COCO's compressed run lengths."""
+    pixels = mask.ravel(order="F")
+    starts = np.flatnonzero(np.diff(pixels, prepend=False))  # of every run but the first, which is of 0
+    return lengths_text(np.diff(starts, prepend=0, append=len(pixels)))
+
+
+def lengths_text(lengths: np.ndarray) -> str:
+    """Return the lengths of runs of 0 and 1 in turn, (R,) int64, the first of 0, as COCO's compressed text."""
+    numbers = lengths.copy()
+    numbers[3:] -= lengths[1:-2]
+    return "".join(map(_number_text, numbers.tolist()))
+
+
+def _number_text(number: int) -> str:
+    text = ""
+    while True:
+        digit, number = number & 31, number >> 5
+        if number == (-1 if digit & 16 else 0):
+            return text + chr(48 + digit)
+        text += chr(48 + digit + 32)
 
 
 def mask_runs(counts: str, height: int, width: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as rle
 
 from mec_transfer.common.files import write_text
+from mec_transfer.datasets.rle import mask_text
 from mec_transfer.demo_world.detector import Detected
 from mec_transfer.demo_world.footage import Frame
 
@@ -65,8 +65,7 @@ def write_mots(root: Path, sequence: str, frames: list[Frame], detections: list[
 def _mask_line(number: int, instance: int, mask: np.ndarray) -> str:
     """Frame, identity (1000 times the class and the instance), class, height, width, COCO's compressed run lengths."""
     height, width = mask.shape
-    runs = rle.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode("ascii")
-    return f"{number} {1000 * _PEDESTRIAN + instance} {_PEDESTRIAN} {height} {width} {runs}\n"
+    return f"{number} {1000 * _PEDESTRIAN + instance} {_PEDESTRIAN} {height} {width} {mask_text(mask)}\n"
 
 
 def _write_seqinfo(folder: Path, sequence: str, frames: list[Frame]) -> None:

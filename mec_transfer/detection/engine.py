@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import re
 import warnings
 from importlib import metadata
 from types import ModuleType
 
 from mec_transfer.common.errors import UserError, one_line
+from mec_transfer.common.extras import require
 from mec_transfer.common.progress import warn
 
 INSTALL = "mec-transfer engines install detectron2"
@@ -58,10 +58,9 @@ def load() -> ModuleType:
     """Import Detectron2 with the parts that detection uses; return the package. Warns once of an untested version.
 
     Raises:
-        UserError: it is not installed, or does not import; says what to do.
+        UserError: it is not installed (MissingExtra), or does not import; says what to do.
     """
-    if not is_installed():
-        raise UserError(f"Detectron2 is not installed; run: {INSTALL}")
+    require("detection")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -76,11 +75,6 @@ def load() -> ModuleType:
         if not version.tested:
             warn(f"{describe(version)}; mec-transfer engines check tells whether it works")
     return detectron2
-
-
-def is_installed() -> bool:
-    """Whether there is a Detectron2 to import; costs nothing, and does not say that it works."""
-    return importlib.util.find_spec("detectron2") is not None
 
 
 def versions() -> list[Version]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig
+from mec_transfer.common import extras
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
 from mec_transfer.common.errors import ConfigError, did_you_mean
 from mec_transfer.common.files import read_json
@@ -93,7 +94,13 @@ def benchmark_module(config: BenchmarkConfig) -> str:
 
 
 def make_benchmark(config: BenchmarkConfig) -> Benchmark:
-    """Return the benchmark of a config: this imports its family."""
+    """Return the benchmark of a config: this imports its family.
+
+    Raises:
+        MissingExtra: a library that the family needs is not installed.
+    """
+    if config.family in extras.PARTS:
+        extras.require(config.family)
     benchmark: Benchmark = _import(BENCHMARKS[f"{config.family}/{config.kind}"][0])(config)
     return benchmark
 

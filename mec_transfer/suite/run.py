@@ -7,7 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common import extras
+from mec_transfer.common.errors import DataError, MissingExtra, UserError
 from mec_transfer.common.files import write_text
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
@@ -145,7 +146,7 @@ class _Run:
             data = self.opened.open(spec.config.dataset, spec.data)
             backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
             problems = make_benchmark(spec.config).check(spec.job(backbone, data))
-        except DataError as error:  # it was sound when the run began
+        except (DataError, MissingExtra) as error:  # data that was sound when the run began, or a family's libraries
             return dataclasses.replace(job, problem=str(error))
         if errors := [problem.message for problem in problems if problem.severity == "error"]:
             return dataclasses.replace(job, problem="; ".join(errors))
@@ -157,13 +158,19 @@ class _Run:
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
-        for note in dict.fromkeys(entry.note for entry in self.benchmarks if entry.note):
-            warn(note)
+        for note in dict.fromkeys([*(entry.note for entry in self.benchmarks), *self._lacking()]):
+            if note:
+                warn(note)
         for job, state in zip(self.jobs, states, strict=True):
             say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
         trials = sum(entry.trials for entry in self.benchmarks)
         for pretraining in self.pretrainings.values():
             say(f"  {pretraining.name}: pretraining by {pretraining.config.stem}, then {trials} jobs")
+
+    def _lacking(self) -> list[str]:
+        """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
+        families = {entry.config.family for entry in self.benchmarks} if self.pretrainings else set()
+        return [extras.lacking(family) for family in sorted(families & extras.PARTS.keys())]
 
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""

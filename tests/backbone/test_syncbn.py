@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from mec_transfer.backbone import syncbn
+from tests import warm
 
 # Every process normalises its own rows of x in two training steps and one evaluation.
 PROGRAM = """
@@ -78,7 +78,7 @@ def test_processes_equal_one_batch_norm_of_the_whole_batch(tmp_path, kind, affin
     torch.save(call, tmp_path / "call")
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd()), "WORLD_SIZE": str(len(shares))}
     processes = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-c", PROGRAM, str(tmp_path), str(rank)],
             env={**os.environ, **environment, "RANK": str(rank)},
         )

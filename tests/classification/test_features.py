@@ -24,6 +24,7 @@ from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.decode import load_rgb
+from tests import warm
 from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
@@ -313,7 +314,7 @@ def test_two_processes_give_the_features_of_one(make_job: MakeJob, tmp_path: Pat
         port = str(free.getsockname()[1])
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-c", PROGRAM, str(file)],
             env={**os.environ, **world, "RANK": str(rank)},
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from torch.backends import cudnn
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.classification.network import Encoder
-from mec_transfer.suite.registry import benchmark_files, load_benchmark
+from mec_transfer.suite.registry import benchmark_config, benchmark_files
 
 FILES = benchmark_files()
 
@@ -34,12 +34,12 @@ def test_float32_keeps_all_its_bits_forward_and_backward(resnet18: Backbone, pre
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_config_that_ships_computes_in_float32_and_a_faster_one_has_an_id_of_its_own(path: Path) -> None:
-    config = load_benchmark(path).config
+    config = benchmark_config(path)
     key, exact, fast = {
         "classification": ("mixed_precision", False, True),
         "detection": ("tf32", False, True),
         "tracking": ("precision", "fp32", "bf16"),
     }[config.family]
     assert getattr(config.recipe, key) == exact  # type: ignore[attr-defined]
-    faster = load_benchmark(path, [f"recipe.{key}={str(fast).lower()}"]).config
+    faster = benchmark_config(path, [f"recipe.{key}={str(fast).lower()}"])
     assert faster.protocol.startswith(f"{config.protocol}+custom-")

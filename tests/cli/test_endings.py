@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.datasets.reading import find_problems
 
 # Imports what is slow once, then runs each command in a fork of its own, to the very end of its interpreter.
@@ -245,7 +246,7 @@ def test_processes_of_one_run_end_together_and_the_one_that_failed_says_why(brok
         port = str(free.getsockname()[1])
     words = command_line("knn", broken, tmp_path / "out", 1)
     processes = [
-        subprocess.Popen(
+        warm.Popen(
             [sys.executable, "-m", "mec_transfer.cli.main", *words],
             env={**os.environ, "PYTHONPATH": str(Path.cwd()), "RANK": str(rank), "LOCAL_RANK": str(rank)}
             | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},

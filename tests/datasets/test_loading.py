@@ -20,6 +20,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.loading import Loader
+from tests import warm
 
 
 class _Unpackable:
@@ -196,7 +197,7 @@ def _main_alone(process: subprocess.Popen[str], number: int) -> None:
 def test_a_program_that_is_stopped_while_it_loads_ends_with_its_processes(
     send: Callable[[subprocess.Popen[str], int], None], number: signal.Signals
 ) -> None:
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-c", PROGRAM, "slow", "2"],
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mec_transfer.datasets.rle import first_overlap, mask_runs, runs_box
+from mec_transfer.datasets.rle import first_overlap, mask_runs, mask_text, runs_box
 
 MASKS = [np.random.default_rng(seed).random((23, 17)) < share for seed, share in enumerate((0.02, 0.3, 0.9, 1.0))]
 
@@ -25,6 +25,14 @@ def test_runs_and_box_are_those_of_the_pixels(mask: np.ndarray) -> None:
     if mask.any():
         rows, columns = np.nonzero(mask)
         assert runs_box(runs, height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+@pytest.mark.parametrize(
+    "mask", [*MASKS, ~MASKS[1], np.zeros((1, 1), bool), np.ones((1, 1), bool), np.eye(300, dtype=bool)]
+)
+def test_the_text_is_pycocotools(mask: np.ndarray) -> None:
+    assert mask_text(mask) == encode(mask)
+    assert mask_text(mask.astype(np.uint8)) == encode(mask)
 
 
 def test_one_run_over_a_column_border_has_the_box_of_both_columns() -> None:

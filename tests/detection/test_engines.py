@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from mec_transfer.cli.main import main
@@ -29,9 +31,10 @@ def test_versions_within_and_beyond_the_tested_ones():
 
 
 def test_a_missing_engine_is_one_line(monkeypatch):
-    monkeypatch.setattr(engine, "is_installed", lambda: False)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "detectron2" else find_spec(name))
     engine.load.cache_clear()
-    with pytest.raises(UserError, match="Detectron2 is not installed; run: mec-transfer engines install detectron2"):
+    with pytest.raises(UserError, match="detection needs Detectron2: mec-transfer engines install detectron2"):
         engine.load()
     monkeypatch.undo()
     engine.load.cache_clear()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import warm
+
 # A training whose rate is too small to change a weight: what its batch norms end with depends on the images alone.
 PROGRAM = """
 import sys, torch
@@ -43,7 +45,7 @@ with distributed.process_group(device):
 def start(boxes: Path, folder: Path, **environment: str) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", PROGRAM, str(boxes), str(folder)]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    return warm.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.integration

@@ -1,7 +1,6 @@
 """The objective against independent formulas in float64, and against one big batch when spread over processes."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch.testing import assert_close
 
 from mec_transfer.common.errors import RunError
 from pretrain.objective import exact_logdet, mec_loss, spectral_norm, taylor_trace
+from tests import warm
 
 SHAPES = [(1, 1), (1, 5), (5, 1), (6, 4), (4, 6), (7, 7), (24, 96), (96, 24)]
 
@@ -212,7 +212,7 @@ def test_processes_equal_one_big_batch(tmp_path, world, order):
     def start(rank, world):
         arguments = [str(tmp_path / "store"), str(rank), str(world), str(tmp_path), str(order)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
-        return subprocess.Popen([sys.executable, "-c", TWO_PROCESSES, *arguments], env=environment)
+        return warm.Popen([sys.executable, "-c", TWO_PROCESSES, *arguments], env=environment)
 
     processes = [start(0, 1), *(start(rank, world) for rank in range(world))]
     assert [process.wait(timeout=120) for process in processes] == [0] * (world + 1)

@@ -110,7 +110,7 @@ def test_what_is_missing_is_found_before_the_training(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="/nowhere: no such folder"):
         Observers.open(make_config(), tmp_path, tmp_path / "nowhere", False, CPU, 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install tensorboard"):
+    with pytest.raises(UserError, match=r"pip install 'mec-transfer\[tensorboard\]'"):
         Observers.open(make_config(), tmp_path, None, True, CPU, 0)
 
 

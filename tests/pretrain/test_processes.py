@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
+from tests import warm
+
 CONFIG = """
 arch: resnet18
 dim: 16
@@ -55,7 +57,7 @@ def start(inputs, out, world, *more):
         where = ("--out", out[rank] if isinstance(out, list) else out)
         words = [str(word) for word in (*command, *where, "--device", "cpu", "--workers", "0", *more)]
         processes.append(
-            subprocess.Popen(
+            warm.Popen(
                 words, env=environment, cwd=Path.cwd(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         )

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pretrain.__main__ import main
 from pretrain.trainer import Trainer
+from tests import warm
 
 TINY = """
 arch: resnet18
@@ -199,9 +200,7 @@ def test_a_kill_loses_no_more_than_the_steps_since_the_last_checkpoint(inputs, f
     command = [sys.executable, "-m", "pretrain", inputs / "tiny.yaml", "--data", inputs / "images", "--out", tmp_path]
     more = ("--device", "cpu", "--workers", "1", "--set", "save_every_steps=1")
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    with subprocess.Popen(
-        [str(word) for word in (*command, *more)], env=environment, stderr=subprocess.PIPE
-    ) as process:
+    with warm.Popen([str(word) for word in (*command, *more)], env=environment, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         while not (tmp_path / "checkpoint_last.pth").exists() and time.monotonic() < deadline:
             time.sleep(0.02)

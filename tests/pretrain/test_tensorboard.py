@@ -50,7 +50,7 @@ def test_a_figure_that_is_not_a_number_is_kept(tmp_path):
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else find_spec(name))
-    with pytest.raises(UserError, match="pip install tensorboard") as caught:
+    with pytest.raises(UserError, match=r"pip install 'mec-transfer\[tensorboard\]'") as caught:
         TensorBoard(tmp_path)
     assert "\n" not in str(caught.value)
 

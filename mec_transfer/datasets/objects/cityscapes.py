@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pycocotools import mask as coco_mask
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
@@ -27,7 +26,7 @@ from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.layout import ObjectLayout
 from mec_transfer.datasets.objects.splits import ObjectSplit
-from mec_transfer.datasets.rle import runs_box
+from mec_transfer.datasets.rle import lengths_text, runs_box
 from mec_transfer.datasets.scan import file_names, is_image, list_folder
 from mec_transfer.datasets.states import EVERY, state_of
 
@@ -285,8 +284,5 @@ def _runs(canvas: np.ndarray, number: int, polygon: _Polygon) -> np.ndarray:
 
 def _rle(runs: np.ndarray, height: int, width: int) -> dict[str, Any]:
     """Return runs as COCO's compressed RLE, the same that pycocotools encodes."""
-    lengths = np.diff(np.concatenate([[0], runs.ravel(), [height * width]])).tolist()
-    if not lengths[-1]:
-        lengths.pop()
-    found = coco_mask.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
-    return {"size": [height, width], "counts": found["counts"].decode()}
+    lengths = np.diff(np.concatenate([[0], runs.ravel(), [height * width]]))
+    return {"size": [height, width], "counts": lengths_text(lengths if lengths[-1] else lengths[:-1])}

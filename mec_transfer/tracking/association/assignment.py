@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 
 def assign(costs: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -23,6 +22,8 @@ def assign(costs: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray, np.
     Raises:
         ValueError: a cost is not a number.
     """
+    from scipy.optimize import linear_sum_assignment
+
     if np.isnan(costs).any():
         raise ValueError("a cost is not a number")
     count, width = costs.shape

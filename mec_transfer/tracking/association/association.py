@@ -7,13 +7,11 @@ its features are taken from, and how results are written.
 from __future__ import annotations
 
 import abc
-import importlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import numpy as np
 
-from mec_transfer.benchmark import Job, Problem
 from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.datasets.videos.mots import MotsVideo
 from mec_transfer.datasets.videos.posetrack import PoseVideo
@@ -24,12 +22,6 @@ from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Box, Marks
 from mec_transfer.tracking.task import FrozenTask, Tick
 
-_LIBRARIES = {
-    "cv2": "pip install --force-reinstall opencv-python-headless",
-    "trackeval": "pip install --no-deps trackeval (its own list of needs asks for an OpenCV that wants libGL)",
-}
-"""What association imports, and what to do where it cannot."""
-
 V = TypeVar("V", MotVideo, MotsVideo, PoseVideo)
 
 
@@ -39,16 +31,6 @@ class AssociationTask(FrozenTask[V]):
     CONFIRMED_AT_ONCE: ClassVar[bool]
     """Whether a track counts from its first detection on."""
     config: AssociationConfig
-
-    def check(self, job: Job) -> list[Problem]:
-        """What every task checks, and the two libraries that only association needs."""
-        problems = super().check(job)
-        for module, cure in _LIBRARIES.items():
-            try:
-                importlib.import_module(module)
-            except ImportError as error:
-                problems.append(Problem(message=f"{module} cannot be imported ({error}); {cure}"))
-        return problems
 
     @abc.abstractmethod
     def observe(self, video: V, index: int, pixels: np.ndarray, features: Features) -> tuple[np.ndarray, Observed]:

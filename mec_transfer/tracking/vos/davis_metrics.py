@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 _TOLERANCE = 0.008
 _BINS = 4
@@ -66,5 +65,7 @@ def _contour(mask: np.ndarray) -> np.ndarray:
 
 def _matched(pixels: np.ndarray, others: np.ndarray, radius: int) -> float:
     """Return the share of `pixels` that have one of `others` within `radius`."""
+    from scipy.spatial import cKDTree
+
     distance = cKDTree(others).query(pixels, distance_upper_bound=radius + _HARDLY_MORE)[0]
     return float(np.isfinite(distance).mean())
