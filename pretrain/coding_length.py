@@ -85,7 +85,7 @@ class Result(NamedTuple):
     value: torch.Tensor
     """L."""
     sign: torch.Tensor
-    """Of det(I + C); 1 for a series."""
+    """The sign of det(I + C); 1 for a series."""
     norm: torch.Tensor
     """`logdet.largest_singular_value` of C's smaller form where it is watched, else not a number."""
 

@@ -8,7 +8,7 @@ ROWS = 256
 """Rows that the rank is taken from: enough to tell 1 from 100, and cheap."""
 LOWEST_RANK = 1.5
 LOWEST_STD = 0.05
-"""Of the embeddings' spread, which is 1 where they are spread evenly."""
+"""The least spread of the embeddings, which is 1 where they are spread evenly."""
 
 
 @torch.no_grad()

@@ -87,7 +87,7 @@ class PretrainConfig(StrictModel):
     """m: images a step, over all processes together."""
     epochs: int = Field(default=100, ge=1)
     warmup_epochs: int = Field(default=10, ge=0)
-    """Of the learning rate and of 1/lamda."""
+    """Epochs in which the learning rate and 1/lamda rise."""
     base_lr: float = Field(default=0.5, gt=0)
     """Per 256 images: the optimiser sees base_lr * batch_size / 256."""
     momentum: float = Field(default=0.9, ge=0, lt=1)

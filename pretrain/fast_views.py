@@ -26,7 +26,7 @@ _GRAY = (0.2989, 0.587, 0.114)
 _COLUMNS = 11
 _FACTORS, _IS_GRAY, _SIGMA, _SOLARIZE = slice(4, 8), 8, 9, 10
 _CACHED_PIXELS = 2**16
-"""Of the images that a CPU colours at a time: their floats stay in its cache."""
+"""How many images a CPU colours at a time: their floats stay in its cache."""
 
 
 class Uncoloured(NamedTuple):

@@ -32,7 +32,7 @@ class RunIdentity:
     seed: int
     num_images: int
     images_sha256: str
-    """Of the images' paths below the data folder, in order."""
+    """The sha256 of the images' paths below the data folder, in order."""
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)".

@@ -42,7 +42,7 @@ class RunOptions:
     """Where a run reads and writes and what it computes on; none of this changes what it computes."""
 
     folder: Path
-    """Of the images."""
+    """The folder of the images."""
     out: Path
     device: str = "auto"
     workers: int | None = None

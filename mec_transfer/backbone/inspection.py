@@ -30,7 +30,7 @@ class Inspection:
     size: int
     """Bytes."""
     sha256: str
-    """Of the file."""
+    """The file's own sha256."""
     format: str
     source: str
     """Where it is known which network the method's authors evaluate; empty for an unknown format."""

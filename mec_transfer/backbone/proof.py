@@ -23,9 +23,9 @@ INPUT_SEED = 20240229
 INPUT_SIZE = 64
 
 PIXEL_TOLERANCE = 1e-5
-"""Of the normalised input (values up to 3): an engine's (x - 255 mean) / (255 std) against (x / 255 - mean) / std."""
+"""How far the normalised input (up to 3) may differ: (x - 255 mean) / (255 std) against (x / 255 - mean) / std."""
 FOLD_TOLERANCE = 1e-4
-"""Of SOTResNet's activations, relative to the largest of the layer (at least 1): float32 sums in another order."""
+"""How far SOTResNet's activations may differ, relative to the layer's largest (at least 1): sums in another order."""
 
 _STAGE_MODULES = ("maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -41,9 +41,9 @@ class Proof:
     max_abs_difference: dict[str, float]
     """By stage: `input` (the normalised pixels), stem, res2 to res5."""
     tolerance: float
-    """Of the stages. 0: bitwise equal at every step. Else relative to the step's largest activation (at least 1)."""
+    """How far the stages may differ. 0: not in a bit. Else relative to the step's largest activation (at least 1)."""
     max_relative_difference: float
-    """Of the stages, on that scale."""
+    """How far they differ, on the same scale."""
     input_tolerance: float = PIXEL_TOLERANCE
 
 

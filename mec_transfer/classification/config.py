@@ -129,7 +129,7 @@ class LinearRecipe(TrainingRecipe):
     """Per 256 images: the optimiser starts at base_lr * batch / 256."""
     larc: LarcConfig
     head_norm_eps: float = Field(gt=0)
-    """Of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
+    """The epsilon of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
 
 
 class LinearConfig(BenchmarkConfig):

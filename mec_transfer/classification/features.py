@@ -37,7 +37,7 @@ from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.images.image_list import ImageList
 
 _VERSION = 1
-"""Of what goes into a feature; raised when numbers may move."""
+"""The version of what goes into a feature; raised when numbers may move."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,7 +22,7 @@ def is_main_process() -> bool:
 
 
 def say(message: str) -> None:
-    """Print one line of news to standard error (rank 0 only); where nobody reads on, as after `head`, in vain."""
+    """Print one line of news to standard error (rank 0 only); where nobody reads on, as after `head`, it is dropped."""
     if is_main_process():
         try:
             print(message, file=sys.stderr, flush=True)

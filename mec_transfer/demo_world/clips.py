@@ -17,7 +17,7 @@ class Role:
     what: str
     """A category; `figure`, `waving`; or `screen`, a flat bar that stands."""
     path: Path
-    """Of a thing's middle and radius; of a figure's feet and height."""
+    """An object's centre and radius, or a figure's feet and height."""
     identity: int = 0
     """From 1."""
     twin_of: int = 0

@@ -35,7 +35,7 @@ class Detected:
     mask: np.ndarray
     """(H, W) bool; no two of a frame overlap."""
     joints: np.ndarray | None
-    """Of a figure, (17, 3) float64: x, y, score; NaN, NaN, 0 for one that was not found."""
+    """A figure's joints, (17, 3) float64: x, y, score; NaN, NaN, 0 for one that was not found."""
 
 
 def detect(frames: Iterable[Frame], chance: Random) -> list[list[Detected]]:

@@ -27,9 +27,9 @@ class Body:
     visibility: float
     """How much of it is seen, as a share."""
     joints: np.ndarray | None
-    """Of a figure, (17, 2) float64 in pixels, NaN where a joint is not to be seen or never annotated."""
+    """A figure's joints, (17, 2) float64 in pixels, NaN where one is hidden or never annotated."""
     head: tuple[float, float, float, float] | None
-    """Of a figure, the box around its head, x0, y0, x1, y1."""
+    """The box around a figure's head: x0, y0, x1, y1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -23,7 +23,7 @@ FILES = (
 )
 """What is written after the pictures, below the world."""
 _HIDDEN = 0.15
-"""Of a thing's own area, how much must be seen for it to be annotated."""
+"""The share of an object's area that must be visible for it to be annotated."""
 
 Drawn = tuple[Scene, Rendering]
 

@@ -31,9 +31,9 @@ class Moment:
 
     scene: Scene
     identities: tuple[int, ...]
-    """Of each of the scene's things, 0 for what has none."""
+    """One for each object of the scene, 0 where it has none."""
     joints: dict[int, np.ndarray]
-    """Of each figure in the scene, (17, 2) in pixels, as `figures.KEYPOINTS`."""
+    """One array for each figure in the scene, (17, 2) in pixels, in the order of `figures.KEYPOINTS`."""
 
 
 class Stage:

@@ -13,7 +13,7 @@ from mec_transfer.demo_world.footage import Frame
 
 _PEDESTRIAN = 2  # MOTS20's number of the class; in MOTChallenge it is 1
 _INSIDE = 0.2
-"""Of someone, how much must lie in the frame for a box."""
+"""The share of a person that must lie in the frame for a box."""
 _PIXELS = 12
 """How many must be seen for a mask."""
 _FRAME_RATE = 6

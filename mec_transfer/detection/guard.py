@@ -16,7 +16,7 @@ from mec_transfer.datasets.pixels import normalise
 from mec_transfer.detection.network import STAGES, places, stage_features
 
 TOLERANCE = 1e-4
-"""Of activations, relative to their norm: both sides round their normalisation differently."""
+"""Largest difference of activations, relative to their norm: both sides round their normalisation differently."""
 
 
 def check_network(network: nn.Module, backbone: Backbone, channel_order: str) -> float:

@@ -36,7 +36,7 @@ _NOT_OFFERED = (
     *("SOLVER.AMP.ENABLED", "TEST.AUG.ENABLED", "MODEL.LOAD_PROPOSALS", "MODEL.KEYPOINT_ON"),
     *("DATALOADER.REPEAT_THRESHOLD", "SOLVER.REFERENCE_WORLD_SIZE", "CUDNN_BENCHMARK"),
 )
-"""Of no protocol here; Detectron2's default is off."""
+"""No protocol here uses it; Detectron2's default is off."""
 
 
 @ROI_HEADS_REGISTRY.register()

@@ -24,7 +24,7 @@ from mec_transfer.common.files import write_bytes
 SDIST_NAME = "pb1-detectron2"
 SDIST_VERSION = "0.6"
 SDIST_SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
-"""Of pb1-detectron2-0.6.tar.gz, as the package index lists it (uploaded 29 September 2022)."""
+"""The sha256 of pb1-detectron2-0.6.tar.gz, as the package index lists it (uploaded 29 September 2022)."""
 
 WHEEL_VERSION = "0.6+mec1"
 """The local part counts the sets of edits: an installed wheel with another one is made anew."""

@@ -20,7 +20,7 @@ class ModelInfo(StrictModel):
 
     name: str
     sha256: str
-    """Of the weights (Backbone.sha256), not of the file."""
+    """Hash of the weights (Backbone.sha256), not of the file."""
     arch: str
     source: str = ""
     encoder: str = "only"

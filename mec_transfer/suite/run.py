@@ -45,7 +45,7 @@ class Outcome:
     """What a run came to."""
 
     board: Leaderboard
-    """Of everything in the out folder."""
+    """The leaderboard of everything in the out folder."""
     jobs: int
     failed: int
 

@@ -27,7 +27,7 @@ from tests.datasets.videos import test_mots
 from tests.datasets.videos.tiny_videos import SPLITS, read, write
 
 ROUNDS = 40
-"""Of each file; thousands were run when the readers were written."""
+"""Mutations of each file; thousands were run when the readers were written."""
 BYTES = (
     *(
         b",",

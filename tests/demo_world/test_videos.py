@@ -133,7 +133,7 @@ def test_same_seed_same_bytes_and_another_seed_another_world(
 
 
 def test_same_pixels_for_the_same_seed() -> None:
-    """Of the renderer alone, whose operations round the same on every processor."""
+    """Tests the renderer alone, whose operations round the same on every processor."""
     drawn = b""
     for name in ("away", "dance"):
         clip = CLIPS[name]

@@ -49,7 +49,7 @@ def test_world_is_read_by_the_code_for_real_data(tiny_world: Path) -> None:
 
 
 def test_same_pixels_for_the_same_seed() -> None:
-    """Of the renderer alone, which uses only operations that round the same on every processor."""
+    """Tests the renderer alone, which uses only operations that round the same on every processor."""
     drawn = b"".join(
         render(random_scene(Random(f"golden {name}"), [name, "ball"], 48), 48, 48).image.tobytes()
         for name in CATEGORIES

@@ -34,7 +34,7 @@ class LabelSubset:
     note: str
     """What makes it other than the published list; "" when it is the published one."""
     sha256: str
-    """Of the chosen paths, sorted, one a line."""
+    """The sha256 of the chosen paths, sorted, one a line."""
 
 
 def label_subset(train: ImageList, labels: str, *, dataset: str, root: Path, seed: int) -> LabelSubset:

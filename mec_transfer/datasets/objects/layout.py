@@ -27,7 +27,7 @@ from mec_transfer.datasets.states import State
 Look = Literal["no", "sample", "all"]
 """What of the image files is looked at: nothing, all headers and a sample decoded, or all decoded."""
 SHOWN = 5
-"""Of many problems, how many an error names."""
+"""How many of many problems an error names."""
 _TRAIN = ("trainval", "train", "train2017")
 _TEST = ("test", "val", "val2017", "valid")
 

@@ -24,13 +24,13 @@ class Frames:
     """A video's frames in the order of time."""
 
     name: str
-    """Of the sequence."""
+    """The sequence's name."""
     paths: tuple[Path, ...]
     numbers: tuple[int, ...]
     """As the files' names have them; consecutive."""
     width: int
     height: int
-    """Of the first frame, in pixels; `read` refuses a frame of another size."""
+    """Width of the first frame in pixels; `read` refuses a frame of another size."""
 
     def __len__(self) -> int:
         return len(self.paths)

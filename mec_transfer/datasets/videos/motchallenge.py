@@ -24,7 +24,7 @@ from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLay
 from mec_transfer.datasets.videos.video import Video
 
 TRUTH_COLUMNS = "frame,identity,x,y,width,height,counts,class,visibility"
-"""Of gt.txt."""
+"""The columns of gt.txt."""
 _COLUMNS, _COUNTS, _CLASS = 9, 6, 7
 _CLASSES, _PEDESTRIAN = 13, 1
 

@@ -15,7 +15,7 @@ from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.videos.frames import Frames
 
 SHOWN = 5
-"""Of many problems, how many an error names."""
+"""How many of many problems an error names."""
 _SAMPLED_FILES = 64
 
 

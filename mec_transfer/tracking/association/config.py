@@ -76,7 +76,7 @@ class MotsRecipe(DetectedRecipe):
     score_threshold: float
     """Detections with no higher score take no part. Files without scores have 1 throughout."""
     same_mask_overlap: float = Field(gt=0)
-    """Of two masks in a frame whose boxes overlap by more, the first in the file takes part."""
+    """Where two masks in a frame have boxes that overlap by more, only the first in the file takes part."""
 
 
 class MotsConfig(AssociationConfig):

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 TEMPERATURE = 100.0
 _EPSILON = 1e-12
-"""Of a reconstruction's norm; it decides how alike objects are that hardly attend to each other."""
+"""Added to a reconstruction's norm; it decides how alike objects are that hardly attend to each other."""
 _NEGLECTED = 60.0
 """Logits farther below a row's largest are taken for this far: 1e-26 of a weight cannot move a norm of 1e-12."""
 _RAISED = 28.0

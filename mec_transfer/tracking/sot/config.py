@@ -35,7 +35,7 @@ class SotRecipe(FrozenRecipe):
     update: float = Field(default=0.0, ge=0.0, le=1.0)
     """At what rate what every frame shows is blended in; 0 keeps what the first one showed."""
     regularisation: float = Field(default=1e-4, gt=0.0)
-    """Of the ridge regression (`dcf`)."""
+    """The regularisation of the ridge regression (`dcf`)."""
     sigma: float = Field(default=0.1, gt=0.0)
     """The width of the wanted response as a share of the target's cells (`dcf`)."""
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 _TILE = (8, 12)  # rows, columns: small enough for a tight window, large enough for the matrix product
-_CUDA_TILE = (20, 27)  # few large products, where starting one costs more than cells computed in vain
+_CUDA_TILE = (20, 27)  # few large products, where starting one costs more than cells that are computed and not used
 _CHUNK = 1024
 _GROUPS = 16
 

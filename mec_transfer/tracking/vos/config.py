@@ -9,7 +9,7 @@ from pydantic import Field
 from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
 
 MULTIPLE = 64
-"""Of the variant dino: pixels that a frame's longer side is a multiple of."""
+"""In the variant dino, a frame's longer side is a multiple of so many pixels."""
 
 
 class VosRecipe(FrozenRecipe):
@@ -20,11 +20,11 @@ class VosRecipe(FrozenRecipe):
     recent: int = Field(ge=1)
     """How many of the last frames are looked at beside the first one."""
     radius: int = Field(ge=1)
-    """Of a cell's neighbourhood, in cells."""
+    """The radius of a cell's neighbourhood, in cells."""
     topk: int = Field(ge=1)
     temperature: float = Field(gt=0)
     short_side: int = Field(default=480, ge=MULTIPLE)
-    """Of the variant dino, in pixels: frames are resized to it, the longer side floored to a multiple of 64.
+    """The variant dino's shorter side in pixels: frames are resized to it, the longer side floored to a multiple of 64.
     The variant unitrack takes frames as they are."""
 
 

@@ -30,7 +30,7 @@ class Propagation:
     recent: int
     """How many of the last frames, beside the first one."""
     radius: int
-    """Of the neighbourhood, in cells."""
+    """The radius of the neighbourhood, in cells."""
     topk: int
     temperature: float
 
