@@ -168,6 +168,7 @@ def _extract_split(
     missing = _missing_parts(store)
     if missing:
         with _alone(store):
+            began = time.monotonic()
             missing = _missing_parts(store)  # another job may have computed them meanwhile
             if is_main_process():
                 store.describe()
@@ -195,7 +196,7 @@ def _alone(store: FeatureStore) -> contextlib.AbstractContextManager[None]:
     """
     if distributed.world_size() > 1:
         return contextlib.nullcontext()
-    return folder_lock(store.folder, "computing the same features", patience=None)
+    return folder_lock(store.folder, "computing the same features", patience=None, sole_writer=False)
 
 
 def _missing_parts(store: FeatureStore) -> list[int]:

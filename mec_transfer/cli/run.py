@@ -9,6 +9,7 @@ What is finished is not run again; what failed is tried again. Exit status 1 whe
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -39,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="say what is done and what would run, and stop (OUT keeps what was learnt)",
     )
     parser.add_argument(
-        "--jobs", type=int, metavar="N", help="jobs at once on CPUs, each on its share of the cores (default: 1)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="jobs at once on CPUs, each on its share of cores and loading processes (default: 1); the last digits of "
+        "a number may differ with the cores that a job has",
     )
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, a job on each (default: one job at a time)")
     parser.add_argument(
@@ -65,11 +70,12 @@ def run(args: argparse.Namespace) -> int:
     _check_slots(args)
     source = find_config(args.suite, "suites")
     suite = load_suite(source, args.models)
+    slots = args.jobs or args.gpus or 1
     run_options = RunOptions(
         out=args.out,
         data_root=args.data_root,
         device=args.device,
-        workers=args.workers,
+        workers=max(1, args.workers // slots) if args.workers else 0,
         seed=args.seed,
         skip_invalid=args.skip_invalid,
         dry_run=args.dry_run,
@@ -96,14 +102,14 @@ def _check_slots(args: argparse.Namespace) -> None:
     """Raise UserError for jobs, GPUs and limits that cannot be."""
     for name in ("jobs", "gpus", "time_limit", "silence_limit"):
         value = getattr(args, name)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} {value:g}: must be above 0")
     if args.gpus is None:
         return
     if args.jobs is not None:
         raise UserError("--jobs shares out the cores of a machine without GPUs, --gpus its GPUs; give one of them")
-    if args.device == "cpu":
-        raise UserError("--gpus and --device cpu contradict each other; leave one out")
+    if args.device not in ("auto", "cuda"):
+        raise UserError(f"--gpus and --device {args.device} contradict each other; leave one out")
     from mec_transfer.common.runtime import visible_gpus
 
     if args.gpus > len(found := visible_gpus()):

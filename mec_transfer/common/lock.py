@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -15,17 +16,19 @@ from mec_transfer.common.files import remove_leftovers
 from mec_transfer.common.progress import say, warn
 
 LOCK_NAME = ".lock"
+_SAY_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, doing: str, patience: float | None = 5.0) -> Iterator[None]:
+def folder_lock(folder: Path, doing: str, patience: float | None = 5.0, sole_writer: bool = True) -> Iterator[None]:
     """Hold `folder` (made where it is missing) for this process alone.
 
     Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die; None: as long
     as it takes, and says so. The lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that
     load data, which outlive a killed job by some seconds.
 
-    What a killed holder left half-written in the folder is removed.
+    What a killed holder left half-written in the folder is removed, if nobody writes there without the lock
+    (`sole_writer`).
 
     Raises:
         UserError: `folder` is a file, or another process holds it ("another process (PID) is `doing`").
@@ -42,7 +45,8 @@ def folder_lock(folder: Path, doing: str, patience: float | None = 5.0) -> Itera
     try:
         if _acquire(handle, folder, doing, patience):
             _sign(handle, path)
-            remove_leftovers(folder)
+            if sole_writer:
+                remove_leftovers(folder)
         yield
     finally:
         os.close(handle)
@@ -50,7 +54,8 @@ def folder_lock(folder: Path, doing: str, patience: float | None = 5.0) -> Itera
 
 def _acquire(handle: int, folder: Path, doing: str, patience: float | None) -> bool:
     """Wait for the lock; return whether it is held (False: this file system has none)."""
-    began, told = time.monotonic(), False
+    until = None if patience is None else time.monotonic() + patience
+    said = -math.inf
     while True:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,11 +64,11 @@ def _acquire(handle: int, folder: Path, doing: str, patience: float | None) -> b
                 warn(f"{folder}: this file system has no locks ({error.strerror}); let one run at a time use it")
                 return False
             busy = f"{folder}: another process ({_holder(handle)}) is {doing}"
-            if patience is not None and time.monotonic() - began >= patience:
+            if until is not None and time.monotonic() >= until:
                 raise UserError(f"{busy}; wait for it or choose another --out") from None
-            if patience is None and not told:
+            if until is None and time.monotonic() - said >= _SAY_SECONDS:  # who is silent counts as hung
                 say(f"{busy}; waiting for it")
-                told = True
+                said = time.monotonic()
             time.sleep(0.1)
         else:
             return True

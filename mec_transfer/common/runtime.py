@@ -76,11 +76,17 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int]:
-    """Processor, cores this process may use, and the GPU where there is one."""
+    """Processor, cores this process may use, threads that torch uses, and the GPU where there is one."""
     import torch
 
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
-    return {"cpu": _cpu_name(), "cores": usable_cores(), "gpu": gpu, "gpus": torch.cuda.device_count()}
+    return {
+        "cpu": _cpu_name(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "gpus": torch.cuda.device_count(),
+    }
 
 
 def usable_cores() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from mec_transfer.common.errors import RunError
 from mec_transfer.common.processes import tie_to_parent
 from mec_transfer.launchers.warm import WarmPython
 
@@ -103,15 +104,21 @@ class _Running:
         self.signal(signal.SIGTERM)
 
     def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        try:
             os.killpg(self.process.pid, number)
+        except ProcessLookupError:  # it has ended, or not yet made a group of its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def close(self) -> None:
         self._tail.close()
 
 
 class LocalLauncher:
-    """Runs tasks in processes that never outlive this one (on Linux not even when it is killed outright).
+    """Runs tasks in processes that do not outlive this one (on Linux not even when it is killed outright).
+
+    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_parent`): they
+    are in sessions of their own.
 
     Used as a context, it stops what still works when it is left: every process is asked to save and end first.
     """
@@ -158,7 +165,13 @@ class LocalLauncher:
         return len(self._free) >= min(task.gpus, self.slots)
 
     def start(self, task: Task) -> None:
-        """Start a task for which there is room."""
+        """Start a task for which there is room. Raises RunError where that cannot be, with the reason."""
+        try:
+            self._start(task)
+        except OSError as error:
+            raise RunError(f"{error.filename or task.log}: no process could be started ({error.strerror})") from None
+
+    def _start(self, task: Task) -> None:
         wanted = min(task.gpus, self.slots)
         slots, self._free = self._free[:wanted], self._free[wanted:]
         env = dict(self._env)

@@ -38,6 +38,7 @@ class WarmPython:
         self._preload, self._env = list(preload), dict(env)
         self._process: subprocess.Popen[bytes] | None = None
         self._answers = b""
+        self._working: set[int] = set()
         self._ended: dict[int, int] = {}
 
     def run(self, module: str, arguments: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
@@ -59,17 +60,22 @@ class WarmPython:
                 self._lose()
                 continue
             until = time.monotonic() + _START_SECONDS
-            while time.monotonic() < until and self._process is process:
-                if (answer := self._read(until - time.monotonic())) and "started" in answer:
+            while self._process is process:
+                answer = self._read(until - time.monotonic()) or {}
+                if "started" in answer:
+                    self._working.add(answer["started"])
                     return int(answer["started"])
+                if "failed" in answer:
+                    raise RunError(f"no process could be started: {answer['failed']}")
+                if time.monotonic() >= until:  # never asked again: it may only be slow, and the job would run twice
+                    self._lose()
+                    raise RunError(f"no process has started within {_START_SECONDS:g} s")
         raise RunError(f"no process could be started to run jobs in; {log} has its last words")
 
     def poll(self, pid: int) -> int | None:
         """Return the exit status of a fork, or -signal; None while it works."""
-        while pid not in self._ended and self._process is not None and self._read(0.0):
+        while pid not in self._ended and self._read(0.0):
             pass
-        if self._process is None:  # it took its forks with it
-            return self._ended.pop(pid, -signal.SIGKILL)
         return self._ended.pop(pid, None)
 
     def close(self) -> None:
@@ -112,14 +118,18 @@ class WarmPython:
         self._answers = rest
         answer: dict[str, Any] = json.loads(line)
         if "ended" in answer:
+            self._working.discard(answer["ended"])
             self._ended[answer["ended"]] = answer["status"]
         return answer
 
     def _lose(self) -> None:
+        """Give the warm process up; it takes all forks that work with it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process, self._answers = None, b""
+        self._ended |= dict.fromkeys(self._working, -signal.SIGKILL)
+        self._working.clear()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -130,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     # A signal to every process, as schedulers send, is for the forks: they save, while this one has nothing to lose.
     heeded = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     for module in arguments[1:]:
-        with contextlib.suppress(ImportError):  # told by the job that cannot do without it
+        with contextlib.suppress(Exception):  # told by the job that cannot do without it
             importlib.import_module(module)
     request = _serve(answers, heeded)
     if request is None:
@@ -155,16 +165,20 @@ def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any]
             pending += block
         while b"\n" in pending:
             line, _, pending = pending.partition(b"\n")
-            with _taken_as(heeded):
-                pid = os.fork()
-                if pid == 0:
-                    os.close(answers)
-                    return _become(json.loads(line), warm)
-            os.write(answers, f'{{"started": {pid}}}\n'.encode())
+            try:
+                with _taken_as(heeded):
+                    pid = os.fork()
+                    if pid == 0:
+                        os.close(answers)
+                        return _become(json.loads(line), warm)
+            except OSError as error:  # no process or no memory is left: the forks that work are none the worse
+                os.write(answers, json.dumps({"failed": error.strerror}).encode() + b"\n")
+            else:
+                os.write(answers, json.dumps({"started": pid}).encode() + b"\n")
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 status = os.waitstatus_to_exitcode(ended[1])
-                os.write(answers, f'{{"ended": {ended[0]}, "status": {status}}}\n'.encode())
+                os.write(answers, json.dumps({"ended": ended[0], "status": status}).encode() + b"\n")
 
 
 @contextlib.contextmanager

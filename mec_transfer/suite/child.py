@@ -5,12 +5,15 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
+from mec_transfer.common.processes import tie_to_parent
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
@@ -21,6 +24,8 @@ def main(arguments: Sequence[str]) -> int:
 
     Or 128 + a signal's number where one stopped it. Else 1, and the last line of the output says what went wrong.
     """
+    if distributed.world_size() > 1:  # torch.distributed.run would leave it alone when it is killed
+        tie_to_parent(os.getppid())
     try:
         with raised_signals():
             _run(Path(arguments[0]))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from mec_transfer.common import extras
-from mec_transfer.common.errors import DataError, MissingExtra, UserError
+from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError
 from mec_transfer.common.files import write_text
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
@@ -180,7 +180,7 @@ class _Run:
         with self._launcher() as launcher:
             while waiting or self._running:
                 while waiting and launcher.has_room(self._task(waiting[0])):
-                    self._begin(waiting.pop(0), launcher)
+                    waiting = self._in_order([*waiting[1:], *self._begin(waiting[0], launcher)])
                 if self._running:
                     waiting = self._in_order([*waiting, *self._end(launcher.wait())])
         board = write_leaderboard(self.options.out)
@@ -222,23 +222,28 @@ class _Run:
             silence_seconds=options.silence_limit,
         )
 
-    def _begin(self, what: Pretraining | PlannedJob, launcher: LocalLauncher) -> None:
-        """Start what is to be computed; what is done, or cannot begin, is told at once."""
+    def _begin(self, what: Pretraining | PlannedJob, launcher: LocalLauncher) -> list[PlannedJob]:
+        """Start what is to be computed; what is done, or cannot begin, is told at once. Return what `_end` does."""
         if isinstance(what, Pretraining):
             say(f"pretraining {what.name} ({what.config.stem})")
         else:
             self._begun += 1
             title = f"[{self._begun}/{self.total}] {what.title}"
             if what.state() == "done":
-                return say(f"{title}: done before")
+                say(f"{title}: done before")
+                return []
             say(title)
             if what.problem:
-                return self._tell(what, self._fail(what, what.problem))
+                self._tell(what, self._fail(what, what.problem))
+                return []
             what.spec.write()
         task = self._task(what)
-        launcher.start(task)
         self._running[task] = what, _stamp(task.log.with_name(RECORD_NAME))
-        return None
+        try:
+            launcher.start(task)
+        except RunError as error:
+            return self._end(Ended(task=task, status=1, reason=str(error)))
+        return []
 
     def _end(self, ended: Ended) -> list[PlannedJob]:
         """Tell what came out, and return the jobs that can be done now."""
@@ -250,19 +255,35 @@ class _Run:
             self._failed += 1 if isinstance(what, PlannedJob) else sum(entry.trials for entry in self.benchmarks)
             return []
         if isinstance(what, Pretraining):
-            problem = what.problem(ended.status)
-            if problem:
-                say(f"  FAILED  {problem}")
-            jobs = self._jobs_of(what.name, problem)
-            self.opened.close()
-            forget_superseded_failures(jobs)
-            self.jobs += jobs
-            return jobs
+            return self._end_pretraining(what, ended)
         record = what.record()
-        if record is None or (record.status != "ok" and _stamp(what.folder / RECORD_NAME) == before) or ended.reason:
+        fresh = record is not None and _stamp(what.folder / RECORD_NAME) != before
+        # A number that was written is a number, however the process came to its end afterwards.
+        if record is None or (record.status != "ok" and (ended.reason or not fresh)):
             record = self._fail(what, _reason(ended))
         self._tell(what, record)
         return []
+
+    def _end_pretraining(self, pretraining: Pretraining, ended: Ended) -> list[PlannedJob]:
+        """Return the jobs of the model, which cannot run where it has come to nothing.
+
+        Raises:
+            UserError: it was wrong from the beginning, and nothing else has begun that could be lost.
+        """
+        try:
+            problem = ended.reason or pretraining.problem(ended.status)
+            jobs = self._jobs_of(pretraining.name, problem)
+        except UserError as error:
+            if not self._begun:
+                raise
+            problem = str(error)
+            jobs = self._jobs_of(pretraining.name, problem)
+        if problem:
+            say(f"  FAILED  {problem}")
+        self.opened.close()
+        forget_superseded_failures(jobs)
+        self.jobs += jobs
+        return jobs
 
     def _tell(self, job: PlannedJob, record: Record) -> None:
         indent = self._indent(self._task(job))

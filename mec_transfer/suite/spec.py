@@ -21,6 +21,8 @@ from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, R
 from mec_transfer.results.store import JOB_NAME
 from mec_transfer.suite.registry import make_benchmark, parse_saved_config
 
+_PLACES = ("checkpoint", "data", "index", "workdir", "cache")
+
 
 class JobSpec(StrictModel):
     """One benchmark of one model on one data set, one trial, with all that it takes to do it."""
@@ -69,7 +71,12 @@ class JobSpec(StrictModel):
         data = read_json(path)
         if not isinstance(data, dict):
             raise UserError(f"{path}: does not hold a job")
-        return parse_config(cls, {name: value for name, value in data.items() if name != "key"}, str(path))
+        # A path need not be text in any encoding, which the validation of JSON asks for.
+        places = {name: data[name] for name in _PLACES if isinstance(data.get(name), str)}
+        values = {name: value for name, value in data.items() if name != "key"}
+        spec = parse_config(cls, {**values, **dict.fromkeys(places, "")}, str(path))
+        kept = {name: value if name == "checkpoint" else Path(value) for name, value in places.items()}
+        return spec.model_copy(update=kept)
 
     def load(self) -> tuple[Benchmark, Job]:
         """Read the weights, open the data, and return the job and the benchmark that does it.

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from mec_transfer.launchers import local
+from mec_transfer.common.errors import RunError
+from mec_transfer.launchers import local, warm
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
 
 WORKER = "tests.launchers.worker"
@@ -119,8 +120,61 @@ def test_a_warm_process_that_dies_is_started_again(runs: Runs) -> None:
         assert runs.one(launcher, "say", "again").status == 0
 
 
-def test_a_module_that_cannot_be_imported_early_fails_only_who_needs_it(runs: Runs) -> None:
-    with LocalLauncher(runs.show, preload=["no_such_module"]) as launcher:
+def test_a_warm_process_that_dies_takes_all_its_tasks_and_none_is_waited_for(runs: Runs) -> None:
+    with LocalLauncher(runs.show, slots=3) as launcher:
+        for title in ("a", "b"):
+            launcher.start(runs.task(title, "hang"))
+        launcher.start(runs.task("c", "kill warm"))
+        assert [launcher.wait().status for _ in range(2)] == [-signal.SIGKILL] * 2
+        assert runs.one(launcher, "say", "again").status in (0, -signal.SIGKILL)  # whichever has ended first
+        launcher.wait()
+    assert ("one", "again None None") in [(title, line.replace(" 1", " None")) for title, line in runs.lines]
+
+
+def test_a_process_that_cannot_be_forked_is_an_error_and_the_others_work_on(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runs.folder / "nofork.py").write_text(
+        "import errno, os\nfork = os.fork\n"
+        "def once():\n    os.fork = fork\n    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\nos.fork = once\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{runs.folder}{os.pathsep}{Path.cwd()}")
+    with LocalLauncher(runs.show, slots=2, preload=["nofork"]) as launcher:
+        with pytest.raises(RunError, match="no process could be started: Resource temporarily unavailable"):
+            launcher.start(runs.task("a", "say"))
+        assert launcher.has_room(runs.task("a", "say", gpus=2)) and runs.one(launcher, "say").status == 0
+
+
+def test_slow_imports_do_not_run_a_task_twice(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    (runs.folder / "slow.py").write_text("import time\ntime.sleep(1.5)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{runs.folder}{os.pathsep}{Path.cwd()}")
+    monkeypatch.setattr(warm, "_START_SECONDS", 0.5)
+    with LocalLauncher(runs.show, preload=["slow"]) as launcher, pytest.raises(RunError, match="started within"):
+        launcher.start(runs.task("one", "say", "once"))
+    assert "once" not in (runs.folder / "one/log.txt").read_text()
+
+
+def test_a_task_is_stopped_from_its_first_moment_on(runs: Runs) -> None:
+    for _ in range(5):
+        with LocalLauncher(runs.show) as launcher:
+            runs.one(launcher, "say")
+            launcher.start(runs.task("one", "hang"))
+            began = time.monotonic()
+        assert time.monotonic() - began < 30
+
+
+def test_a_log_that_cannot_be_written_is_an_error(runs: Runs) -> None:
+    (runs.folder / "one").write_text("a file in the folder's place")
+    with LocalLauncher(runs.show) as launcher, pytest.raises(RunError, match="one.*no process could be started"):
+        launcher.start(runs.task("one", "say"))
+
+
+def test_a_module_that_cannot_be_imported_early_fails_only_who_needs_it(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runs.folder / "broken_module.py").write_text("raise RuntimeError('half installed')")
+    monkeypatch.setenv("PYTHONPATH", f"{runs.folder}{os.pathsep}{Path.cwd()}")
+    with LocalLauncher(runs.show, preload=["no_such_module", "broken_module"]) as launcher:
         assert runs.one(launcher, "say", "hello").status == 0
         launcher.start(Task(title="x", module="no_such_module", arguments=(), log=runs.folder / "x"))
         assert launcher.wait().status == 1

@@ -261,6 +261,33 @@ def test_a_hung_job_is_ended_told_and_tried_again(world, option: str, reason: st
     assert world.run().returncode == 0 and len(world.finished()) == JOBS
 
 
+def test_a_number_that_was_written_outlives_the_limit(world) -> None:  # type: ignore[no-untyped-def]
+    for name in ("one", "two"):
+        world.write(f"{name}.yaml", (world.root / f"{name}.yaml").read_text() + "recipe: {linger: 600.0}\n")
+    assert world.run("--time-limit", "0.1", "--jobs", "3").returncode == 0
+    assert len(world.finished()) == JOBS
+
+
+@pytest.mark.parametrize(("override", "reason"), [("colour=1", "'colour' is not"), ("empty=true", "holds no network")])
+def test_a_pretraining_that_is_wrong_stops_no_job_beside_it(world, override: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain(override)
+    for name in ("one", "two"):
+        world.write(f"{name}.yaml", (world.root / f"{name}.yaml").read_text() + "recipe: {seconds: 3.0}\n")
+    done = world.run("--jobs", "2")
+    assert done.returncode == 1, done.stderr
+    assert len(world.finished()) == JOBS and f"failed: {JOBS} of {2 * JOBS} jobs" in done.stderr
+    reasons = {json.loads(path.read_text())["error"] for path in world.out.glob("jobs/mec/*/record.json")}
+    assert len(reasons) == 1 and reason in reasons.pop()
+
+
+def test_folders_whose_names_are_no_text(world) -> None:  # type: ignore[no-untyped-def]
+    out = os.fsdecode(b"out\xff")
+    (world.root / "data").rename(world.root / os.fsdecode(b"d\xff"))
+    done = world.run("--data-root", os.fsdecode(b"d\xff"), out=out)
+    assert done.returncode == 0, done.stderr
+    assert len([*(world.root / out).glob("jobs/*/*/record.json")]) == JOBS
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -268,7 +295,9 @@ def test_a_hung_job_is_ended_told_and_tried_again(world, option: str, reason: st
         (["--time-limit", "-1"], "--time-limit -1: must be above 0"),
         (["--gpus", "1", "--jobs", "2"], "give one of them"),
         (["--gpus", "1", "--device", "cpu"], "contradict each other"),
+        (["--gpus", "1", "--device", "cuda:1"], "contradict each other"),
         (["--gpus", "99"], "torch sees "),
+        (["--time-limit", "nan"], "--time-limit nan: must be above 0"),
     ],
 )
 def test_slots_that_cannot_be(world, options: list[str], said: str) -> None:  # type: ignore[no-untyped-def]

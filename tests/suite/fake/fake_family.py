@@ -31,6 +31,8 @@ class Recipe(StrictModel):
     """How many jobs of the model must have begun before this one goes on."""
     fail_for: str = ""
     """Models whose job raises, comma separated; a file `mended` in the data stops it."""
+    linger: float = 0.0
+    """Seconds that a job takes to end after its number is written."""
     kill_for: str = ""
     """Models whose job kills its own process."""
 
@@ -76,6 +78,9 @@ class Fake(Benchmark):
             seconds=time.process_time(),
         )
 
+    def finished(self, job: Job) -> None:
+        time.sleep(self.config.recipe.linger)
+
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         try:
             return {**json.loads((folder / "predictions.json").read_text()), "top5": 99.0}
@@ -100,6 +105,8 @@ def fake_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
         data = Path(ckpt).read_bytes()
         with (Path(ckpt).parent / "reads.txt").open("a") as file:
             file.write(f"{ckpt}\n")
+        if data == b"no network":
+            raise CheckpointError(f"{ckpt}: holds no network")
     else:
         raise CheckpointError(f"{ckpt}: no such file")
     backbone = Backbone(arch="resnet18", state_dict={}, provenance=Provenance(source=ckpt))

@@ -27,4 +27,5 @@ while (done := len(progress.read_text()) if progress.exists() else 0) < 3:
     with progress.open("a") as file:
         file.write("x")
     print(f"epoch {done + 1}", flush=True)
-(out / "checkpoint_last.pth").write_text(f"seed {args.seed[0]}")
+weights = "no network" if "empty=true" in (args.set or []) else f"seed {args.seed[0]}"
+(out / "checkpoint_last.pth").write_text(weights)
