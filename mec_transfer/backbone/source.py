@@ -21,7 +21,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from mec_transfer.backbone.backbone import ARCHS, Backbone, Preprocessing, Provenance, Stem, build_resnet
-from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean, one_line
+from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean
 
 _PROBE_SECONDS = 5.0
 
@@ -174,7 +174,8 @@ def _fetching(ckpt: str, fetch: Callable[[], Any]) -> Any:
     try:
         return fetch()
     except Exception as error:  # each library raises its own kinds; the user needs their first line only
-        raise UserError(f"{ckpt}: cannot be fetched ({one_line(error)})") from None
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]  # advice follows, over many lines
+        raise UserError(f"{ckpt}: cannot be fetched ({first})") from None
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

@@ -143,14 +143,14 @@ def test_the_chunk_of_a_forward_pass_does_not_change_the_result(make_job: MakeJo
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark, job = _benchmark(), make_job("b")
     expected = benchmark.run(make_job("a"))
-    save = training._save
+    save = training._Saver.save
 
-    def dying(folder: Path, state: object, *args: object, **options: object) -> None:
-        save(folder, state, *args, **options)
+    def dying(saver: training._Saver) -> None:
+        save(saver)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "_save", dying)
+        patched.setattr(training._Saver, "save", dying)
         for _ in range(3):  # dies after every single epoch, the last one included
             with pytest.raises(KeyboardInterrupt):
                 benchmark.run(job)
