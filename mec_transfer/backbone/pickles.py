@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import pickletools
 import struct
 from collections.abc import Callable
 from typing import IO, Any
@@ -91,6 +92,25 @@ class ArrayRef:
         self.code = dtype.code if isinstance(dtype, _Dtype) else ""
 
 
+def _refuse_sparse_memo(file: IO[bytes]) -> None:
+    """Raise UnpicklingError where the pickle that begins here numbers an object higher than it can have objects.
+
+    Unpickling makes room up to the highest number, which in a damaged file of a few bytes may be four billion.
+    """
+    begin = file.tell()
+    try:
+        for opcode, argument, position in pickletools.genops(file):
+            if opcode.name in _NUMBERING and int(argument or 0) > (position or begin) - begin:
+                raise pickle.UnpicklingError(f"object number {argument} at byte {position}")
+    except (ValueError, IndexError, struct.error):  # malformed, which unpickling says better
+        return
+    finally:
+        file.seek(begin)
+
+
+_NUMBERING = ("PUT", "BINPUT", "LONG_BINPUT")
+
+
 class InertUnpickler(pickle.Unpickler):
     """An unpickler that imports and calls nothing named by the pickle.
 
@@ -104,8 +124,14 @@ class InertUnpickler(pickle.Unpickler):
 
     def __init__(self, file: IO[bytes], persistent: Callable[[Any], Any] | None = None) -> None:
         super().__init__(file, encoding="latin1")
+        self._file = file
         self._persistent = persistent
         self._classes: dict[tuple[str, str], type[Placeholder]] = {}
+
+    def load(self) -> Any:
+        """Read the next pickle of the file."""
+        _refuse_sparse_memo(self._file)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the rebuilder of this name, or a placeholder class. Nothing is imported."""

@@ -103,7 +103,7 @@ def _refuse_foreign(path: Path, start: bytes) -> None:
         raise CheckpointError(f"{path}: JSON text, not a checkpoint; name the file that holds the weights")
     # a pickle of protocol 0 is text too, and of a dict it begins with a bracket
     if all(32 <= byte < 127 or byte in b"\t\n\r" for byte in start) and not start.startswith(b"("):
-        raise CheckpointError(f"{path}: text ('{start[:30].decode().strip()}...'), not a checkpoint")
+        raise CheckpointError(f"{path}: text ('{' '.join(start[:30].decode().split())}...'), not a checkpoint")
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def parse_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise ConfigError(f"{where}not valid YAML ({getattr(error, 'problem', None) or error})") from None
+        what = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{where}not valid YAML ({what})") from None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -149,7 +150,8 @@ def parse_config(model: type[M], data: dict[str, Any], source: str) -> M:
         # JSON mode: YAML has no tuples and no paths, so lists and strings must do for them.
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain_all(model, error.errors())}") from None
+        told = " ".join(_explain_all(model, error.errors()).split())  # a key may hold what ends a line
+        raise ConfigError(f"{source}: {told}") from None
     except TypeError as error:
         raise ConfigError(f"{source}: a value has a type that a config cannot hold ({error})") from None
 

@@ -8,6 +8,7 @@ reads the bytes of a sample. Deleting the file loses time alone.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from mec_transfer.common.errors import DataError, UserError
-from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.errors import DataError
+from mec_transfer.common.files import write_bytes
 from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.scan import file_sizes, is_image, list_folder
 
-_FORMAT = "mec-transfer index 2"
+_FORMAT = "mec-transfer index 3"
 _SETTLED_NS = 2_000_000_000
 """A folder that changed so shortly before it was listed may have changed again within the same tick of its clock."""
 _SAMPLED_SIZES = 256
@@ -114,7 +115,8 @@ class Index:
         """
         if self._file and self._changed:
             kept = {"format": _FORMAT, "folders": self._folders, "sizes": self._sizes, "results": self._results}
-            write_json(self._file, kept, indent=None)
+            text = json.dumps(kept).encode()
+            write_bytes(self._file, hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
             self._changed = False
 
     def _list(self, key: str, folder: Path) -> tuple[list[str], list[str]]:
@@ -144,11 +146,11 @@ def _read(file: Path | None) -> dict[str, Any]:
     if file is None:
         return nothing
     try:
-        kept = read_json(file)
-    except UserError:
+        digest, _, text = file.read_bytes().partition(b"\n")
+        kept = json.loads(text) if digest.decode() == hashlib.sha256(text).hexdigest() else None
+    except (OSError, ValueError):
         return nothing
-    whole = isinstance(kept, dict) and kept.get("format") == _FORMAT
-    return kept if whole and all(isinstance(kept.get(name), dict) for name in nothing) else nothing
+    return kept if isinstance(kept, dict) and kept.get("format") == _FORMAT else nothing
 
 
 def _state_of(folder: str) -> list[int] | None:

@@ -120,5 +120,5 @@ def read_record(path: Path) -> Record:
         return Record.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = " ".join(".".join(str(part) for part in first["loc"]).split())  # a key may hold what ends a line
         raise UserError(f"{path}: not a valid record ('{where}': {first['msg']})") from None

@@ -34,20 +34,21 @@ class Memory:
     def recall(self, name: str, stamp: Any) -> Any:
         """Return the value kept under `name` with this very stamp; None when there is none."""
         entry = self._known.get(name)
-        if isinstance(entry, dict) and entry.get("stamp") == self._hash(stamp):
+        if isinstance(entry, dict) and entry.get("stamp") == self._hash(stamp, entry.get("value")):
             return entry.get("value")
         return None
 
     def keep(self, name: str, stamp: Any, value: Any) -> None:
         """Keep `value` (JSON) under `name`."""
-        self._known[name] = {"stamp": self._hash(stamp), "value": value}
+        self._known[name] = {"stamp": self._hash(stamp, value), "value": value}
         try:
             write_json(self._path, self._known)
         except RunError as error:
             warn(f"{error}; it is found out anew next time")
 
-    def _hash(self, stamp: Any) -> str:
-        return json_sha256([stamp, self._program])
+    def _hash(self, stamp: Any, value: Any) -> str:
+        """Hash the value, too: one that a bad disk has changed is forgotten."""
+        return json_sha256([stamp, value, self._program])
 
 
 def file_stamp(path: Path) -> list[Any]:

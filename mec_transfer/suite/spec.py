@@ -12,7 +12,7 @@ from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig, Job, job_key
 from mec_transfer.common import runtime
 from mec_transfer.common.config import StrictModel, parse_config
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.index import Index
@@ -74,7 +74,10 @@ class JobSpec(StrictModel):
         # A path need not be text in any encoding, which the validation of JSON asks for.
         places = {name: data[name] for name in _PLACES if isinstance(data.get(name), str)}
         values = {name: value for name, value in data.items() if name != "key"}
-        spec = parse_config(cls, {**values, **dict.fromkeys(places, "")}, str(path))
+        try:
+            spec = parse_config(cls, {**values, **dict.fromkeys(places, "")}, str(path))
+        except ConfigError as error:  # of the benchmark's config, which does not know the file
+            raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
         kept = {name: value if name == "checkpoint" else Path(value) for name, value in places.items()}
         return spec.model_copy(update=kept)
 

@@ -17,6 +17,7 @@ import numpy as np
 from mec_transfer.datasets import values
 from mec_transfer.datasets.objects.columns import EXACT, NONE, POLYGONS, ObjectColumns, is_whole
 from mec_transfer.datasets.objects.json_lists import Items
+from mec_transfer.datasets.objects.splits import FARTHEST
 
 _PLAIN, _WHOLE = {int, float}, {int}
 
@@ -128,7 +129,7 @@ class AnnotationRows(Items):
         width, height = sizes[place].T if len(sizes) else (0, 0)
         x0, y0, x1, y1 = box.T  # as in `objects.box_problem`
         sound &= (x1 >= x0) & (y1 >= y0) & (x0 <= width) & (y0 <= height) & (x1 >= 0) & (y1 >= 0)
-        sound &= np.isfinite(xywh).all(axis=1)
+        sound &= (np.abs(box) <= FARTHEST).all(axis=1)  # which what is no number is not
         sound[objects.owners(np.flatnonzero(~np.isfinite(numbers)))] = False
         again = np.union1d(_column(self._odd), index[~sound])
         if not sound.all():

@@ -18,6 +18,8 @@ from mec_transfer.datasets.objects.columns import NONE
 from mec_transfer.datasets.objects.table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
 
+FARTHEST = 1e6
+"""Pixels from the image's corner that no box reaches; the area of one that does may be no number any more."""
 _SAMPLED_FILES = 64
 
 
@@ -89,6 +91,8 @@ def box_problem(box: tuple[float, float, float, float], width: int, height: int)
         return f"empty {numbers}: its second corner lies before its first"
     if x0 > width or y0 > height or x1 < 0 or y1 < 0:
         return f"{numbers} lies outside the image ({width}x{height})"
+    if max(map(abs, box)) > FARTHEST:
+        return f"{numbers} reaches far beyond the image ({width}x{height})"
     return None
 
 
