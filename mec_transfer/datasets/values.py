@@ -80,6 +80,8 @@ def whole(value: object, what: str) -> int:
     found = number(value, what)
     if found != int(found):
         raise ValueError(f"{what} is {show(value)}, a whole number is needed")
+    if abs(found) >= 2.0**63:
+        raise ValueError(f"{what} is {show(value)}, a whole number of at most 64 bits is needed")
     return value if isinstance(value, int) else int(found)
 
 

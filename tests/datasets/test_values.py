@@ -68,7 +68,7 @@ def test_whole_numbers(written, read):
     assert found == read and type(found) is int
 
 
-@pytest.mark.parametrize("written", [None, True, 1.5, "1.5", "x", math.inf, [], {}, 10**400])
+@pytest.mark.parametrize("written", [None, True, 1.5, "1.5", "x", math.inf, [], {}, 10**400, 2**63, -1e300])
 def test_whole_numbers_that_are_none(written):
     with pytest.raises(ValueError, match=r"^x is .* number is needed"):
         values.whole(written, "x")
