@@ -81,7 +81,7 @@ def whole(value: object, what: str) -> int:
     if found != int(found):
         raise ValueError(f"{what} is {show(value)}, a whole number is needed")
     if abs(found) >= 2.0**63:
-        raise ValueError(f"{what} is {show(value)}, a whole number of at most 64 bits is needed")
+        raise ValueError(f"{what} is {show(value)}, a whole number is needed, of 64 bits at most")
     return value if isinstance(value, int) else int(found)
 
 
