@@ -7,6 +7,8 @@ import hashlib
 import os
 import platform
 import random
+import resource
+import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -92,6 +94,12 @@ def hardware() -> dict[str, str | int]:
 def usable_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held, or any process that it has waited for."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def visible_gpus() -> list[str]:

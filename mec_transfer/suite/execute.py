@@ -127,7 +127,8 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
         raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
-    record = record.model_copy(update={"warnings": [*warnings, *record.warnings]})
+    details = {**record.details, "peak_memory_bytes": runtime.peak_memory()}
+    record = record.model_copy(update={"warnings": [*warnings, *record.warnings], "details": details})
     if distributed.rank() == 0:
         write_record(job.workdir, record)
         (job.workdir / TRACEBACK_NAME).unlink(missing_ok=True)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
+import numpy as np
 import pytest
 import torch
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import Meter, track
-from mec_transfer.common.runtime import derive_seed, pick_device, versions
+from mec_transfer.common.runtime import derive_seed, peak_memory, pick_device, versions
 
 
 def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
@@ -65,3 +66,9 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr("mec_transfer.common.progress._LOG_INTERVAL_SECONDS", 0.0)
     list(track(range(3), "counting", 3))
     assert capsys.readouterr().err == ""
+
+
+def test_peak_memory_is_in_bytes_and_holds_what_is_held() -> None:
+    before = peak_memory()
+    held = np.ones(64 << 20, dtype=np.uint8)
+    assert before > 10 << 20 and peak_memory() >= held.nbytes
