@@ -3,7 +3,8 @@
   mec-transfer run --suite demo --out runs/demo
   mec-transfer run --suite paper --model mec=mec_r50.pth --data-root /data --out runs/paper --gpus 8
 
-What is finished is not run again; what failed is tried again. Exit status 1 when a job failed.
+What is finished is not run again; what failed is tried again. Exit status 1 when a job failed; of --dry-run 3 when one
+cannot run.
 """
 
 from __future__ import annotations
@@ -85,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
         silence_limit=args.silence_limit and args.silence_limit * 60,
     )
     if args.dry_run:
-        show_plan(suite, source, run_options)
-        return 0
+        return 3 if show_plan(suite, source, run_options) else 0
     outcome = run_suite(suite, source, run_options)
     print(format_text(outcome.board))
     print(f"\n{args.out / 'leaderboard.md'} (and .csv, .json)")

@@ -50,14 +50,16 @@ class Outcome:
     failed: int
 
 
-def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> None:
-    """Say what `run_suite` would do, without doing it. Raises UserError as that does."""
+def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
+    """Say what `run_suite` would do without doing it; return how many jobs cannot run. Raises UserError as it does."""
     data_root = _data_root(suite, source, options)
     if suite.demo_world and not (options.out / "data").exists():
         names = ", ".join(f"'{name}'" for name in suite.models)
         say(f"plan: draw the demo world in {options.out / 'data'}, then {len(suite.benchmarks)} benchmarks of {names}")
-        return
-    _Run.plan(suite, source, options, data_root).show_plan()
+        return 0
+    run = _Run.plan(suite, source, options, data_root)
+    run.show_plan()
+    return sum(bool(job.problem) for job in run.jobs)
 
 
 def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:

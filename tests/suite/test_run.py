@@ -69,6 +69,13 @@ def test_dry_run_touches_nothing(world) -> None:  # type: ignore[no-untyped-def]
     assert not list(world.out.glob("jobs/**/*")) and not (world.out / "models").exists()
 
 
+def test_a_dry_run_says_by_its_exit_status_that_a_job_cannot_run(world) -> None:  # type: ignore[no-untyped-def]
+    (world.data / "second" / "broken").touch()
+    done = world.run("--dry-run")
+    assert done.returncode == 3 and "random  two  trial 0: cannot run: data/second: is broken" in done.stderr
+    assert "random  one: to run" in done.stderr
+
+
 def test_a_model_added_by_option_is_read_once(world) -> None:  # type: ignore[no-untyped-def]
     assert world.run("--model", "b=b.txt").returncode == 0
     assert len(world.finished()) == 2 * JOBS
