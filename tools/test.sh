@@ -26,4 +26,4 @@ step "lint" "$bin/ruff" check .
 step "types" "$bin/mypy"
 step "layers" "$bin/lint-imports" --no-logo
 # One thread a process: the tests run side by side.
-OMP_NUM_THREADS=1 step "tests" "$bin/python" -m pytest -n "$(nproc)" --dist loadfile --durations=10 "$@"
+OMP_NUM_THREADS=1 step "tests" "$bin/python" -m pytest -n "$(nproc)" --dist loadfile --no-loadscope-reorder --durations=10 "$@"
