@@ -19,6 +19,7 @@ COMMANDS = {
     "detect": "finetune a detector (VOC, COCO or your own data) through Detectron2",
     "track": "object tracking with frozen features: five tasks (OTB, DAVIS, MOTChallenge, MOTS, PoseTrack)",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
+    "job": "one job of a planned run, for launchers of your own",
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",

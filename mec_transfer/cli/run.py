@@ -10,6 +10,7 @@ cannot run.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="say what is done and what would run, and stop (OUT keeps what was learnt)",
     )
     parser.add_argument(
+        "--plan-json",
+        action="store_true",
+        help="write the job.json of every job that is to run, print them all as JSON, and stop: for launchers of your "
+        "own, which run `mec-transfer job JOB.json` in this folder",
+    )
+    parser.add_argument(
         "--jobs",
         type=int,
         metavar="N",
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.results.markdown import format_text
     from mec_transfer.suite.config import load_suite
     from mec_transfer.suite.plan import RunOptions
-    from mec_transfer.suite.run import run_suite, show_plan
+    from mec_transfer.suite.run import run_suite, show_plan, write_plan
 
     check_compute(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
@@ -85,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
         time_limit=args.time_limit and args.time_limit * 60,
         silence_limit=args.silence_limit and args.silence_limit * 60,
     )
+    if args.plan_json:
+        print(json.dumps(write_plan(suite, source, run_options), indent=2))
+        return 0
     if args.dry_run:
         return 3 if show_plan(suite, source, run_options) else 0
     outcome = run_suite(suite, source, run_options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -60,6 +62,36 @@ def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
     run = _Run.plan(suite, source, options, data_root)
     run.show_plan()
     return sum(bool(job.problem) for job in run.jobs)
+
+
+def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, str]]:
+    """Write the job.json of every job that `run_suite` would run, for whoever runs them; return what there is to do.
+
+    Returns:
+        One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json) and
+        `problem`; one a model that is to be pretrained first: `title`, `state` ("pretrain first") and `command`. Its
+        jobs are planned when its checkpoint is there.
+
+    Raises:
+        UserError: as `run_suite` does.
+    """
+    with folder_lock(options.out, "planning a suite here"):
+        data_root = _data_root(suite, source, options)
+        if suite.demo_world and not (options.out / "data").exists():
+            raise UserError(f"{source}: draws its own data when it runs; there is nothing to plan before")
+        run = _Run.plan(suite, source, options, data_root)
+        entries = []
+        for pretraining in run.pretrainings.values():
+            words = pretraining.arguments(options.device, options.workers, options.seed)
+            command = shlex.join([sys.executable, "-m", "pretrain", *words])
+            entries.append({"title": pretraining.name, "state": "pretrain first", "command": command})
+        for job in run.jobs:
+            state = "cannot run" if job.problem and job.state() != "done" else job.state()
+            path = job.folder / JOB_NAME
+            if state in ("to run", "failed before"):
+                path = job.spec.write()
+            entries.append({"title": job.title, "state": state, "job": str(path), "problem": job.problem})
+        return entries
 
 
 def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:

@@ -48,6 +48,11 @@ class World:
         self.write("suite.yaml", SUITE)
         self.write("b.txt", "weights of b")
 
+    @property
+    def env(self) -> dict[str, str]:
+        """What real processes need to know the fake family."""
+        return {**os.environ, "PYTHONPATH": f"{FAKE}{os.pathsep}{Path.cwd()}"}
+
     def write(self, name: str, text: str) -> Path:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +70,7 @@ class World:
         return subprocess.Popen(
             [*command, "--out", out, *arguments],
             cwd=self.root,
-            env={**os.environ, "PYTHONPATH": f"{FAKE}{os.pathsep}{Path.cwd()}"},
+            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

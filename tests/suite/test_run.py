@@ -6,7 +6,10 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -74,6 +77,26 @@ def test_a_dry_run_says_by_its_exit_status_that_a_job_cannot_run(world) -> None:
     done = world.run("--dry-run")
     assert done.returncode == 3 and "random  two  trial 0: cannot run: data/second: is broken" in done.stderr
     assert "random  one: to run" in done.stderr
+
+
+def test_a_plan_in_json_is_what_a_launcher_of_ones_own_needs(world) -> None:  # type: ignore[no-untyped-def]
+    world.pretrain()
+    (world.data / "second" / "broken").touch()
+    plan = json.loads(world.run("--plan-json").stdout)
+    assert [entry["state"] for entry in plan] == ["pretrain first", "to run", "cannot run", "cannot run"]
+    assert "is broken; mend it" in plan[2]["problem"] and not (world.root / plan[2]["job"]).exists()
+    assert subprocess.run(shlex.split(plan[0]["command"]), cwd=world.root, env=world.env, check=True)
+    code = "import sys; from mec_transfer.cli.main import main; sys.exit(main(['job', sys.argv[1]]))"
+    for _ in range(2):  # the second time it is done
+        done = subprocess.run(
+            [sys.executable, "-c", code, plan[1]["job"]], cwd=world.root, env=world.env, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stdout.startswith("random  fake-one  top1 "), done.stderr
+    assert runs(world, "random/one-t0") == ["begin", "end"]
+    (world.data / "second" / "broken").unlink()
+    plan = json.loads(world.run("--plan-json").stdout)
+    assert plan[1]["state"] == "done" and plan[2]["state"] == "to run"
+    assert world.run().returncode == 0 and runs(world, "random/one-t0") == ["begin", "end"]
 
 
 def test_a_model_added_by_option_is_read_once(world) -> None:  # type: ignore[no-untyped-def]

@@ -11,6 +11,7 @@ for option in ("--data", "--out", "--resume", "--device", "--workers", "--seed",
     parser.add_argument(option, action="append")
 args = parser.parse_args()
 out = Path(args.out[0])
+out.mkdir(parents=True, exist_ok=True)
 progress = out / "epochs.txt"
 if "diverge=true" in (args.set or []):
     print("mec-pretrain: failed: the loss is nan at step 3")

@@ -1,0 +1,32 @@
+"""One job of a run that `mec-transfer run --plan-json` has planned, on any machine that sees the same folders.
+
+  mec-transfer run --suite paper --model mec=mec_r50.pth --data-root /data --out runs/paper --plan-json > plan.json
+  mec-transfer job runs/paper/jobs/mec/knn_dino-t0-1a2b3c4d/job.json
+
+The job goes on where an earlier process of it was stopped, and is left alone when it has its number. `mec-transfer run`
+with the same words then finds it done, and makes the leaderboard.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("job", type=Path, metavar="JOB.json", help="of a folder below OUT/jobs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from mec_transfer.suite.execute import execute_job
+    from mec_transfer.suite.spec import JobSpec
+    from mec_transfer.suite.takeover import adopt_training
+
+    spec = JobSpec.read(args.job)
+    benchmark, job = spec.load()
+    adopt_training(benchmark, job)
+    record = execute_job(spec, benchmark, job)
+    print(f"{record.model.name}  {record.benchmark.protocol}  {record.primary} {record.metrics[record.primary]:.2f}")
+    return 0
