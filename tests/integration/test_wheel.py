@@ -183,7 +183,7 @@ def test_a_suite_records_what_cannot_run_and_does_the_rest(python: Path, world: 
     knn = "- {config: demo_knn, set: ['recipe.ks=[1]', recipe.k=1]}\n"
     (tmp_path / "suite.yaml").write_text(suite + knn + "- demo_mask_rcnn\n- demo_vos\n- demo_mots\n")
     words = ("run", "--suite", "suite.yaml", "--data-root", str(world), "--out", "out", *SMALL)
-    plan = run(python, tmp_path, COMMAND, *words, "--dry-run")
+    plan = run(python, tmp_path, COMMAND, *words, "--dry-run", status=3)
     assert plan.count(f"cannot run: {CURES['detection']}\n") == 1
     assert plan.count(f"cannot run: {CURES['tracking']}\n") == 2
     run(python, tmp_path, COMMAND, *words, status=1)
