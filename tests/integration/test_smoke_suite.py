@@ -23,10 +23,11 @@ pytestmark = pytest.mark.integration
 
 
 def environment() -> dict[str, str]:
-    """This interpreter's environment, so that no second one is installed for the test; both cores."""
-    active = Path(sys.prefix)
-    keep = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return keep | {"VIRTUAL_ENV": str(active), "MEC_TRANSFER_ENV": "active"}
+    """This interpreter's environment, so that no second one is installed for the test.
+
+    One thread a process, as all tests have: beside other tests, threads that wait for each other take far longer.
+    """
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix, "MEC_TRANSFER_ENV": "active"}
 
 
 def start(out: Path) -> subprocess.Popen[str]:
