@@ -20,13 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from mec_transfer.suite.execute import execute_job
-    from mec_transfer.suite.spec import JobSpec
-    from mec_transfer.suite.takeover import adopt_training
+    from mec_transfer.suite.child import run_job_file
 
-    spec = JobSpec.read(args.job)
-    benchmark, job = spec.load()
-    adopt_training(benchmark, job)
-    record = execute_job(spec, benchmark, job)
+    record = run_job_file(args.job)
     print(f"{record.model.name}  {record.benchmark.protocol}  {record.primary} {record.metrics[record.primary]:.2f}")
     return 0

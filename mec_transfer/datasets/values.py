@@ -17,6 +17,8 @@ _PLAIN = {int, float}
 _SHOWN = 60
 _LARGEST = 2**31
 """Pixels: beyond any image, and beyond what image libraries can hold."""
+FARTHEST = 1e6
+"""Pixels: no object of any image is farther from its corner, or larger. Beyond it numbers are damaged."""
 _KINDS: dict[type, str] = {bool: "true or false", str: "a string", list: "a list", dict: "an object"}
 
 

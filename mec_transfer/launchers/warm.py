@@ -2,9 +2,8 @@
 
 `WarmPython` is the launcher's side; `python -m mec_transfer.launchers.warm MODULES` is the other. They exchange a line
 of JSON a message: requests hold a module whose `main` is called and its arguments, answers hold a process's status.
-A fork is as good as a fresh process for what does its work on CPUs or has not touched a GPU before the fork. It is not
-for engines that change what they import, which would stay changed for the jobs after them only if the change were made
-here: so they get processes of their own.
+A fork is as good as a fresh process as long as the warm process has not touched a GPU. Engines that change what they
+import are started in processes of their own, so that every job of theirs begins with unchanged libraries.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
 from mec_transfer.suite.takeover import adopt_training
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         tie_to_parent(os.getppid())
     try:
         with raised_signals():
-            _run(Path(arguments[0]))
+            run_job_file(Path(arguments[0]))
     except (UserError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -38,11 +39,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(job_file: Path) -> None:
+def run_job_file(job_file: Path) -> Record:
+    """Do the job of a job.json, or find it done; return its record. Raises what `JobSpec` and `execute_job` raise."""
     spec = JobSpec.read(job_file)
     benchmark, job = spec.load()
     adopt_training(benchmark, job)
-    execute_job(spec, benchmark, job)
+    return execute_job(spec, benchmark, job)
 
 
 if __name__ == "__main__":

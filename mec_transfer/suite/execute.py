@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mec_transfer.benchmark import TRAINING_NAME, Benchmark, Job
 from mec_transfer.common import distributed, runtime
@@ -24,8 +24,6 @@ TRACEBACK_NAME = "traceback.txt"
 _WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, TRAINING_NAME, "cache"}
 """Files of a failed job that nobody misses. `cache` (a single command's) serves any job; a training's name without its
 state is of no use."""
-
-T = TypeVar("T")
 
 
 def execute_job(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record:

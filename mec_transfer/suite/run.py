@@ -197,9 +197,8 @@ class _Run:
                 warn(note)
         for job, state in zip(self.jobs, states, strict=True):
             say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
-        trials = sum(entry.trials for entry in self.benchmarks)
         for pretraining in self.pretrainings.values():
-            say(f"  {pretraining.name}: pretraining by {pretraining.config.stem}, then {trials} jobs")
+            say(f"  {pretraining.name}: pretraining by {pretraining.config.stem}, then {self._jobs_of_each} jobs")
 
     def _lacking(self) -> list[str]:
         """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
@@ -223,7 +222,12 @@ class _Run:
     @property
     def total(self) -> int:
         """How many jobs the run has, those of models that are still to be pretrained included."""
-        return len(self.suite.models) * sum(entry.trials for entry in self.benchmarks)
+        return len(self.suite.models) * self._jobs_of_each
+
+    @property
+    def _jobs_of_each(self) -> int:
+        """How many jobs each model has."""
+        return sum(entry.trials for entry in self.benchmarks)
 
     def _in_order(self, waiting: list[Pretraining | PlannedJob]) -> list[Pretraining | PlannedJob]:
         """Pretraining first, since jobs wait for it; then the jobs by the suite's order of models."""
@@ -285,8 +289,8 @@ class _Run:
         if (number := max(-ended.status, ended.status - 128)) in STOP_SIGNALS and not ended.reason:
             time.sleep(_OWN_SIGNAL_SECONDS)  # `scancel` signals every process: this one's turn may come just now
             stopped = f"stopped by {signal.Signals(number).name}; the same command goes on from there"
-            say(f"{self._indent(ended.task)}STOPPED  {stopped}")
-            self._failed += 1 if isinstance(what, PlannedJob) else sum(entry.trials for entry in self.benchmarks)
+            say(f"{self._indent(ended.task.title)}STOPPED  {stopped}")
+            self._failed += 1 if isinstance(what, PlannedJob) else self._jobs_of_each
             return []
         if isinstance(what, Pretraining):
             return self._end_pretraining(what, ended)
@@ -320,7 +324,7 @@ class _Run:
         return jobs
 
     def _tell(self, job: PlannedJob, record: Record) -> None:
-        indent = self._indent(self._task(job))
+        indent = self._indent(job.title)
         if record.status == "ok":
             say(f"{indent}{record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
         else:
@@ -329,11 +333,11 @@ class _Run:
 
     def _show(self, task: Task, line: str) -> None:
         if not line.startswith("error: "):  # the last one, which is told as the job's failure
-            say(f"{self._indent(task)}{line}")
+            say(f"{self._indent(task.title)}{line}")
 
-    def _indent(self, task: Task) -> str:
+    def _indent(self, title: str) -> str:
         """Begin a line of a task: with its title, where several talk at once."""
-        return f"    {task.title}:  " if self.options.jobs > 1 or (self.options.gpus or 0) > 1 else "    "
+        return f"    {title}:  " if self.options.jobs > 1 or (self.options.gpus or 0) > 1 else "    "
 
     def _fail(self, job: PlannedJob, reason: str) -> Record:
         record = job.spec.failed_record(" ".join(reason.split()))

@@ -19,7 +19,7 @@ class FrozenRecipe(StrictModel):
     """What the recipes of all five tasks have."""
 
     stage: Stage = "layer3"
-    """Whose features; layer3 is UniTrack's s3, layer4 its s4."""
+    """The stage whose features are used: layer3 is what UniTrack calls s3, and layer4 its s4."""
     precision: Precision = "fp32"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from mec_transfer.datasets import values
 from mec_transfer.datasets.objects.columns import EXACT, NONE, POLYGONS, ObjectColumns, is_whole
 from mec_transfer.datasets.objects.json_lists import Items
-from mec_transfer.datasets.objects.splits import FARTHEST
+from mec_transfer.datasets.values import FARTHEST
 
 _PLAIN, _WHOLE = {int, float}, {int}
 

@@ -17,9 +17,8 @@ from mec_transfer.datasets.objects.annotation import ObjectImage
 from mec_transfer.datasets.objects.columns import NONE
 from mec_transfer.datasets.objects.table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.values import FARTHEST
 
-FARTHEST = 1e6
-"""Pixels from the image's corner that no box reaches; the area of one that does may be no number any more."""
 _SAMPLED_FILES = 64
 
 

@@ -9,9 +9,6 @@ import numpy as np
 
 from mec_transfer.datasets.videos.frames import Frames
 
-FARTHEST = 1e6
-"""Pixels: no object of any image is farther from its corner, or larger. Beyond it numbers are damaged."""
-
 
 def far_outside(boxes: np.ndarray, frames: Frames) -> np.ndarray:
     """Return which boxes, (N, 4) of x0, y0, x1, y1, are farther out of the image than they are large.

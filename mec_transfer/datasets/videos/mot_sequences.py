@@ -14,7 +14,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import parse_number, read_text
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.videos.data import VideoLayout
-from mec_transfer.datasets.videos.detections import detections_path
+from mec_transfer.datasets.videos.detections import Detections, detections_path
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.video import MissingPart, Video, choose_sequences
 
@@ -30,6 +30,19 @@ class MotSequence:
     ground_truth: Path
     seqinfo: Path
     detections: Path
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SequenceVideo(Video):
+    """A sequence whose files have been read."""
+
+    frame_rate: float
+    detections: tuple[Detections, ...]
+    """One a frame; with `masks` where the layout has them."""
+    ground_truth: Path
+    """gt/gt.txt."""
+    seqinfo: Path
+    """seqinfo.ini, which the evaluation reads as well."""
 
 
 class SequencesLayout(VideoLayout):

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from mec_transfer.datasets.annotations import Table, read_lines, read_table, split_fields
-from mec_transfer.datasets.videos.boxes import FARTHEST, far_outside, split_by_frame
+from mec_transfer.datasets.values import FARTHEST
+from mec_transfer.datasets.videos.boxes import far_outside, split_by_frame
 from mec_transfer.datasets.videos.detection_files import read_box_detections
-from mec_transfer.datasets.videos.detections import Detections
 from mec_transfer.datasets.videos.frames import Frames
-from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout
-from mec_transfer.datasets.videos.video import Video
+from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout, SequenceVideo
 
 TRUTH_COLUMNS = "frame,identity,x,y,width,height,counts,class,visibility"
 """The columns of gt.txt."""
@@ -30,16 +29,9 @@ _CLASSES, _PEDESTRIAN = 13, 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MotVideo(Video):
+class MotVideo(SequenceVideo):
     """A sequence with pedestrians in boxes."""
 
-    frame_rate: float
-    detections: tuple[Detections, ...]
-    """One a frame."""
-    ground_truth: Path
-    """gt/gt.txt."""
-    seqinfo: Path
-    """seqinfo.ini, which the evaluation reads as well."""
     truth: tuple[np.ndarray, ...]
     """For each frame the boxes that count, (N, 4) float64: x0, y0, x1, y1 in pixels, half-open."""
 

@@ -17,26 +17,16 @@ import numpy as np
 from mec_transfer.datasets.annotations import parse_whole, read_lines
 from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs
 from mec_transfer.datasets.videos.detection_files import PEDESTRIAN, read_mask_detections
-from mec_transfer.datasets.videos.detections import Detections
 from mec_transfer.datasets.videos.frames import Frames
-from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout
-from mec_transfer.datasets.videos.video import Video
+from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout, SequenceVideo
 
 _IGNORED = 10
 _CLASSES = {1: "car", PEDESTRIAN: "pedestrian", _IGNORED: "ignored"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MotsVideo(Video):
+class MotsVideo(SequenceVideo):
     """A sequence with pedestrians in masks."""
-
-    frame_rate: float
-    detections: tuple[Detections, ...]
-    """One a frame, with `masks`."""
-    ground_truth: Path
-    """gt/gt.txt."""
-    seqinfo: Path
-    """seqinfo.ini, which the evaluation reads as well."""
 
 
 class MotsLayout(SequencesLayout):

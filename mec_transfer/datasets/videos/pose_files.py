@@ -19,7 +19,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import values
 from mec_transfer.datasets.annotations import Json
-from mec_transfer.datasets.videos.boxes import FARTHEST
+from mec_transfer.datasets.values import FARTHEST
 from mec_transfer.datasets.videos.detections import JOINTS
 
 _HEAD = 0.6
