@@ -69,6 +69,11 @@ class BenchmarkConfig(StrictModel):
         return value
 
     @property
+    def processes(self) -> int:
+        """How many processes, with a GPU each, the published run had. Any divisor of them keeps the protocol."""
+        return 1
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files beside this one whose text its hash holds as well."""
         return ()

@@ -132,7 +132,18 @@ class LinearRecipe(TrainingRecipe):
     """The epsilon of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
 
 
-class LinearConfig(BenchmarkConfig):
+class TrainingConfig(BenchmarkConfig):
+    """The config of a recipe that trains by epochs."""
+
+    recipe: TrainingRecipe
+
+    @property
+    def processes(self) -> int:
+        """One for each replica: a process takes as many of these as there are fewer processes, to the same number."""
+        return self.recipe.replicas
+
+
+class LinearConfig(TrainingConfig):
     """The config of `linear_*.yaml`."""
 
     recipe: LinearRecipe
@@ -178,7 +189,7 @@ class SemisupRecipe(TrainingRecipe):
     """Whether batch norm takes its statistics over the whole batch, or over each replica's share of it."""
 
 
-class SemisupConfig(BenchmarkConfig):
+class SemisupConfig(TrainingConfig):
     """The config of `semisup_*.yaml`."""
 
     recipe: SemisupRecipe
