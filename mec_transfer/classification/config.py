@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.classification.resources import feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
+from mec_transfer.results.record import DatasetInfo
 
 
 class ViewConfig(StrictModel):
@@ -114,6 +116,10 @@ class KnnConfig(BenchmarkConfig):
 
     recipe: KnnRecipe
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache, and the search among them."""
+        return feature_resources(self.recipe, arch, data, tags=len(self.recipe.ks), search=True)
+
 
 class LarcConfig(StrictModel):
     """LARC's constants (`LarcSGD`)."""
@@ -148,6 +154,10 @@ class LinearConfig(TrainingConfig):
 
     recipe: LinearRecipe
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the head's training."""
+        return training_resources(self.recipe, arch, data, whole=False)
+
 
 class LinearFastRecipe(FeatureRecipe):
     """The recipe of a fast linear probe."""
@@ -177,6 +187,10 @@ class LinearFastConfig(BenchmarkConfig):
 
     recipe: LinearFastRecipe
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache."""
+        return feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+
 
 class SemisupRecipe(TrainingRecipe):
     """The recipe of a finetuning."""
@@ -193,6 +207,10 @@ class SemisupConfig(TrainingConfig):
     """The config of `semisup_*.yaml`."""
 
     recipe: SemisupRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the network's training."""
+        return training_resources(self.recipe, arch, data, whole=True)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mec_transfer.common import extras
 from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError
@@ -27,6 +27,7 @@ from mec_transfer.results.record import RECORD_NAME, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.config import SuiteConfig
+from mec_transfer.suite.costs import as_json, describe_cost, describe_costs
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
 from mec_transfer.suite.opened import OpenedData
@@ -68,17 +69,17 @@ def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
         say(f"plan: draw the demo world in {options.out / 'data'}, then {len(suite.benchmarks)} benchmarks of {names}")
         return 0
     run = _Run.plan(suite, source, options, data_root)
-    run.show_plan()
+    run.show_plan(costs=True)
     return sum(bool(job.problem) for job in run.jobs)
 
 
-def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, str]]:
+def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, Any]]:
     """Write the job.json of every job that `run_suite` would run, for whoever runs them; return what there is to do.
 
     Returns:
-        One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json) and
-        `problem`; one a model that is to be pretrained first: `title`, `state` ("pretrain first") and `command`. Its
-        jobs are planned when its checkpoint is there.
+        One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json),
+        `problem`, and for one that is to run what `costs.as_json` says; one a model that is to be pretrained first:
+        `title`, `state` ("pretrain first"), `command` and `gpus`. Its jobs are planned when its checkpoint is there.
 
     Raises:
         UserError: as `run_suite` does.
@@ -88,17 +89,19 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
         if suite.demo_world and not (options.out / "data").exists():
             raise UserError(f"{source}: draws its own data when it runs; there is nothing to plan before")
         run = _Run.plan(suite, source, options, data_root)
-        entries = []
+        entries: list[dict[str, Any]] = []
         for pretraining in run.pending.values():
             words = pretraining.arguments(options.device, options.workers, options.seed)
             command = shlex.join([sys.executable, "-m", "pretrain", *words])
-            entries.append({"title": pretraining.name, "state": "pretrain first", "command": command})
+            entry = {"title": pretraining.name, "state": "pretrain first", "command": command}
+            entries.append({**entry, "gpus": run.processes(pretraining)})
         for job in run.jobs:
             state = "cannot run" if job.problem and job.state() != "done" else job.state()
-            path = job.folder / JOB_NAME
+            entry = {"title": job.title, "state": state, "job": str(job.folder / JOB_NAME), "problem": job.problem}
             if state in ("to run", "failed before"):
-                path = job.spec.write()
-            entries.append({"title": job.title, "state": state, "job": str(path), "problem": job.problem})
+                job.spec.write()
+                entry |= as_json(job, options)
+            entries.append(entry)
         return entries
 
 
@@ -213,18 +216,25 @@ class _Run:
         self.memory.keep(f"check {spec.key}", sound, True)
         return job
 
-    def show_plan(self) -> None:
-        """Say what is done, what is to run, and what cannot run."""
+    def show_plan(self, costs: bool = False) -> None:
+        """Say what is done, what is to run, and what cannot run; with `costs`, what it will take."""
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
         for note in dict.fromkeys([*(entry.note for entry in self.benchmarks), *self._lacking()]):
             if note:
                 warn(note)
+        ahead = []
         for job, state in zip(self.jobs, states, strict=True):
-            say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
+            text = f"cannot run: {job.problem}" if job.problem else state
+            if costs and not job.problem and state != "done":
+                ahead.append(job)
+                text += f" ({describe_cost(job, self.options)})"
+            say(f"  {job.title}: {text}")
         for name, pretraining in self.pending.items():
             say(f"  {name}: pretraining by {pretraining.config.stem}, then {self._jobs_of_each(name)} jobs")
+        if ahead:
+            say(f"in all: {describe_costs(ahead, self.options)}{', without what is pretrained' * bool(self.pending)}")
 
     def _lacking(self) -> list[str]:
         """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
@@ -286,12 +296,15 @@ class _Run:
             preload=("mec_transfer.suite.child", *sorted(families)),
         )
 
-    def _gpus(self, what: Pretraining | PlannedJob) -> int:
-        """How many GPUs it takes, each with a process of its own."""
+    def processes(self, what: Pretraining | PlannedJob) -> int:
+        """How many processes it was published with, each with a GPU."""
         if isinstance(what, PlannedJob):
-            return gpus_of(what.spec.config.processes, self.options.gpus)
+            return what.spec.config.processes
         outlook = self.outlooks.get(what.name)
-        return gpus_of(outlook.processes if outlook else 1, self.options.gpus)
+        return outlook.processes if outlook else 1
+
+    def _gpus(self, what: Pretraining | PlannedJob) -> int:
+        return gpus_of(self.processes(what), self.options.gpus)
 
     def _task(self, what: Pretraining | PlannedJob) -> Task:
         options, gpus = self.options, self._gpus(what)
