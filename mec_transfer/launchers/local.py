@@ -234,8 +234,7 @@ class LocalLauncher:
 def _command(task: Task, processes: int) -> list[str]:
     if processes == 1:
         return [sys.executable, "-m", task.module, *task.arguments]
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    return [sys.executable, *launch, task.module, *task.arguments]
+    return [sys.executable, "-m", "mec_transfer.launchers.together", str(processes), task.module, *task.arguments]
 
 
 def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

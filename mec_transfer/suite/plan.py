@@ -15,6 +15,7 @@ from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
+from mec_transfer.suite.only import is_wanted
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
 from mec_transfer.suite.registry import BenchmarkFile, find_benchmark
@@ -35,10 +36,12 @@ class RunOptions:
     skip_invalid: bool = False
     """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
+    only: tuple[str, ...] = ()
+    """Globs of MODEL/BENCHMARK: the jobs to plan; none: all."""
     jobs: int = 1
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use, a job on each; None: whatever a job takes, one job at a time."""
+    """How many of the visible GPUs to use; a job takes `gpus_of` them. None: one job at a time, on one."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
@@ -176,9 +179,25 @@ def plan_jobs(
     """The jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
         _plan_job(model, checkpoint, encoder, entry, trial, options)
-        for entry in benchmarks
+        for entry in wanted_benchmarks(model.name, benchmarks, options)
         for trial in range(entry.trials)
     ]
+
+
+def wanted_benchmarks(
+    model: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
+) -> list[PlannedBenchmark]:
+    """Return the benchmarks of which the model called `model` has jobs."""
+    return [entry for entry in benchmarks if is_wanted(options.only, model, entry.config.id)]
+
+
+def gpus_of(processes: int, gpus: int | None) -> int:
+    """Return how many of `gpus` a job takes that was published with so many processes, each with a GPU.
+
+    They share its images evenly, so it is the largest divisor of the published number. Without GPUs it is 1: the
+    processes of a CPU would only take the cores from each other.
+    """
+    return next(n for n in range(min(processes, gpus or 1), 0, -1) if processes % n == 0)
 
 
 def plan_blocked_jobs(
