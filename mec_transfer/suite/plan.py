@@ -12,6 +12,7 @@ from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.launchers.slurm_submit import SlurmOptions
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
@@ -43,6 +44,8 @@ class RunOptions:
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
     """Seconds without a line in its log after which a job counts as hung, and is ended."""
+    slurm: SlurmOptions | None = None
+    """What jobs ask of a SLURM cluster; None: they run on this machine."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

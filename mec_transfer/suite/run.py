@@ -17,7 +17,9 @@ from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.common.progress import say, warn
 from mec_transfer.common.runtime import usable_cores, visible_gpus
-from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.launchers.launcher import Ended, Launcher, Task
+from mec_transfer.launchers.local import LocalLauncher
+from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.record import RECORD_NAME, Record, write_record
@@ -234,8 +236,10 @@ class _Run:
         order = list(self.suite.models)
         return sorted(waiting, key=lambda one: -1 if isinstance(one, Pretraining) else order.index(one.spec.model.name))
 
-    def _launcher(self) -> LocalLauncher:
+    def _launcher(self) -> Launcher:
         options = self.options
+        if options.slurm:
+            return SlurmLauncher(self._show, options.slurm, options.out / "slurm")
         families = {benchmark_module(entry.config) for entry in self.benchmarks if not entry.config.own_python}
         return LocalLauncher(
             self._show,
@@ -260,7 +264,7 @@ class _Run:
             silence_seconds=options.silence_limit,
         )
 
-    def _begin(self, what: Pretraining | PlannedJob, launcher: LocalLauncher) -> list[PlannedJob]:
+    def _begin(self, what: Pretraining | PlannedJob, launcher: Launcher) -> list[PlannedJob]:
         """Start what is to be computed; what is done, or cannot begin, is told at once. Return what `_end` does."""
         if isinstance(what, Pretraining):
             say(f"pretraining {what.name} ({what.config.stem})")
@@ -337,7 +341,8 @@ class _Run:
 
     def _indent(self, title: str) -> str:
         """Begin a line of a task: with its title, where several talk at once."""
-        return f"    {title}:  " if self.options.jobs > 1 or (self.options.gpus or 0) > 1 else "    "
+        several = self.options.jobs > 1 or (self.options.gpus or 0) > 1 or self.options.slurm
+        return f"    {title}:  " if several else "    "
 
     def _fail(self, job: PlannedJob, reason: str) -> Record:
         record = job.spec.failed_record(" ".join(reason.split()))
