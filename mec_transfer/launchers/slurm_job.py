@@ -72,18 +72,19 @@ class Work:
         """Do the task. Ends the process with its exit status, unless that is 0."""
         _join_processes()
         with _output_to(self.log):
-            status = self._run()
+            status, reason = self._run(), ""
             if status == 128 + NOTICE:
-                status = self._go_on_later(JobState.read(self.log))
+                reason = self._go_on_later()
             elif status == 128 + signal.SIGTERM:
                 time.sleep(_KILL_SECONDS)
-            if os.environ.get("RANK", "0") == "0" or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
-                reason = f"its time limit has ended it {self.limits + 1} times" if status == 128 + NOTICE else ""
-                JobState(status=status, reason=reason).write(self.log)
+            if _first() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
+                dataclasses.replace(JobState.read(self.log), status=status, reason=reason).write(self.log)
         if status:
             sys.exit(status)
 
     def _run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGCONT):  # of which submitit has something to say in the log
+            signal.signal(number, signal.SIG_DFL)
         sys.argv = [self.module, *self.arguments]
         try:
             with raised_signals():
@@ -97,15 +98,22 @@ class Work:
             return 1
         return 0
 
-    def _go_on_later(self, state: JobState) -> int:
-        """Requeue the job, and wait for the end of this start; return only where that cannot be."""
-        if state.limits < self.limits:
-            if os.environ.get("RANK", "0") == "0":
-                dataclasses.replace(state, limits=state.limits + 1).write(self.log)
-                say(f"its time is up: requeued, to go on from here ({state.limits + 1} of at most {self.limits} times)")
-                _requeue()
-            time.sleep(_KILL_SECONDS)
-        return 128 + NOTICE
+    def _go_on_later(self) -> str:
+        """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
+        state = JobState.read(self.log)
+        count = state.limits + 1
+        if count > self.limits:
+            return f"its time limit has ended it {count} times"
+        if _first():
+            dataclasses.replace(state, limits=count).write(self.log)
+            say(f"its time is up; requeued, to go on from here ({count} of at most {self.limits} times)")
+            _requeue()
+        time.sleep(_KILL_SECONDS)
+        return "SLURM has not started it again after its time limit"
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _requeue() -> None:

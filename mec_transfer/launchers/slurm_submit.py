@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import math
 import re
 import shutil
@@ -124,8 +126,9 @@ def submit_array(
     try:
         executor = submitit.SlurmExecutor(folder=folder)
         executor.update_parameters(**options.parameters(name, tasks[0].gpus, at_once))
-        # What submitit writes for the jobs comes after SLURM has them: a signal must not come between.
-        with blocked_signals(), executor.batch():
+        # What submitit writes for the jobs comes after SLURM has them: a signal must not come between. It prints the
+        # errors that it raises, too.
+        with blocked_signals(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
             jobs = [
                 executor.submit(Work(task.module, task.arguments, task.log.absolute(), options.requeues))
                 for task in tasks
