@@ -212,6 +212,8 @@ class SlurmLauncher:
             entry = found.get(ticket.place) if ticket else None
             if ticket is None or entry is None or entry.over:
                 rest.append(task)
+            elif entry.state == "COMPLETING":  # whether it was cancelled or requeued, the next look will tell
+                self._new.append(task)
             elif ticket.command != _command(task):
                 reason = f"SLURM job {entry.id} does this with other settings; wait for it, or: scancel {entry.id}"
                 self._over.append(Ended(task=task, status=1, reason=reason))
@@ -229,11 +231,11 @@ class SlurmLauncher:
             try:
                 self._submit_one(array, room)
             except NoAnswer:
-                self._new = tasks
+                self._new += tasks
                 raise
             tasks = [task for task in tasks if task not in array]
             room = None if room is None else room - min(room, len(array))
-        self._new = tasks
+        self._new += tasks
 
     def _submit_one(self, tasks: Sequence[Task], room: int | None) -> None:
         name = f"mec-{uuid.uuid4().hex[:12]}"

@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import io
 import math
+import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def submit_array(
         executor.update_parameters(**options.parameters(name, tasks[0].gpus, at_once))
         # What submitit writes for the jobs comes after SLURM has them: a signal must not come between. It prints the
         # errors that it raises, too.
-        with blocked_signals(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
+        with _as_in_no_job(), blocked_signals(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
             jobs = [
                 executor.submit(Work(task.module, task.arguments, task.log.absolute(), options.requeues))
                 for task in tasks
@@ -142,3 +143,15 @@ def submit_array(
             raise NoAnswer(said) from None
         gpus = " (--device cpu asks for no GPUs)" if options.gpus and "generic resource" in said else ""
         raise UserError(f"SLURM refuses the jobs: {said}{gpus}") from None
+
+
+@contextlib.contextmanager
+def _as_in_no_job() -> Iterator[None]:
+    """Hide the job that this process may be in itself: what that one has is not for others to inherit."""
+    inside = "SLURM_JOB_ID" in os.environ
+    names = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in names if inside}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

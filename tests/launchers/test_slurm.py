@@ -238,6 +238,31 @@ def test_the_next_run_finds_its_jobs_and_submits_only_what_is_not_there(
         assert cluster.options("8").get("array") == (None if alive else "0-1%2")
 
 
+@pytest.mark.parametrize("then", ["PENDING", "CANCELLED"])
+def test_a_job_that_is_just_ending_is_decided_on_later(runs: Runs, cluster: Cluster, then: str) -> None:
+    task = runs.task()
+    with pytest.raises(StopIteration):
+        runs.wait(runs.start(task), lambda: cluster.queue("COMPLETING"))
+    again = runs.start(task)
+    with pytest.raises(StopIteration):
+        runs.wait(again, nothing)
+    assert cluster.arrays == ["7"] and again.busy
+    with pytest.raises(StopIteration):
+        runs.wait(again, lambda: cluster.queue(then))
+    assert cluster.arrays == (["7"] if then == "PENDING" else ["7", "8"])
+
+
+def test_a_run_in_a_job_of_its_own_hands_nothing_of_it_on(
+    runs: Runs, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_CPU", "SLURM_CONF"):
+        monkeypatch.setenv(name, "5")
+    (cluster.folder / "sbatch").write_text("#!/bin/sh\nenv | grep ^SLURM >&2; exit 1\n")
+    with pytest.raises(UserError, match="SLURM refuses the jobs: SLURM_CONF=5$"):
+        runs.wait(runs.start(runs.task()))
+    assert os.environ["SLURM_MEM_PER_CPU"] == "5"
+
+
 def test_a_job_with_other_settings_is_not_taken_for_this_one(runs: Runs, cluster: Cluster) -> None:
     task = runs.task()
     with pytest.raises(StopIteration):
