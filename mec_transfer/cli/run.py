@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from mec_transfer.cli import options
+from mec_transfer.cli.launching import add_launcher, slurm_options
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
 from mec_transfer.common.errors import UserError
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--silence-limit", type=float, metavar="MINUTES", help="end a job that has printed nothing for so long"
     )
     add_compute(parser)
+    add_launcher(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,14 +92,16 @@ def run(args: argparse.Namespace) -> int:
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
         raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
     _check_slots(args)
+    slurm = slurm_options(args)
     source = find_config(args.suite, "suites")
     suite = narrow_suite(load_suite(source, args.models), source, args.only)
-    slots = args.jobs or args.gpus or 1
+    slots = 1 if slurm else args.jobs or args.gpus or 1
+    workers = min(args.workers, slurm.cpus) if slurm else args.workers
     run_options = RunOptions(
         out=args.out,
         data_root=args.data_root,
         device=args.device,
-        workers=max(1, args.workers // slots) if args.workers else 0,
+        workers=max(1, workers // slots) if workers else 0,
         seed=args.seed,
         skip_invalid=args.skip_invalid,
         dry_run=args.dry_run,
@@ -106,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         gpus=args.gpus,
         time_limit=args.time_limit and args.time_limit * 60,
         silence_limit=args.silence_limit and args.silence_limit * 60,
+        slurm=slurm,
     )
     if args.plan_json:
         print(json.dumps(write_plan(suite, source, run_options), indent=2))
@@ -135,6 +140,8 @@ def _check_slots(args: argparse.Namespace) -> None:
         raise UserError("--jobs shares out the cores of a machine without GPUs, --gpus its GPUs; give one of them")
     if args.device not in ("auto", "cuda"):
         raise UserError(f"--gpus and --device {args.device} contradict each other; leave one out")
+    if args.launcher == "slurm":  # they are the nodes'
+        return
     from mec_transfer.common.runtime import visible_gpus
 
     if args.gpus > len(found := visible_gpus()):

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import Resources, Work
 from mec_transfer.common.config import StrictModel, load_config
-from mec_transfer.suite.plan import PlannedJob, RunOptions, gpus_of
+from mec_transfer.suite.plan import PlannedJob, RunOptions
 
 RATES = Path(__file__).with_name("rates.yaml")
 Device = Literal["cpu", "gpu"]
@@ -129,7 +129,7 @@ def as_json(job: PlannedJob, options: RunOptions) -> dict[str, Any]:
     """
     device, wanted = _device(options), job.spec.config.processes
     cost = cost_of(job, device)
-    gpus = {"gpus": wanted if options.gpus is None else gpus_of(wanted, options.gpus)} if device == "gpu" else {}
+    gpus = {"gpus": wanted if options.gpus is None else options.gpus_of(wanted)} if device == "gpu" else {}
     return {**gpus, f"{device}_hours": cost.hours, "disk_bytes": cost.disk_bytes}
 
 
@@ -137,7 +137,7 @@ def describe_cost(job: PlannedJob, options: RunOptions) -> str:
     """Say in a few words what a job that can run takes."""
     device, wanted = _device(options), job.spec.config.processes
     cost = cost_of(job, device)
-    gpus = f"{gpus_of(wanted, options.gpus)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
+    gpus = f"{options.gpus_of(wanted)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
     hours = "unknown" if cost.hours is None else _rounded(cost.hours)
     size = "unknown" if cost.disk_bytes is None else _size(cost.disk_bytes)
     return f"{gpus}{_UNITS[device]} {hours}, disk {size}"

@@ -12,6 +12,7 @@ from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.launchers.slurm_submit import SlurmOptions
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
@@ -41,11 +42,23 @@ class RunOptions:
     jobs: int = 1
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use; a job takes `gpus_of` them. None: one job at a time, on one."""
+    """How many of the visible GPUs to use; a job takes `gpus_of` its processes. None: one job at a time, on one."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
     """Seconds without a line in its log after which a job counts as hung, and is ended."""
+    slurm: SlurmOptions | None = None
+    """What jobs ask of a SLURM cluster; None: they run on this machine."""
+
+    def gpus_of(self, processes: int) -> int:
+        """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
+
+        They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
+        job asks for, on as many nodes as that takes. Without GPUs it is 1: the processes of a CPU would only take the
+        cores from each other.
+        """
+        most = processes if self.slurm and self.slurm.gpus else self.gpus or 1
+        return next(n for n in range(min(processes, most), 0, -1) if processes % n == 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,15 +202,6 @@ def wanted_benchmarks(
 ) -> list[PlannedBenchmark]:
     """Return the benchmarks of which the model called `model` has jobs."""
     return [entry for entry in benchmarks if is_wanted(options.only, model, entry.config.id)]
-
-
-def gpus_of(processes: int, gpus: int | None) -> int:
-    """Return how many of `gpus` a job takes that was published with so many processes, each with a GPU.
-
-    They share its images evenly, so it is the largest divisor of the published number. Without GPUs it is 1: the
-    processes of a CPU would only take the cores from each other.
-    """
-    return next(n for n in range(min(processes, gpus or 1), 0, -1) if processes % n == 0)
 
 
 def plan_blocked_jobs(

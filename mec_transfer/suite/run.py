@@ -20,7 +20,9 @@ from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.common.progress import say, warn
 from mec_transfer.common.runtime import usable_cores, visible_gpus
-from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.launchers.launcher import Ended, Launcher, Task
+from mec_transfer.launchers.local import LocalLauncher
+from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.record import RECORD_NAME, Record, write_record
@@ -36,7 +38,6 @@ from mec_transfer.suite.plan import (
     PlannedJob,
     RunOptions,
     forget_superseded_failures,
-    gpus_of,
     plan_benchmarks,
     plan_blocked_jobs,
     plan_jobs,
@@ -255,7 +256,7 @@ class _Run:
         board = write_leaderboard(self.options.out)
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
-    def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: LocalLauncher) -> int | None:
+    def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
         """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
         too_wide: set[int] = set()
         for place, what in enumerate(waiting):
@@ -285,8 +286,10 @@ class _Run:
             [*waiting, *more], key=lambda one: -1 if isinstance(one, Pretraining) else order[one.spec.model.name]
         )
 
-    def _launcher(self) -> LocalLauncher:
+    def _launcher(self) -> Launcher:
         options = self.options
+        if options.slurm:
+            return SlurmLauncher(self._show, options.slurm, options.out / "slurm")
         families = {benchmark_module(entry.config) for entry in self.benchmarks if not entry.config.own_python}
         return LocalLauncher(
             self._show,
@@ -304,7 +307,7 @@ class _Run:
         return outlook.processes if outlook else 1
 
     def _gpus(self, what: Pretraining | PlannedJob) -> int:
-        return gpus_of(self.processes(what), self.options.gpus)
+        return self.options.gpus_of(self.processes(what))
 
     def _task(self, what: Pretraining | PlannedJob) -> Task:
         options, gpus = self.options, self._gpus(what)
@@ -323,7 +326,7 @@ class _Run:
             silence_seconds=options.silence_limit,
         )
 
-    def _begin(self, what: Pretraining | PlannedJob, launcher: LocalLauncher) -> list[PlannedJob]:
+    def _begin(self, what: Pretraining | PlannedJob, launcher: Launcher) -> list[PlannedJob]:
         """Start what is to be computed; what is done, or cannot begin, is told at once. Return what `_end` does."""
         if isinstance(what, Pretraining):
             say(f"pretraining {what.name} ({what.config.stem})")
@@ -400,7 +403,8 @@ class _Run:
 
     def _indent(self, title: str) -> str:
         """Begin a line of a task: with its title, where several talk at once."""
-        return f"    {title}:  " if self.options.jobs > 1 or (self.options.gpus or 0) > 1 else "    "
+        several = self.options.jobs > 1 or (self.options.gpus or 0) > 1 or self.options.slurm
+        return f"    {title}:  " if several else "    "
 
     def _fail(self, job: PlannedJob, reason: str) -> Record:
         record = job.spec.failed_record(" ".join(reason.split()))
