@@ -22,7 +22,6 @@ from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
-from mec_transfer.datasets.images.shards import ShardedImages
 from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
@@ -100,7 +99,7 @@ class _Run:
         self,
         config: PretrainConfig,
         identity: RunIdentity,
-        images: ImageList | ShardedImages,
+        images: ImageList,
         observers: Observers,
         device: torch.device,
         workers: int,

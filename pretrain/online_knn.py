@@ -26,7 +26,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
 from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import track, warn
-from mec_transfer.datasets.images.folders import open_split
+from mec_transfer.datasets.images.folders import open_splits
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.sample import sample_indices
 from pretrain.config import OnlineKnnConfig, PretrainConfig
@@ -59,9 +59,11 @@ class OnlineKnn:
             RunError: a loading process died.
         """
         knn = config.online_knn or OnlineKnnConfig()
-        opened = {split: open_split(labelled, split) for split in ("train", "val")}
         sizes = {"train": knn.max_train, "val": knn.max_val}
-        splits = {split: images.subset(balanced_indices(images, sizes[split])) for split, images in opened.items()}
+        splits = {
+            split: images.subset(balanced_indices(images, sizes[split]))
+            for split, images in open_splits(labelled).items()
+        }
         _check(knn, splits["train"], labelled)
         found = cls(config, splits, device, workers)
         with _no_randomness(device):

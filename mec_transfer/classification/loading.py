@@ -9,7 +9,6 @@ import torch
 
 from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
 
@@ -55,12 +54,11 @@ class _Batches(torch.utils.data.Dataset[torch.Tensor]):
         return torch.stack([self._load(index) for index in self.batches[number]])
 
     def _load(self, index: int) -> torch.Tensor:
-        path = self.images.root / self.images.paths[index]
-        image = load_rgb(path)
+        image = self.images.load(index)
         try:
             return self.transform(image)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{self.images.name(index)}: {error}") from None
 
 
 def _by_turns(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:

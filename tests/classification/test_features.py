@@ -17,13 +17,14 @@ from PIL import Image
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job, describe_data
-from mec_transfer.classification import feature_store, features, loading
+from mec_transfer.classification import feature_store, features
 from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.features import check_features, extract_features, labelled_splits
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.image_list import ImageList
 from tests import warm
 from tests.classification.conftest import write_images
 
@@ -40,11 +41,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The paths of all images decoded from here on."""
     paths: list[Path] = []
 
-    def counting(path: Path) -> Image.Image:
-        paths.append(path)
-        return load_rgb(path)
+    real = ImageList.load
 
-    monkeypatch.setattr(loading, "load_rgb", counting)
+    def counting(self: ImageList, index: int) -> Image.Image:
+        paths.append(self.root / self.paths[index])
+        return real(self, index)
+
+    monkeypatch.setattr(ImageList, "load", counting)
     return paths
 
 
