@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
+    options.add_cache(parser)
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
     parser.add_argument(
         "--dry-run",
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.suite.run import run_suite, show_plan, write_plan
 
     check_compute(args)
+    options.check_cache(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
         raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
     _check_slots(args)
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     run_options = RunOptions(
         out=args.out,
         data_root=args.data_root,
+        cache=args.cache,
         device=args.device,
         workers=max(1, args.workers // slots) if args.workers else 0,
         seed=args.seed,

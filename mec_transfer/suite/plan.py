@@ -29,6 +29,8 @@ class RunOptions:
 
     out: Path
     data_root: Path | None = None
+    cache: Path | None = None
+    """Where features are kept, for other runs too; None: in `out`."""
     device: str = "auto"
     workers: int = 0
     seed: int = 0
@@ -204,7 +206,7 @@ def _plan_job(
         data=entry.data,
         index=entry.index,
         workdir=options.out,
-        cache=options.out / "cache",
+        cache=options.cache or options.out / "cache",
         device=options.device,
         workers=options.workers,
     )

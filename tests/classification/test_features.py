@@ -164,7 +164,9 @@ def test_a_mended_val_image_leaves_the_features_of_the_training_images(
     assert extract(described())["train"].computed == 48
 
 
-def test_what_features_depend_on_keeps_them_apart(make_job: MakeJob, resnet18: Backbone) -> None:
+def test_what_features_depend_on_keeps_them_apart(
+    make_job: MakeJob, resnet18: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = make_job(cache=make_job().workdir / "cache")
     extract(job)
     other = resnet18.state_dict["conv1.weight"].clone()
@@ -174,6 +176,9 @@ def test_what_features_depend_on_keeps_them_apart(make_job: MakeJob, resnet18: B
     same_view = FeatureRecipe(view=ViewConfig(resize=None, crop=32, interpolation="bicubic"), mixed_precision=True)
     assert extract(dataclasses.replace(job, backbone=moved))["val"].computed == 12
     assert extract(job, wider)["val"].computed == 12
+    monkeypatch.setattr(features, "_versions", lambda: {"torch": "0.1"})
+    assert extract(job)["val"].computed == 12
+    monkeypatch.undo()
     renamed = job.dataset.model_copy(update={"fingerprint": "1" * 16})
     assert extract(dataclasses.replace(job, dataset=renamed))["val"].computed == 12
     assert extract(job, same_view)["val"].computed == 0  # without a resize nothing is interpolated
@@ -231,6 +236,10 @@ def test_loading_processes_change_nothing(make_job: MakeJob, workers: int) -> No
 def test_a_full_disk_is_said_before_and_during(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job()
     assert check_features(job, RECIPE)[0] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        (problem,) = check_features(job, RECIPE)[0]
+        assert f"{job.workdir.parent}: cannot be written to, and 0.1 MiB of features" in problem.message
     usage = features.shutil._ntuple_diskusage(1 << 30, 1 << 30, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage)
     (problem,) = check_features(job, RECIPE)[0]
