@@ -60,7 +60,7 @@ def open_unlabelled(root: Path, index: Index | None = None) -> ImageList:
     """
     if holds_shards(root):
         return open_shards(root)
-    paths = (index or Index()).list_images(root)
+    paths = _list_unlabelled(root, index or Index())
     if not paths:
         raise DataError(f"{root}: no image ({', '.join(IMAGE_SUFFIXES)}) below this folder")
     return _without_labels(root, paths)
@@ -68,7 +68,7 @@ def open_unlabelled(root: Path, index: Index | None = None) -> ImageList:
 
 def unlabelled_paths(root: Path) -> Sequence[str]:
     """Return the paths of what `open_unlabelled` opens; none where it would find no image."""
-    return open_shards(root).paths if holds_shards(root) else Index().list_images(root)
+    return open_shards(root).paths if holds_shards(root) else _list_unlabelled(root, Index())
 
 
 class ImageFolderLayout(ImageLayout):
@@ -182,6 +182,13 @@ def _require_same_classes(root: Path, train: Sequence[str], val: Sequence[str]) 
             parts.append(f"only in {where}: {few(sorted(only))}")
     if parts:
         raise DataError(f"{root}: train and val have different classes ({'; '.join(parts)})")
+
+
+def _list_unlabelled(root: Path, index: Index) -> list[str]:
+    paths = index.list_images(root)
+    if sharded := [name for name in index.list_folder(root)[0] if INDEX in index.list_folder(root / name)[1]]:
+        raise DataError(f"{root}: holds folders of shards ({few(sharded)}); give one of them, {root / sharded[0]}")
+    return paths
 
 
 def _without_labels(folder: Path, paths: Sequence[str]) -> ImageList:

@@ -90,6 +90,13 @@ def test_what_is_wrong_with_labelled_shards_is_one_line(plain: Path, tmp_path: P
     assert "it holds the shards of one split" in error()
 
 
+def test_shards_of_a_split_are_not_passed_over_where_labels_do_not_matter(plain: Path, tmp_path: Path) -> None:
+    sharded = shard(plain, tmp_path / "shards", ["train"])
+    with pytest.raises(DataError, match=rf"holds folders of shards \(train\); give one of them, {sharded / 'train'}"):
+        open_unlabelled(sharded)
+    assert set(open_unlabelled(sharded / "train").paths) == set(open_splits(sharded)["train"].paths)
+
+
 def test_a_damaged_image_is_named_with_its_shard(plain: Path, tmp_path: Path) -> None:
     sharded = shard(plain, tmp_path / "shards")
     tar = sharded / "train" / "shard-000000.tar"
