@@ -107,7 +107,7 @@ class _Split:
     loose: ImageList
     """The images that lie in no class folder, without labels."""
     sharded: ShardedImages | None
-    """All images, where they lie in shards."""
+    """All images with their labels, where they lie in shards."""
 
 
 def _look(root: Path, split: Split, index: Index) -> _Split:
@@ -138,19 +138,21 @@ def _look(root: Path, split: Split, index: Index) -> _Split:
 
 
 def _look_into(folder: Path, images: ShardedImages) -> _Split:
-    """Find the classes in a folder of shards."""
-    classes = {path.partition("/")[0] for path in images.paths if "/" in path}
-    loose = images.subset([index for index, path in enumerate(images.paths) if "/" not in path])
-    return _Split(folder, sorted(classes), loose, images)
+    """Find the classes in a folder of shards, and order its images by them."""
+    names = [path[: max(path.find("/"), 0)] for path in images.paths]
+    loose = images.subset([index for index, name in enumerate(names) if not name])
+    classes = sorted({*names} - {""})
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.array([number.get(name, -1) for name in names], dtype=np.int64)
+    order = np.argsort(labels, kind="stable")  # sorted by path alone, `cat-2/1` comes before `cat/1`
+    labelled = dataclasses.replace(images.subset(order), labels=labels[order], classes=tuple(classes))
+    return _Split(folder, classes, loose, labelled)
 
 
 def _open_classes(split: _Split, index: Index) -> ImageList:
     """List the images in a split's class folders, with their labels."""
     if split.sharded is not None:
-        number = {name: label for label, name in enumerate(split.classes)}
-        labels = np.array([number[path.partition("/")[0]] for path in split.sharded.paths], dtype=np.int64)
-        order = np.argsort(labels, kind="stable")  # sorted by path alone, `cat-2/1` comes before `cat/1`
-        return dataclasses.replace(split.sharded.subset(order), labels=labels[order], classes=tuple(split.classes))
+        return split.sharded
     listed = {name: index.list_images(split.folder / name) for name in split.classes}
     empty = [name for name, images in listed.items() if not images]
     if empty:

@@ -31,8 +31,8 @@ from mec_transfer.datasets.scan import is_image, is_no_data, list_folder
 
 INDEX = "shards.index"
 _VERSION = 1
-_MOST_OPEN = 512
-"""Shards that a process keeps open; those beyond are opened for each image."""
+_MOST_OPEN = 400
+"""Shards of a split that a process keeps open, of the 1,024 files that it may; the others are opened for each image."""
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -151,16 +151,18 @@ def open_shards(folder: Path) -> ShardedImages:
     if not names:
         raise DataError(f"{folder}: no image in its {len(shards)} shards")
     where = np.column_stack([np.repeat(np.arange(len(shards)), [shard.images for shard in shards]), places])
-    files = ShardFiles(folder, [shard.file for shard in shards])
+    files = [shard.file for shard in shards]
     if indexed:
-        _require_own_shards(files, shards, names, where)
+        _require_own_shards(ShardFiles(folder, files), shards, names, where)  # which are closed then
     if not all(itertools.starmap(operator.lt, itertools.pairwise(names))):
         order = sorted(range(len(names)), key=names.__getitem__)
         names, where = [names[i] for i in order], where[order]
         for first, second in itertools.pairwise(names):
             if first == second:
                 raise DataError(f"{folder}: holds {first} twice; write its shards again")
-    return ShardedImages(folder, tuple(names), np.full(len(names), -1, dtype=np.int64), (), files, where)
+    return ShardedImages(
+        folder, tuple(names), np.full(len(names), -1, dtype=np.int64), (), ShardFiles(folder, files), where
+    )
 
 
 def index_text(shards: Sequence[Shard], members: Iterable[Member]) -> str:
