@@ -5,13 +5,14 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_parent
 from mec_transfer.results.record import Record
@@ -30,8 +31,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with raised_signals():
             run_job_file(Path(arguments[0]))
-    except (UserError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, RunError, OSError) as error:
+        with contextlib.suppress(OSError):  # the log's disk may be full
+            print(f"error: {tell(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         leave_at_once()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mec_transfer.benchmark import BenchmarkConfig
-from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.errors import ConfigError, DataError, UserError, tell
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
@@ -130,8 +130,8 @@ def _plan_benchmark(
     try:
         fitted = fit_data(file.config, overrides, data, open_=opened.open)
         config, dataset, note = fitted.config, fitted.info, fitted.note
-    except DataError as error:
-        problem = str(error)
+    except (DataError, OSError) as error:  # one data set that a disk does not give keeps no other from its numbers
+        problem = tell(error, data)
     return PlannedBenchmark(
         config=config,
         info=config.info(),

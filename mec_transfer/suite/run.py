@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from mec_transfer.common import extras
-from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError
+from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError, tell
 from mec_transfer.common.files import write_text
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
@@ -180,8 +180,8 @@ class _Run:
             data = self.opened.open(spec.config.dataset, spec.data)
             backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
             problems = make_benchmark(spec.config).check(spec.job(backbone, data))
-        except (DataError, MissingExtra) as error:  # data that was sound when the run began, or a family's libraries
-            return dataclasses.replace(job, problem=str(error))
+        except (DataError, MissingExtra, OSError) as error:  # sound when the run began, or a family's libraries
+            return dataclasses.replace(job, problem=tell(error, spec.data))
         if errors := [problem.message for problem in problems if problem.severity == "error"]:
             return dataclasses.replace(job, problem="; ".join(errors))
         self.memory.keep(f"check {spec.key}", sound, True)

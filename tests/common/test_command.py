@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+
+import pytest
+
+from mec_transfer.common.command import exit_status
 
 
 def test_a_name_outside_the_terminals_encoding_is_printed_all_the_same() -> None:
@@ -15,3 +20,12 @@ def test_a_name_outside_the_terminals_encoding_is_printed_all_the_same() -> None
             [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True
         )
         assert (done.returncode, done.stdout.decode().strip()) == (0, shown)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOSPC])
+def test_a_disk_that_fails_is_one_line_with_the_files_name(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        raise OSError(number, os.strerror(number), "data/train")
+
+    assert exit_status("x", command) == 1
+    assert capsys.readouterr().err == f"x: failed: data/train: {os.strerror(number)}\n"

@@ -144,6 +144,20 @@ def test_data_that_is_broken_blocks_its_own_column_only(world) -> None:  # type:
     assert "failed" not in world.board()["md"].decode() and len(world.finished()) == JOBS
 
 
+def test_data_that_the_disk_does_not_give_blocks_its_own_column_until_it_does(world) -> None:  # type: ignore[no-untyped-def]
+    size = world.data / "second/size"
+    size.unlink()
+    size.symlink_to("/proc/self/mem")  # which cannot be read: a real EIO
+    failed = world.run()
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert failed.stderr.count("second: Input/output error") >= 2 and len(world.finished()) == 1
+    size.unlink()
+    size.write_text("20")
+    again = world.run()
+    assert again.returncode == 0, again.stderr
+    assert len(world.finished()) == JOBS and b"failed" not in world.board()["md"]
+
+
 def test_one_benchmark_with_two_settings_fails_in_two_columns(world) -> None:  # type: ignore[no-untyped-def]
     both = "two.yaml, {config: two.yaml, set: [recipe.seconds=0.01]}]"
     world.write("suite.yaml", (world.root / "suite.yaml").read_text().replace("two.yaml]", both))
