@@ -6,15 +6,13 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
-from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.common.processes import tie_to_launcher
 from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
@@ -26,8 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Or 128 + a signal's number where one stopped it. Else 1, and the last line of the output says what went wrong.
     """
-    if distributed.world_size() > 1:  # torch.distributed.run would leave it alone when it is killed
-        tie_to_parent(os.getppid())
+    tie_to_launcher()
     try:
         with raised_signals():
             run_job_file(Path(arguments[0]))

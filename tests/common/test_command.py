@@ -29,3 +29,18 @@ def test_a_disk_that_fails_is_one_line_with_the_files_name(number: int, capsys: 
 
     assert exit_status("x", command) == 1
     assert capsys.readouterr().err == f"x: failed: data/train: {os.strerror(number)}\n"
+
+
+def test_what_a_launcher_of_several_processes_started_dies_with_it() -> None:
+    """torch.distributed.run, killed outright, would leave them training, and holding their folder."""
+    code = "import time; from mec_transfer.common.command import exit_status\n"
+    code += "exit_status('x', lambda: print('begun', flush=True) or time.sleep(60))"
+    launcher = subprocess.Popen(
+        ["bash", "-c", '"$0" -c "$1" & wait', sys.executable, code],
+        env={**os.environ, "TORCHELASTIC_RUN_ID": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert launcher.stdout and launcher.stdout.readline() == "begun\n"
+    launcher.kill()
+    launcher.communicate(timeout=30)  # which waits for the end of all that could write

@@ -115,7 +115,7 @@ def one_round(subject: Subject, calm: Path, storm: Storm, row: Row, out: Path, l
         print(f"{row.storm} {row.rounds}: start {row.starts}, {storm.events} events, status {status}", flush=True)
         if status is None:
             row.problems.append(f"it hung: nothing ended it within {limit:g} s ({log})")
-        if "Traceback (most recent call last)" in start.said():
+        if subject.tracebacks(start.said()) > 0:
             row.problems.append(f"a traceback ({log})")
         row.problems += subject.wrong_numbers(calm, out)
         if status == 0:

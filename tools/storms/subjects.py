@@ -31,6 +31,10 @@ class Subject(abc.ABC):
     def prepare(self, calm: Path, out: Path) -> None:  # noqa: B027  # most need nothing
         """Put into `out` what a storm need not spoil, from a calm run's folder."""
 
+    def tracebacks(self, said: str) -> int:
+        """Count the tracebacks in what a start printed."""
+        return said.count("Traceback (most recent call last)")
+
     def wrong_numbers(self, calm: Path, out: Path) -> Iterator[str]:
         """Say which numbers there are that the calm run has not."""
         return iter(())
@@ -74,7 +78,11 @@ class Pretraining(Subject):
     pictures: Path
     processes: int
     epochs: int
-    title: str = "pretraining"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """How it is run."""
+        return f"pretraining, {self.processes} processes, {self.epochs} epochs"
 
     def command(self, out: Path) -> list[str]:
         """Return the command line that works in `out`."""
@@ -89,3 +97,7 @@ class Pretraining(Subject):
     def data(self, out: Path) -> Path:
         """Return the folder that it reads images from."""
         return self.pictures
+
+    def tracebacks(self, said: str) -> int:
+        """Count the tracebacks of the pretraining's own: torch.distributed.run ends with one where a process fails."""
+        return super().tracebacks(said) - said.count("multiprocessing.errors.ChildFailedError")
