@@ -85,8 +85,7 @@ def weather(subject: Subject, calm: Path, storm: Storm, row: Row, limit: float) 
     """Run rounds of the command until the storm has done all that it was to do."""
     while not storm.is_over:
         out = storm.place(f"round-{row.rounds}")
-        if row.rounds or not storm.begins_from_nothing:
-            subject.prepare(calm, out)
+        subject.prepare(calm, out)
         ended = one_round(subject, calm, storm, row, out, limit)
         problems = list(subject.unlike(calm, out)) if ended else ["the command does not end well any more"]
         row.problems += problems
@@ -141,7 +140,8 @@ def run_storm(name: str, args: argparse.Namespace) -> Row:
         subject: Subject = Pretraining(pictures / "pretrain", processes=2, epochs=args.epochs)
     else:
         subject = Suite(args.suite, args.jobs, args.workers)
-    calm_folder = args.work / ("calm-pretraining" if name == "pretraining" else f"calm-{Path(args.suite).stem}")
+    about = f"pretraining-{args.epochs}" if name == "pretraining" else Path(args.suite).stem
+    calm_folder = args.work / f"calm-{about}"
     calm_folder.mkdir(parents=True, exist_ok=True)
     calm = calm_run(subject, calm_folder, args.limit)
     plan = (folder, args.seed, args.events, args.every)
@@ -149,8 +149,10 @@ def run_storm(name: str, args: argparse.Namespace) -> Row:
     if name == "disk":
         used = sum(path.lstat().st_blocks * 512 for path in calm.rglob("*")) >> 20
         storm: Storm = FullDisk(*plan, size_mib=2 * used + 16)
+    elif name == "reads":
+        storm, subject = ReadErrors(*plan), Suite(args.suite, args.jobs, args.workers, given=calm / "data")
     else:
-        storm = ReadErrors(*plan) if name == "reads" else Kills(*plan)
+        storm = Kills(*plan)
     row = Row(name, subject.title, args.seed)
     weather(subject, calm, storm, row, args.limit)
     if name == "disk":
@@ -166,7 +168,7 @@ def main() -> int:
     parser.add_argument("--suite", default="smoke", help="a suite that draws its own data (default: smoke)")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=12, help="of the pretraining, 8 steps each")
+    parser.add_argument("--epochs", type=int, default=3, help="of the pretraining, 8 steps each")
     parser.add_argument("--events", type=int, default=50, help="of each storm (default: 50)")
     parser.add_argument("--every", type=float, default=8.0, help="seconds between two events, on average")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds that one start may take")

@@ -26,6 +26,8 @@ FILES_OF_ONE_RUN = (
 def unlike_files(calm: Path, out: Path) -> Iterator[str]:
     """Say what two folders do not have in common: a file that one alone has, or another content."""
     names = {path.relative_to(folder) for folder in (calm, out) for path in folder.rglob("*") if path.is_file()}
+    if not (out / "data").exists():  # it has read the calm run's
+        names = {name for name in names if name.parts[0] != "data"}
     for name in sorted(names):
         if any(name.match(pattern) for pattern in FILES_OF_ONE_RUN):
             continue
@@ -33,7 +35,7 @@ def unlike_files(calm: Path, out: Path) -> Iterator[str]:
             yield f"{name}: the calm run alone has it"
         elif not (calm / name).exists():
             yield f"{name}: left behind"
-        elif (calm / name).read_bytes() != (out / name).read_bytes() and _lasting(calm, name) != _lasting(out, name):
+        elif (calm / name).read_bytes() != (out / name).read_bytes() and not _alike(calm, out, name):
             yield f"{name}: differs"
 
 
@@ -43,17 +45,23 @@ def unlike_numbers(calm: Path, out: Path) -> Iterator[str]:
         name = path.relative_to(out)
         if json.loads(path.read_bytes())["status"] != "ok":
             continue
-        if not (calm / name).exists() or _lasting(calm, name) != _lasting(out, name):
+        if not (calm / name).exists() or not _alike(calm, out, name):
             yield f"{name}: another number"
 
 
-def _lasting(folder: Path, name: Path) -> Any:
-    """Return what a file says of more than the one run, wherever `folder` lies."""
-    path = folder / name
-    if name.suffix in (".json", ".jsonl"):
-        text = path.read_text(encoding="utf-8").replace(str(folder), "OUT")
-        return _without([json.loads(line) for line in ([text] if name.suffix == ".json" else text.splitlines())])
-    if name.suffix == ".pth":
+def _alike(calm: Path, out: Path, name: Path) -> bool:
+    """Whether two files say the same of more than the one run, wherever the two folders lie."""
+    return bool(_lasting(calm / name, calm) == _lasting(out / name, out, calm))
+
+
+def _lasting(path: Path, *folders: Path) -> Any:
+    """Return what a file says of more than the one run and its `folders`."""
+    if path.suffix in (".json", ".jsonl"):
+        text = path.read_text(encoding="utf-8")
+        for folder in folders:
+            text = text.replace(str(folder), "OUT")
+        return _without([json.loads(line) for line in ([text] if path.suffix == ".json" else text.splitlines())])
+    if path.suffix == ".pth":
         import torch
 
         return _without(torch.load(path, map_location="cpu", weights_only=True))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from mec_transfer.common.processes import tie_to_parent
 
 POLL_SECONDS = 0.02
 
@@ -27,6 +30,7 @@ class Start:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **env},
                 start_new_session=True,
+                preexec_fn=functools.partial(tie_to_parent, os.getpid()),
             )
 
     @property

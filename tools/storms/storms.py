@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tools.storms.processes import Start, below, kill, seconds_until_gone
@@ -23,8 +24,6 @@ class Storm(abc.ABC):
     """Acts on a command while that works. What is drawn comes from a seed; when it strikes depends on the machine."""
 
     name: str
-    begins_from_nothing = True
-    """Whether the first round draws its data under the storm; later ones always find it drawn."""
 
     def __init__(self, folder: Path, seed: int, most: int, every: float) -> None:
         """Plan a storm.
@@ -38,7 +37,8 @@ class Storm(abc.ABC):
         self.folder, self.random, self.most, self.every = folder, random.Random(seed), most, every
         self.events = 0
         self.slowest = 0.0
-        """The longest time, in seconds, from an event to the end of what it struck."""
+        """The longest time, in seconds, from an event to the end of what it struck: of all that was killed, or of a
+        command that failed while the disk was full or after the last read error that it met."""
 
     @property
     def is_over(self) -> bool:
@@ -104,10 +104,10 @@ class FullDisk(Storm):
 
     def act(self, start: Start) -> list[str]:
         """Fill the disk at random moments, and leave it full for a while."""
-        ballast, problems = self._disk / "ballast", []
+        ballast, filled = self._disk / "ballast", time.monotonic()
         while not self.is_over and self._wait(start):
             spared = self.random.choice(_NOTHING_LEFT)
-            self.events += 1
+            self.events, filled = self.events + 1, time.monotonic()
             with ballast.open("wb") as file:
                 until = self.random.uniform(*_FULL_SECONDS)
                 while until > 0 and start.status is None:  # what a failed write gives back is taken, too
@@ -118,14 +118,15 @@ class FullDisk(Storm):
                     start.sleep(0.05)
                     until -= 0.05
             ballast.unlink()
-        return problems
+            if start.status:
+                self.slowest = max(self.slowest, time.monotonic() - filled)
+        return []
 
 
 class ReadErrors(Storm):
     """Opening, reading or looking at a file of the data fails now and then with EIO or ESTALE."""
 
     name = "reads"
-    begins_from_nothing = False
 
     def __init__(self, folder: Path, seed: int, most: int, every: float) -> None:
         super().__init__(folder, seed, most, every)
@@ -150,6 +151,8 @@ class ReadErrors(Storm):
         start.sleep(float("inf"))
         met = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         self.events += len(met)
+        if met and start.status:
+            self.slowest = max(self.slowest, time.time() - self.log.stat().st_mtime)
         said = start.said()
         if met and start.status == 0 and not any(word in said for word in ("Input/output error", "Stale file handle")):
             return [f"nothing was said of: {'; '.join(line.split(' ', 1)[1] for line in met[:3])}"]

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from mec_transfer.common.files import write_text
+from mec_transfer.common.paths import find_config
 from tools.storms.likeness import unlike_files, unlike_numbers
 
 _WORDS = ("--device", "cpu")
@@ -51,6 +54,8 @@ class Suite(Subject):
     name: str
     jobs: int
     workers: int
+    given: Path | None = None
+    """Drawn data, which is then read where it lies; None: each run has a copy, as if it had drawn it."""
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -59,12 +64,28 @@ class Suite(Subject):
 
     def command(self, out: Path) -> list[str]:
         """Return the command line that works in `out`."""
-        words = ["--suite", self.name, "--out", str(out), "--jobs", str(self.jobs), "--workers", str(self.workers)]
+        suite = [self.name]
+        if self.given:
+            suite = [str(self._on_given_data(out)), "--data-root", str(self.given)]
+        words = ["--suite", *suite, "--out", str(out), "--jobs", str(self.jobs), "--workers", str(self.workers)]
         return [sys.executable, "-m", "mec_transfer.cli.main", "run", *words, *_WORDS]
 
     def prepare(self, calm: Path, out: Path) -> None:
-        """Take over the drawn data; drawing takes longer than most kills leave time for."""
-        shutil.copytree(calm / "data", out / "data", copy_function=shutil.copy2)
+        """Take over the drawn data; what kills do to the drawing is tested beside it."""
+        if self.given is None:
+            shutil.copytree(calm / "data", out / "data")
+
+    def data(self, out: Path) -> Path:
+        """Return the folder that it reads images from."""
+        return self.given or super().data(out)
+
+    def _on_given_data(self, out: Path) -> Path:
+        """Write the same suite without its own drawing, which looks at every file before anything begins."""
+        suite = yaml.safe_load(find_config(self.name, "suites").read_text(encoding="utf-8"))
+        del suite["demo_world"]
+        path = out.parent / f"{suite['id']}.yaml"
+        write_text(path, yaml.safe_dump(suite))
+        return path
 
     def wrong_numbers(self, calm: Path, out: Path) -> Iterator[str]:
         """Look at the records that hold a number."""
