@@ -142,6 +142,7 @@ def test_data_that_is_broken_blocks_its_own_column_only(world) -> None:  # type:
     world.write("data/second/size", "30")  # put right, and so another fingerprint
     assert world.run().returncode == 0
     assert "failed" not in world.board()["md"].decode() and len(world.finished()) == JOBS
+    assert not list(world.out.glob("jobs/*/*blocked*"))  # of what never began nothing is left
 
 
 def test_data_that_the_disk_does_not_give_blocks_its_own_column_until_it_does(world) -> None:  # type: ignore[no-untyped-def]

@@ -11,10 +11,11 @@ OF_ONE_RUN = frozenset(
     (
         *("seconds", "finished", "hardware", "peak_memory_bytes"),
         *("images_per_second", "frames_per_second", "feature_seconds", "knn_seconds"),
-        *("features_computed", "features_from_cache"),
+        *("features_computed", "features_from_cache", "index"),
     )
 )
-"""Keys of JSON files that may differ: when, on what, how fast, and what an earlier try had left to do."""
+"""Keys of JSON files that may differ: when, on what, how fast, what an earlier try had left to do, and the name of the
+index, which is made from where the data lies."""
 FILES_OF_ONE_RUN = (
     *(".lock", "log.txt", "traceback.txt"),  # who worked there, what was printed, what a failed try left
     *("memory.json", "done.json", "*.index"),  # stamps with the times of files
