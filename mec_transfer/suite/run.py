@@ -353,7 +353,9 @@ def _reason(ended: Ended) -> str:
         return f"{ended.reason}; its last line: {said or 'none'}"
     if ended.status < 0:
         return describe_status(ended.status)
-    return said if ended.status == 1 and said else f"{describe_status(ended.status)}; {said or 'no output'}"
+    if not said:  # every failure is told, where there is room for a line
+        return f"{describe_status(ended.status)}; {ended.task.log} says nothing: is its disk full?"
+    return said if ended.status == 1 else f"{describe_status(ended.status)}; {said}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -17,6 +17,8 @@ import pytest
 
 from mec_transfer.cli.main import main
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.suite.models import Pretraining
+from mec_transfer.suite.run import _reason
 
 JOBS = 3  # one trial of `one` and two of `two`, for each model
 
@@ -177,6 +179,16 @@ def test_a_pretraining_that_fails_is_a_row_of_failures(world) -> None:  # type: 
     world.pretrain()
     assert world.run().returncode == 0
     assert len(world.finished()) == 2 * JOBS and "failed" not in world.board()["md"].decode()
+
+
+def test_what_is_told_of_a_process_that_could_not_say_it_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.touch()
+    job = Ended(task=Task(title="knn", module="m", arguments=(), log=log), status=1)
+    assert _reason(job) == f"exit status 1; {log} says nothing: is its disk full?"
+    log.write_text("pretraining [6/8 steps]  loss -0.1\n")
+    pretraining = Pretraining(name="mec", config=log, overrides=[], data=tmp_path, folder=tmp_path)
+    assert pretraining.problem(-9) == "pretraining: killed by signal 9 (SIGKILL; out of memory?)"
 
 
 def test_a_broken_image_that_a_pretraining_meets_is_a_row_of_failures(world) -> None:  # type: ignore[no-untyped-def]
