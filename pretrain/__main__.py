@@ -11,16 +11,14 @@ save first; the exit status is then 128 + the signal's number.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import NoReturn
 
-from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, add_overrides, check_compute, exit_status
 from mec_transfer.common.config import load_config
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import find_config
-from mec_transfer.common.processes import end_process, tie_to_parent
+from mec_transfer.common.processes import end_process
 from mec_transfer.common.progress import say
 from pretrain.config import PretrainConfig
 from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
@@ -28,8 +26,6 @@ from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when the run is finished, 2 for a mistake of the user's, 1 else."""
-    if distributed.world_size() > 1:  # torch.distributed.run would leave it alone when it is killed
-        tie_to_parent(os.getppid())
     return exit_status("mec-pretrain", lambda: _run(_parser().parse_args(argv)))
 
 

@@ -85,7 +85,7 @@ class _Running:
 class LocalLauncher:
     """Runs tasks in processes that do not outlive this one (on Linux not even when it is killed outright).
 
-    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_parent`): they
+    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_launcher`): they
     are in sessions of their own.
 
     Used as a context, it stops what still works when it is left: every process is asked to save and end first.

@@ -94,6 +94,8 @@ class Pretraining:
         """
         if status == 2 and not (self.folder / LOG_NAME).exists():
             raise UserError(f"pretraining of {self.name}: {last_line(self.log)}")
+        if status < 0:  # its last words are of no use then
+            return f"pretraining: {describe_status(status)}"
         if status != 0:
             return f"pretraining: {last_line(self.log) or 'no output'} ({describe_status(status)})"
         return "" if self.checkpoint.is_file() else f"pretraining left no {CHECKPOINT_NAME}"

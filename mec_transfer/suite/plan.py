@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from mec_transfer.benchmark import BenchmarkConfig
-from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.errors import ConfigError, DataError, UserError, tell
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.launchers.slurm_submit import SlurmOptions
@@ -23,6 +25,8 @@ from mec_transfer.suite.registry import BenchmarkFile, find_benchmark
 from mec_transfer.suite.spec import JobSpec
 
 State = Literal["done", "to run", "failed before"]
+_BLOCKED = "blocked_"
+"""Begins the mark of a job that has no key yet, in its folder's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,8 +152,8 @@ def _plan_benchmark(
     try:
         fitted = fit_data(file.config, overrides, data, open_=opened.open)
         config, dataset, note = fitted.config, fitted.info, fitted.note
-    except DataError as error:
-        problem = str(error)
+    except (DataError, OSError) as error:  # one data set that a disk does not give keeps no other from its numbers
+        problem = tell(error, data)
     return PlannedBenchmark(
         config=config,
         info=config.info(),
@@ -234,7 +238,7 @@ def _plan_job(
         workers=options.workers,
     )
     # A job without data or weights has no key yet: it is told apart by its config alone.
-    mark = f"blocked_{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
+    mark = f"{_BLOCKED}{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
     folder = options.out / "jobs" / model.name / f"{_slug(entry.info.id)}-t{trial}-{mark}"
     return PlannedJob(spec=spec.model_copy(update={"workdir": folder}), trials=entry.trials, problem=entry.problem)
 
@@ -247,7 +251,8 @@ def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
     """Take away the failed records of earlier plans of these very jobs.
 
     A job that failed for lack of data, or on data that was put right since, has another key now and would stand
-    on the leaderboard beside the new one. Records with numbers are never touched.
+    on the leaderboard beside the new one. Records with numbers are never touched. Of a job that could not even begin
+    nothing is left.
     """
     planned = {job.folder for job in jobs}
     for job in jobs:
@@ -255,11 +260,11 @@ def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
         if not job.folder.parent.is_dir():
             continue
         for folder in job.folder.parent.iterdir():
-            if folder in planned or folder.name.rpartition("-")[0] != stem:
+            name, _, mark = folder.name.rpartition("-")
+            if folder in planned or name != stem:
                 continue
-            try:
-                failed = read_record(folder).status == "failed"
-            except UserError:
-                continue
-            if failed:
-                (folder / RECORD_NAME).unlink(missing_ok=True)
+            with contextlib.suppress(UserError):  # it has no record, or none that can be read
+                if read_record(folder).status == "failed":
+                    (folder / RECORD_NAME).unlink(missing_ok=True)
+            if mark.startswith(_BLOCKED):
+                shutil.rmtree(folder, ignore_errors=True)

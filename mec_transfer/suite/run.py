@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mec_transfer.common import extras
-from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError
+from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError, tell
 from mec_transfer.common.files import write_text
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
@@ -210,8 +210,8 @@ class _Run:
             data = self.opened.open(spec.config.dataset, spec.data)
             backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
             problems = make_benchmark(spec.config).check(spec.job(backbone, data))
-        except (DataError, MissingExtra) as error:  # data that was sound when the run began, or a family's libraries
-            return dataclasses.replace(job, problem=str(error))
+        except (DataError, MissingExtra, OSError) as error:  # sound when the run began, or a family's libraries
+            return dataclasses.replace(job, problem=tell(error, spec.data))
         if errors := [problem.message for problem in problems if problem.severity == "error"]:
             return dataclasses.replace(job, problem="; ".join(errors))
         self.memory.keep(f"check {spec.key}", sound, True)
@@ -420,7 +420,9 @@ def _reason(ended: Ended) -> str:
         return f"{ended.reason}; its last line: {said or 'none'}"
     if ended.status < 0:
         return describe_status(ended.status)
-    return said if ended.status == 1 and said else f"{describe_status(ended.status)}; {said or 'no output'}"
+    if not said:  # every failure is told, where there is room for a line
+        return f"{describe_status(ended.status)}; {ended.task.log} says nothing: is its disk full?"
+    return said if ended.status == 1 else f"{describe_status(ended.status)}; {said}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
