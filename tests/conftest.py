@@ -38,6 +38,7 @@ SLOW = (
     "pretrain/test_shards.py",
     "pretrain/test_trainer.py",
     "suite/test_run.py",
+    "test_on_a_gpu.py",
     "test_python_door.py",
     "tracking/sot/test_search.py",
 )
