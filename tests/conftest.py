@@ -41,6 +41,7 @@ SLOW = (
     "pretrain/test_trainer.py",
     "suite/test_run.py",
     "suite/test_run_slurm.py",
+    "test_on_a_gpu.py",
     "test_python_door.py",
     "tracking/sot/test_search.py",
 )

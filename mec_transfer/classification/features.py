@@ -32,6 +32,7 @@ from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.lock import folder_lock
@@ -97,7 +98,7 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
-    precisions = ("float32",) if device.type == "cpu" else ("float32", "bfloat16")
+    precisions = ("float32", "bfloat16") if devices.computes_bfloat16(device) else ("float32",)
     needed = min(
         sum(_store(job, name, images, recipe, precision, device).missing_bytes() for name, images in splits.items())
         for precision in precisions
@@ -285,7 +286,7 @@ def _require_finite(values: np.ndarray, job: Job) -> None:
 
 def default_batch_size(view: ViewConfig, device: torch.device) -> int:
     """Return a batch size near the fastest: on a CPU a small one, whose maps stay in the caches."""
-    if device.type == "cuda":
+    if devices.prefers_large_operations(device):
         return 512
     return 128 if view.crop < 64 else 32
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from mec_transfer.classification.transforms import ByteTransform
+from mec_transfer.common import device as devices
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
@@ -28,12 +29,12 @@ def load_batches(
         DataError: an image cannot be decoded, or is smaller than the crop.
         RunError: a loading process died.
     """
-    beside = device.type == "cuda"
+    beside = devices.leaves_cores_free(device)
     workers = min(workers, len(batches))
     loader: Loader[torch.Tensor] = Loader(
         _Batches(images, transform, batches),
         workers,
-        pin_memory=beside,
+        pin_memory=devices.copies_pinned_memory(device),
         batch_size=None,
         prefetch_factor=(4 if beside else 1) if workers else None,
     )
