@@ -43,7 +43,8 @@ def run_job_file(job_file: Path) -> Record:
     """Do the job of a job.json, or find it done; return its record. Raises what `JobSpec` and `execute_job` raise."""
     spec = JobSpec.read(job_file)
     benchmark, job = spec.load()
-    adopt_training(benchmark, job)
+    if distributed.rank() == 0:  # the others wait for it where they join
+        adopt_training(benchmark, job)
     return execute_job(spec, benchmark, job)
 
 
