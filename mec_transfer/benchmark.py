@@ -60,6 +60,8 @@ class Resources:
     """All of its computing that takes time."""
     own_bytes: int | None = None
     """The most that its own folder takes on the disk at once."""
+    more: bool = False
+    """Whether predictions come on top, whose size only the run itself shows."""
     cached_bytes: Mapping[str, int] | None = None
     """What it keeps in the run's cache, by what that is: jobs of one model that name the same share it."""
 

@@ -83,6 +83,8 @@ class Cost:
     own_bytes: int | None
     cached_bytes: Mapping[str, int] | None
     """By what is kept, the network's weights included: what two jobs share has one name."""
+    more: bool = False
+    """Whether predictions come on top of the bytes."""
     machines: frozenset[str] = frozenset()
     """What its rates were measured on."""
 
@@ -104,6 +106,7 @@ def cost_of(job: PlannedJob, device: Device) -> Cost:
     return Cost(
         hours=hours,
         own_bytes=resources.own_bytes,
+        more=resources.more,
         cached_bytes=None if cached is None else {f"{prefix} {what}": size for what, size in cached.items()},
         machines=machines,
     )
@@ -139,7 +142,7 @@ def describe_cost(job: PlannedJob, options: RunOptions) -> str:
     cost = cost_of(job, device)
     gpus = f"{options.gpus_of(wanted)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
     hours = "unknown" if cost.hours is None else _rounded(cost.hours)
-    size = "unknown" if cost.disk_bytes is None else _size(cost.disk_bytes)
+    size = "unknown" if cost.disk_bytes is None else _size(cost.disk_bytes, cost.more)
     return f"{gpus}{_UNITS[device]} {hours}, disk {size}"
 
 
@@ -154,7 +157,7 @@ def describe_costs(jobs: Sequence[PlannedJob], options: RunOptions) -> str:
     machines = sorted({name for cost in costs for name in cost.machines})
     parts = [
         f"{_UNITS[device]} {_in_all(_rounded(sum(hours)), len(hours), len(costs))}",
-        f"disk {_in_all(_size(sum(own) + sum(cached.values())), known, len(costs))}",
+        f"disk {_in_all(_size(sum(own) + sum(cached.values()), any(c.more for c in costs)), known, len(costs))}",
     ]
     return ", ".join(parts) + (f" (hours as measured on {' and '.join(machines)})" if machines else "")
 
@@ -177,10 +180,10 @@ def _rounded(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
 
 
-def _size(size: float) -> str:
+def _size(size: float, more: bool) -> str:
     units: Iterable[str] = ("KiB", "MiB", "GiB")
     for unit in units:
         size /= 1024
         if size < 1000 or unit == "GiB":
-            return f"{size:.1f} {unit}"
+            return f"{size:.1f} {unit}{' or more' * more}"
     raise AssertionError

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mec_transfer.benchmark import job_key
 from mec_transfer.common import extras
 from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError, tell
 from mec_transfer.common.files import write_text
@@ -170,6 +171,7 @@ class _Run:
         run.outlooks = {name: one.look_ahead(options.seed) for name, one in run.pretrainings.items()}
         run.jobs = [job for name in suite.models if name not in run.pending for job in run._jobs_at_hand(name)]
         opened.close()
+        memory.save()
         return run
 
     @property
@@ -199,12 +201,14 @@ class _Run:
     def _checked(self, job: PlannedJob) -> PlannedJob:
         """Ask the benchmark what is wrong, for a job that is still to run.
 
-        That nothing was is remembered: to ask again takes the family, torch and the weights, for seconds. The job asks
-        once more when it begins, so that what is wrong by then (a full disk) is found out all the same.
+        That nothing was is remembered, for all trials alike: to ask again takes the family, torch and the weights, for
+        seconds. The job asks once more when it begins, so that what is wrong by then (a full disk) is found out all the
+        same.
         """
         spec = job.spec
-        sound = "check", [spec.key, spec.device, str(spec.data), str(spec.cache)]
-        if job.problem or job.state() == "done" or self.memory.recall(f"check {spec.key}", sound):
+        key = job_key(spec.model.sha256, spec.benchmark.config_sha256, spec.dataset.fingerprint, trial=0, seed=0)
+        sound = "check", [key, spec.device, str(spec.data), str(spec.cache)]
+        if job.problem or job.state() == "done" or self.memory.recall(f"check {key}", sound):
             return job
         try:
             data = self.opened.open(spec.config.dataset, spec.data)
@@ -214,7 +218,7 @@ class _Run:
             return dataclasses.replace(job, problem=tell(error, spec.data))
         if errors := [problem.message for problem in problems if problem.severity == "error"]:
             return dataclasses.replace(job, problem="; ".join(errors))
-        self.memory.keep(f"check {spec.key}", sound, True)
+        self.memory.keep(f"check {key}", sound, True)
         return job
 
     def show_plan(self, costs: bool = False) -> None:
@@ -385,6 +389,7 @@ class _Run:
         if problem:
             say(f"  FAILED  {problem}")
         self.opened.close()
+        self.memory.save()
         forget_superseded_failures(jobs)
         self.jobs += jobs
         return jobs

@@ -98,11 +98,9 @@ def test_several_processes_end_as_the_first_that_failed_and_say_no_more_than_tha
 
     monkeypatch.setattr(local, "_spawn", spawn)
     with LocalLauncher(runs.show, gpus=["0", "1"]) as launcher:
-        assert runs.one(launcher, "fail", gpus=2).status == 1
-        assert runs.one(launcher, "die", gpus=2).status == -signal.SIGKILL
-        assert {line for _, line in runs.lines} == {"error: broken"}
+        assert runs.one(launcher, "die", gpus=2).status == -signal.SIGKILL and not runs.lines
         assert runs.one(launcher, "save", str(runs.folder), gpus=2).status == 128 + signal.SIGUSR1
-    assert sorted(line for _, line in runs.lines)[-2:] == ["saved 0", "saved 1"]
+    assert sorted(line for _, line in runs.lines) == ["saved 0", "saved 1"]
 
 
 @pytest.mark.parametrize("own_python", [False, True])

@@ -127,11 +127,14 @@ def test_a_training_takes_its_state_twice() -> None:
 
 
 def test_a_plan_tells_gpus_of_a_benchmark_that_has_several() -> None:
-    job = planned("coco_c4_1x", {"train2017": 1, "val2017": 1})
-    assert describe_cost(job, GPUS) == "4 of 8 GPUs, GPU hours unknown, disk unknown"
-    assert as_json(job, GPUS) == {"gpus": 4, "gpu_hours": None, "disk_bytes": None}
+    job = planned("coco_c4_1x", {"train2017": 1, "val2017": 1}, classes=80)
+    assert describe_cost(job, GPUS) == "4 of 8 GPUs, GPU hours unknown, disk 686.7 MiB or more"
+    assert as_json(job, GPUS) == {"gpus": 4, "gpu_hours": None, "disk_bytes": cost_of(job, "gpu").own_bytes}
     assert as_json(job, RunOptions(out=Path("out")))["gpus"] == 8  # for launchers that have as many
-    assert describe_cost(job, CPU) == "CPU hours unknown, disk unknown"
+    assert describe_cost(job, CPU) == "CPU hours unknown, disk 686.7 MiB or more"
+    assert describe_costs([job, job], GPUS) == "GPU hours unknown, disk 1.3 GiB or more"
+    r18 = planned("coco_fpn_1x", {"train2017": 1, "val2017": 1}, arch="resnet18")
+    assert describe_cost(r18, GPUS) == "4 of 8 GPUs, GPU hours unknown, disk unknown"
 
 
 def test_every_benchmark_knows_or_says_that_it_does_not() -> None:
