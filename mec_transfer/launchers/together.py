@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from mec_transfer.common.interrupt import STOP_SIGNALS
+from mec_transfer.common.processes import end_process
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,4 +47,4 @@ def _end_alike(status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))
