@@ -51,15 +51,12 @@ def draw_images(root: Path, count: int) -> Path:
 
 def forget(images: ImageList) -> None:
     """Ask the system to drop what it holds of the images' files in memory."""
-    for path in images.root.glob("*.tar") if isinstance(images, ShardedImages) else map(Path, names(images)):
+    files = (Path(images.name(index)) for index in range(len(images)))
+    for path in images.root.glob("*.tar") if isinstance(images, ShardedImages) else files:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
-
-
-def names(images: ImageList) -> list[str]:
-    return [images.name(index) for index in range(len(images))]
 
 
 def read(images: ImageList, shuffled: bool) -> None:
