@@ -1,12 +1,11 @@
 """How fast images come out of tar shards, beside the folder that they were made from.
 
-    python benchmarks/shards.py [--data DIR] [--repeats 5] [--workers 2] [--write]
+    python benchmarks/shards.py [--data DIR] [--images 10000] [--repeats 5] [--workers 2] [--write]
 
 Measured in turn, on the same images: reading their bytes; the batches of `load_batches`, decoded in order, as frozen
 features take them; and an epoch of `TrainingImages`, shuffled, cut and flipped, as probes and finetuning take it.
 `cold` reads after the system was asked to forget the files. Each figure is the median over the repeats, each ratio the
-median of the ratios within a repeat, which a busy machine moves less. Without --data, 20,000 PNGs of 32 pixels are
-drawn, as CIFAR-10 has 50,000.
+median of the ratios within a repeat, which a busy machine moves less. Without --data, PNGs of 32 pixels are drawn.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.datasets.images.folders import open_splits, open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.shard_writer import write_splits
+from mec_transfer.datasets.images.shards import ShardedImages
 
 RESULTS = Path(__file__).parent / "results"
 Contestant = Callable[[ImageList], None]
@@ -49,14 +49,14 @@ def draw_images(root: Path, count: int) -> Path:
     return root
 
 
-def forget(folder: Path) -> None:
-    """Ask the system to drop what it holds of the files in memory."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
+def forget(images: ImageList) -> None:
+    """Ask the system to drop what it holds of the images' files in memory."""
+    files = (Path(images.name(index)) for index in range(len(images)))
+    for path in images.root.glob("*.tar") if isinstance(images, ShardedImages) else files:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
 def read(images: ImageList, shuffled: bool) -> None:
@@ -101,7 +101,7 @@ def measure(splits: dict[str, ImageList], repeats: int, workers: int) -> list[tu
         for what, contestant in contestants.items():
             for name in sorted(splits, reverse=bool(repeat % 2)):
                 if what.endswith("cold"):
-                    forget(splits[name].root)
+                    forget(splits[name])
                 began = time.perf_counter()
                 contestant(splits[name])
                 seconds[what, name].append(time.perf_counter() - began)
@@ -118,16 +118,19 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="an ImageFolder (train/, val/) of 32 pixels, in place of drawn images"
     )
+    parser.add_argument("--images", type=int, default=10_000, help="how many of the training images")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write the table to benchmarks/results/shards.md")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        root = args.data or draw_images(Path(scratch) / "folder", 20_000)
+        root = args.data or draw_images(Path(scratch) / "folder", args.images)
         write_splits(
             {split: open_unlabelled(root / split) for split in ("train", "val")}, Path(scratch, "shards"), 10**8
         )
         splits = {"folder": open_splits(root)["train"], "shards": open_splits(Path(scratch, "shards"))["train"]}
+        chosen = np.linspace(0, len(splits["folder"]) - 1, args.images).astype(int)
+        splits = {name: images.subset(chosen) for name, images in splits.items()}
         assert splits["folder"].paths == splits["shards"].paths
         rows = measure(splits, args.repeats, args.workers)
     machine = hardware()
