@@ -154,10 +154,9 @@ def share(scratch: Path) -> list[str]:
         env = {"PYTHONPATH": f"{FAKE}{os.pathsep}{HERE.parent}"}
         seconds, processor = command(*words, "--out", scratch / f"out{jobs}", env=env)
         own = JOB_SECONDS * JOBS / jobs
-        rows.append(
-            f"| {JOBS} jobs of {JOB_SECONDS:g} s, {jobs} at once: {100 * (seconds / own - 1):.1f} % on the wall beside them, "
-            f"{100 * processor / JOB_SECONDS / JOBS:.1f} % of a processor | {seconds:.1f} | {processor:.1f} | {1.02 * own:.1f} |"
-        )
+        beside = f"{100 * (seconds / own - 1):.1f} % beside them, {processor / JOB_SECONDS / JOBS:.1%} of a processor"
+        what = f"{JOBS} jobs of {JOB_SECONDS:g} s, {jobs} at once: {beside}"
+        rows.append(f"| {what} | {seconds:.1f} | {processor:.1f} | {1.02 * own:.1f} |")
     return rows
 
 
