@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, add_overrides, check_compute, exit_status
 from mec_transfer.common.config import load_config
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import find_config
-from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.common.processes import end_process, tie_to_parent
 from mec_transfer.common.progress import say
 from pretrain.config import PretrainConfig
 from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
@@ -31,6 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     if distributed.world_size() > 1:  # torch.distributed.run would leave it alone when it is killed
         tie_to_parent(os.getppid())
     return exit_status("mec-pretrain", lambda: _run(_parser().parse_args(argv)))
+
+
+def run_and_end() -> NoReturn:
+    """Run the command of this process's own words, and end it."""
+    end_process(main())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,4 +97,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_end()
