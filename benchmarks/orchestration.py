@@ -8,8 +8,8 @@ Every figure is of real commands, from the start of Python to its end.
 plan   1,000 k-NN jobs: 4 networks (ResNet-50, random weights) x 50 configs x 5 trials on two dozen images; a dry run,
        then again
 rank   10,000 synthetic records, 100 models x 20 protocols x 5 trials, by `mec-transfer leaderboard`
-share  six jobs of 20 s, one after another and two at once; the time beyond the jobs' own. The jobs are the tests' fake
-       family's, which sleep, so that nothing but the orchestration computes
+share  six jobs of 20 s, one after another and two at once; the time beyond the jobs' own, start and end of Python
+       included. The jobs are the tests' fake family's, which sleep, so that nothing but the orchestration computes
 two    two independent finetunings on the demo world, one after another and two at once, each on its share of the cores
 demo   the demo suite, one job after another and two at once; the leaderboards are compared
 """
@@ -154,10 +154,9 @@ def share(scratch: Path) -> list[str]:
         env = {"PYTHONPATH": f"{FAKE}{os.pathsep}{HERE.parent}"}
         seconds, processor = command(*words, "--out", scratch / f"out{jobs}", env=env)
         own = JOB_SECONDS * JOBS / jobs
-        rows.append(
-            f"| {JOBS} jobs of {JOB_SECONDS:g} s, {jobs} at once: {100 * (seconds / own - 1):.1f} % beside them "
-            f"| {seconds:.1f} | {processor:.1f} | {1.02 * own:.1f} |"
-        )
+        beside = f"{100 * (seconds / own - 1):.1f} % beside them, {processor / JOB_SECONDS / JOBS:.1%} of a processor"
+        what = f"{JOBS} jobs of {JOB_SECONDS:g} s, {jobs} at once: {beside}"
+        rows.append(f"| {what} | {seconds:.1f} | {processor:.1f} | {1.02 * own:.1f} |")
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +76,7 @@ def load_rates() -> Rates:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a job costs, or several. None: nobody knows."""
+    """What a job takes. None: nobody knows."""
 
     hours: float | None
     """Of one GPU, or of a whole CPU."""
@@ -181,9 +181,5 @@ def _rounded(hours: float) -> str:
 
 
 def _size(size: float, more: bool) -> str:
-    units: Iterable[str] = ("KiB", "MiB", "GiB")
-    for unit in units:
-        size /= 1024
-        if size < 1000 or unit == "GiB":
-            return f"{size:.1f} {unit}{' or more' * more}"
-    raise AssertionError
+    power = 1 if size < 1000 * 2**10 else 2 if size < 1000 * 2**20 else 3
+    return f"{size / 2 ** (10 * power):.1f} {'KMG'[power - 1]}iB{' or more' * more}"

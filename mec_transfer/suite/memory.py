@@ -13,6 +13,7 @@ from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import warn
 
 _SAVE_SECONDS = 2.0
+"""Between two writes of the file, each of which waits for the disk."""
 PACKAGE = Path(__file__).resolve().parents[1]
 
 

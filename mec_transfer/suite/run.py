@@ -181,7 +181,7 @@ class _Run:
         return {name: self.pretrainings[name] for name, outlook in outlooks if not (outlook and outlook.finished)}
 
     def _jobs_at_hand(self, name: str) -> list[PlannedJob]:
-        """Return the jobs of a model that has weights. Those of a pretraining that cannot be used fail its own jobs."""
+        """Return the jobs of a model that has weights. A pretraining's that cannot be used fail its own jobs alone."""
         try:
             return self._jobs_of(name)
         except UserError as error:
