@@ -57,16 +57,8 @@ class Row:
 
     def __str__(self) -> str:
         told = "; ".join(dict.fromkeys(self.problems)) or "nothing"
-        cells = (
-            self.storm,
-            self.subject,
-            self.seed,
-            self.events,
-            self.rounds,
-            self.starts,
-            told,
-            f"{self.slowest:.1f}",
-        )
+        counts = (self.seed, self.events, self.rounds, self.starts)
+        cells = (self.storm, self.subject, *counts, told, f"{self.slowest:.1f}")
         return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
 
