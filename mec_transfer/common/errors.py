@@ -46,9 +46,9 @@ def tell(error: Exception, place: Path | None = None) -> str:
     return " ".join(str(error).split())
 
 
-def means_absent(error: OSError) -> bool:
-    """Whether an error says that a file is not to be found, rather than that the disk did not answer."""
-    return error.errno in _ABSENT
+def disk_failed(error: Exception) -> bool:
+    """Whether an error says that the disk did not answer, rather than that a file is not to be found or is broken."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _ABSENT
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.common.errors import DataError, means_absent
+from mec_transfer.common.errors import DataError, disk_failed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, in any case."""
@@ -71,9 +71,9 @@ def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # a Path object for each of a million files doubles the time
     except OSError as error:
-        if means_absent(error):
-            return -1
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        if disk_failed(error):
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        return -1
 
 
 def file_names(folder: Path) -> frozenset[str]:
@@ -90,6 +90,6 @@ def file_names(folder: Path) -> frozenset[str]:
     except ValueError:
         return frozenset()
     except OSError as error:
-        if means_absent(error):
-            return frozenset()
-        raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+        if disk_failed(error):
+            raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
+        return frozenset()

@@ -57,16 +57,8 @@ class Row:
 
     def __str__(self) -> str:
         told = "; ".join(dict.fromkeys(self.problems)) or "nothing"
-        cells = (
-            self.storm,
-            self.subject,
-            self.seed,
-            self.events,
-            self.rounds,
-            self.starts,
-            told,
-            f"{self.slowest:.1f}",
-        )
+        counts = (self.seed, self.events, self.rounds, self.starts)
+        cells = (self.storm, self.subject, *counts, told, f"{self.slowest:.1f}")
         return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
 
@@ -109,7 +101,7 @@ def one_round(subject: Subject, calm: Path, storm: Storm, row: Row, out: Path, l
         start = Start(subject.command(out), log, {} if storm.is_over else storm.env(subject.data(out)))
         row.starts += 1
         if not storm.is_over:
-            row.problems += storm.act(start)
+            row.problems += storm.act(start, out)
         status = start.wait(limit)
         print(f"{row.storm} {row.rounds}: start {row.starts}, {storm.events} events, status {status}", flush=True)
         if status is None:

@@ -17,7 +17,8 @@ SLOW_SECONDS = 60.0
 """Nothing of a run may be left so long after it was struck."""
 _NOTHING_LEFT = (0, 0, 0, 4 << 10, 64 << 10, 1 << 20, 8 << 20)
 """Bytes that a full disk may have left: a small file still fits, a large one does not."""
-_FULL_SECONDS, _EMPTY_SECONDS = (0.2, 8.0), (0.2, 15.0)
+_EARLY, _LOOK_SECONDS = 0.25, 0.2
+_FULL_SECONDS = (0.2, 8.0)
 
 
 class Storm(abc.ABC):
@@ -54,12 +55,30 @@ class Storm(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def act(self, start: Start) -> list[str]:
-        """Act until the command ends or the storm is over; return what it did that it must not do."""
+    def act(self, start: Start, out: Path) -> list[str]:
+        """Act until the command, which works in `out`, ends or the storm is over; return what is wrong with it."""
 
-    def _wait(self, start: Start) -> bool:
-        """Let the command work for a while; return whether it still does."""
+    def _wait(self, start: Start, out: Path) -> bool:
+        """Let the command work for a while, mostly counted from its first sign of life; return whether it still does.
+
+        Else most of a storm would fall on a start's imports, which take the longer the busier a machine is.
+        """
+        began = time.time()
+        if self.random.random() >= _EARLY:
+            while not has_begun(out, began) and start.sleep(_LOOK_SECONDS):
+                pass
         return start.sleep(self.random.uniform(0.0, 2.0 * self.every))
+
+
+def has_begun(out: Path, since: float) -> bool:
+    """Whether anything in `out` has been written since then, but locks, logs and data."""
+    for parent, folders, files in os.walk(out):
+        folders[:] = [name for name in folders if name != "data"]
+        for name in files:
+            with contextlib.suppress(OSError):
+                if name not in (".lock", "log.txt") and Path(parent, name).stat().st_mtime >= since:
+                    return True
+    return False
 
 
 class Kills(Storm):
@@ -67,10 +86,10 @@ class Kills(Storm):
 
     name = "kills"
 
-    def act(self, start: Start) -> list[str]:
+    def act(self, start: Start, out: Path) -> list[str]:
         """Strike at random moments, the same start several times where it goes on."""
         problems = []
-        while not self.is_over and self._wait(start):
+        while not self.is_over and self._wait(start, out):
             tree = below(start.pid)
             struck = self.random.choice(([start.pid], self.random.sample(tree, min(len(tree), 1)), tree, None))
             victims = [start.pid, *tree] if struck is None else struck
@@ -102,10 +121,10 @@ class FullDisk(Storm):
         """Return a folder on the small disk."""
         return self._disk / name
 
-    def act(self, start: Start) -> list[str]:
+    def act(self, start: Start, out: Path) -> list[str]:
         """Fill the disk at random moments, and leave it full for a while."""
         ballast, filled = self._disk / "ballast", time.monotonic()
-        while not self.is_over and self._wait(start):
+        while not self.is_over and self._wait(start, out):
             spared = self.random.choice(_NOTHING_LEFT)
             self.events, filled = self.events + 1, time.monotonic()
             with ballast.open("wb") as file:
@@ -146,7 +165,7 @@ class ReadErrors(Storm):
             "STORM_RATE": str(10 ** self.random.uniform(-4.5, -2.5)),
         }
 
-    def act(self, start: Start) -> list[str]:
+    def act(self, start: Start, out: Path) -> list[str]:
         """Wait for the end; an error that was met must be told."""
         start.sleep(float("inf"))
         met = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
