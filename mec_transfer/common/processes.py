@@ -45,8 +45,12 @@ def tie_to_launcher() -> None:
     It puts each of its processes in a session of its own. Without it they would train on, and hold their folder
     against the next run.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        tie_to_parent(os.getppid())
+    if "TORCHELASTIC_RUN_ID" in os.environ and _prctl is not None:
+        parent = os.getppid()
+        tie_to_parent(parent)
+        words = Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")
+        if b"python" not in words[0]:  # it died before, and whoever takes in orphans has this one
+            os._exit(1)
 
 
 def describe_status(status: int) -> str:

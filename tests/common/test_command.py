@@ -35,12 +35,11 @@ def test_what_a_launcher_of_several_processes_started_dies_with_it() -> None:
     """torch.distributed.run, killed outright, would leave them training, and holding their folder."""
     code = "import time; from mec_transfer.common.command import exit_status\n"
     code += "exit_status('x', lambda: print('begun', flush=True) or time.sleep(60))"
-    launcher = subprocess.Popen(
-        ["bash", "-c", '"$0" -c "$1" & wait', sys.executable, code],
-        env={**os.environ, "TORCHELASTIC_RUN_ID": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    launch = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    env = {**os.environ, "TORCHELASTIC_RUN_ID": "1"}
+    launcher = subprocess.Popen([sys.executable, "-c", launch, code], env=env, stdout=subprocess.PIPE, text=True)
     assert launcher.stdout and launcher.stdout.readline() == "begun\n"
     launcher.kill()
     launcher.communicate(timeout=30)  # which waits for the end of all that could write
+    orphan = ["bash", "-c", 'sleep 0.1; exec "$0" -c "$1" &', sys.executable, code]
+    assert subprocess.run(orphan, env=env, capture_output=True, timeout=30, check=False).stdout == b""

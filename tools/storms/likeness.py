@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-OF_ONE_RUN = frozenset(
-    (
-        *("seconds", "finished", "hardware", "peak_memory_bytes"),
-        *("images_per_second", "frames_per_second", "feature_seconds", "knn_seconds"),
-        *("features_computed", "features_from_cache", "index"),
-    )
+OF_ONE_RUN = (
+    *("seconds", "*_seconds", "*_per_second", "finished", "hardware", "peak_memory_bytes"),
+    *("features_computed", "features_from_cache"),
+    "index",
 )
-"""Keys of JSON files that may differ: when, on what, how fast, what an earlier try had left to do, and the name of the
-index, which is made from where the data lies."""
+"""Keys of JSON files and checkpoints that may differ: when, on what, how fast, what an earlier try had left to do, and
+the name of the index, which is made from where the data lies."""
 FILES_OF_ONE_RUN = (
     *(".lock", "log.txt", "traceback.txt"),  # who worked there, what was printed, what a failed try left
-    *("memory.json", "done.json", "*.index"),  # stamps with the times of files
+    *("memory.json", "done.json", "index/*", "index/*/*"),  # stamps with the times of files
+    "cache/maps/*/*.npy",  # feature maps, which are kept as far as there is room
     "training.png",  # shows the speed of training
 )
 """Files that may differ in bytes, and which one of two runs may lack."""
@@ -62,7 +62,7 @@ def _lasting(path: Path, *folders: Path) -> Any:
         for folder in folders:
             text = text.replace(str(folder), "OUT")
         return _without([json.loads(line) for line in ([text] if path.suffix == ".json" else text.splitlines())])
-    if path.suffix == ".pth":
+    if path.suffix in (".pth", ".pt"):
         import torch
 
         return _without(torch.load(path, map_location="cpu", weights_only=True))
@@ -74,5 +74,9 @@ def _without(value: Any) -> Any:
     if hasattr(value, "detach"):
         return str(value.dtype), tuple(value.shape), value.detach().contiguous().numpy().tobytes()
     if isinstance(value, dict):
-        return {key: _without(item) for key, item in value.items() if key not in OF_ONE_RUN}
+        return {key: _without(item) for key, item in value.items() if not _is_of_one_run(str(key))}
     return [_without(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_of_one_run(key: str) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in OF_ONE_RUN)
