@@ -5,7 +5,8 @@ operation that mixes it with CPU tensors raises (but for numbers without dimensi
 tensor), `numpy()` and `pin_memory()` refuse it, and autocast picks dtypes by CUDA's lists. What it cannot show:
 kernels, their rounding, streams, memory, speed, and a generator of the CPU that is given to the GPU.
 
-A process that has begun to play cannot stop: tests play in forks (`tests/test_on_a_gpu.py`). By hand, any command:
+Several processes have a played GPU each (`tests.rehearsal_processes`). A process that has begun to play cannot stop:
+tests play in forks (`tests/test_on_a_gpu.py`). By hand, any command:
 
     python -m tests.rehearsal mec_transfer.cli.main knn random:resnet18 --device cuda ...
 """
@@ -25,6 +26,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mec_transfer.common import device as devices
+from tests.rehearsal_processes import KERNELS, play_processes, refuse_cpu
 
 NAME = "played"
 MEMORY = 1 << 34
@@ -134,7 +136,9 @@ def compute(function: Any, args: Any, kwargs: Any) -> Any:
         on_gpu = torch.device(kwargs["device"]).type == NAME
         kwargs = {**kwargs, "device": torch.device("cpu")}
     kwargs.pop("pin_memory", None)
-    result = function(*_mapped(_held, args), **{key: _mapped(_held, value) for key, value in kwargs.items()})
+    refuse_cpu(name, on_gpu, tensors)
+    kernel = KERNELS.get(name, function)
+    result = kernel(*_mapped(_held, args), **{key: _mapped(_held, value) for key, value in kwargs.items()})
     if there and torch.Tag.inplace_view in function.tags:  # such as unsqueeze_: the wrapper's own shape changes too
         with no_dispatch():
             function(*args, **kwargs)
@@ -188,6 +192,7 @@ def play() -> None:
     """Make the GPU that this process sees a played one."""
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
     devices.GPU = NAME
+    play_processes(NAME)
     for name, make in (("empty.memory_format", torch.empty), ("empty_strided", torch.empty_strided)):
         _register(name, "PrivateUse1", functools.partial(_empty, make))
     _register("_copy_from", "PrivateUse1", lambda source, target, *_: (_held(target).copy_(_held(source)), target)[1])

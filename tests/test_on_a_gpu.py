@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ CLASSIFICATION = {
     "semisup-joint": ("semisup_10pct_swav", "float32", *TRAINED),
 }
 """Config, precision in the record, settings."""
+SHARED = ("knn", "linear", "semisup-joint")
+"""What two GPUs do as well: joint features, a joint batch, joint batch norm."""
 TRACKING = {
     "sot_xcorr": ("otb", "recipe.crop_size=72"),
     "sot_dcf": ("otb", "recipe.crop_size=72"),
@@ -58,15 +62,20 @@ for words in json.loads(sys.argv[2]):
 """
 
 
-def run_all(module: str, *commands: list[str | os.PathLike[str]]) -> str:
-    """Run commands one after the other in a process that plays a GPU; return what they have said."""
+def run_all(module: str, *commands: list[str | os.PathLike[str]], gpus: int = 1) -> str:
+    """Run commands one after the other in a process for each GPU that is played; return what the first has said."""
     words = [[*map(str, command), "--device", "cuda"] for command in commands]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = [sys.executable, "-c", PROGRAM, module, json.dumps(words)]
-    with warm.Popen(command, env=dict(os.environ), **streams) as process:
-        said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    return str(said)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    world = {**where, "WORLD_SIZE": str(gpus), "LOCAL_WORLD_SIZE": str(gpus)}
+    ranks = [{**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(gpus)]
+    processes = [warm.Popen(command, env=environment, **streams) for environment in ranks]
+    said = [str(process.communicate(timeout=240)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0] * gpus, said
+    return said[0]
 
 
 def settings(*words: str) -> list[str]:
@@ -85,14 +94,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_classification(images: Path, tmp_path: Path) -> None:
-    data = ("random:resnet18", "--data", images, "--workers", "0")
-    commands = [
-        [kind.partition("-")[0], *data, "--config", config, "--out", tmp_path / kind, *settings(*changes)]
-        for kind, (config, _, *changes) in CLASSIFICATION.items()
-    ]
-    run_all("mec_transfer.cli.main", *commands)
+    def commands(kinds: Iterable[str], out: Path) -> list[list[str | os.PathLike[str]]]:
+        data = ("random:resnet18", "--data", images, "--workers", "0")
+        return [
+            [kind.partition("-")[0], *data, "--config", config, "--out", out / kind, *settings(*changes)]
+            for kind, (config, _, *changes) in CLASSIFICATION.items()
+            if kind in kinds
+        ]
+
+    run_all("mec_transfer.cli.main", *commands(CLASSIFICATION, tmp_path))
     precisions = {kind: details(tmp_path / kind)["precision"] for kind in CLASSIFICATION}
     assert precisions == {kind: precision for kind, (_, precision, *_) in CLASSIFICATION.items()}
+    run_all("mec_transfer.cli.main", *commands(SHARED, tmp_path / "two"), gpus=2)
+    for kind in SHARED:
+        one, two = (json.loads((out / kind / "record.json").read_text()) for out in (tmp_path, tmp_path / "two"))
+        assert two["metrics"] == pytest.approx(one["metrics"], abs=100 / 6)  # two val images
 
 
 def test_tracking(tmp_path: Path) -> None:
@@ -131,7 +147,10 @@ def test_pretraining(images: Path, tmp_path: Path) -> None:
     ]
     said = run_all("pretrain.__main__", *commands)
     assert said.count("k-NN top-1") == 1
-    for way in WAYS:
+    run_all("pretrain.__main__", [*data, "--out", tmp_path / "two"], gpus=2)
+    losses = {}
+    for way in (*WAYS, "two"):
         steps = [json.loads(line) for line in (tmp_path / way / "log.jsonl").read_text().splitlines()]
-        losses = [step["loss"] for step in steps if "loss" in step]
-        assert losses and all(map(math.isfinite, losses))
+        losses[way] = [step["loss"] for step in steps if "loss" in step]
+        assert len(losses[way]) == 2 and all(map(math.isfinite, losses[way]))
+    assert losses["two"] == pytest.approx(losses["published"], rel=1e-4)

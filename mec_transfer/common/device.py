@@ -83,11 +83,12 @@ def kept_generators(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def take(device: torch.device) -> str:
-    """Make `device` this process's own; return the backend by which processes on such devices talk."""
-    if not is_gpu(device):
-        return "gloo"
-    gpu_module().set_device(device)
-    return "nccl"
+    """Make `device` this process's own; return the backend by which processes on such devices talk (nccl, gloo)."""
+    from torch.distributed import get_default_backend_for_device
+
+    if is_gpu(device):
+        gpu_module().set_device(device)
+    return get_default_backend_for_device(device)
 
 
 def has_own_syncbn(device: torch.device) -> bool:
