@@ -13,7 +13,7 @@ from pathlib import Path
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
-from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.common.processes import end_process, tie_to_parent
 from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
@@ -48,4 +48,4 @@ def run_job_file(job_file: Path) -> Record:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "kill warm":
+        time.sleep(0.5)  # so that it has said that this task has started
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(60)
     if what in ("hang", "deaf"):
