@@ -72,7 +72,7 @@ out, data = Path(sys.argv[1]), sys.argv[2]
 words = ("mec_r50_demo", "--data", data, "--out", str(out), "--workers", "0")
 words += ("--set", "arch=resnet18", "--set", "epochs=2", "--set", "max_steps=4")
 task = Task(title="two", module="pretrain", arguments=words, log=out / "log.txt", gpus=2)
-with SlurmLauncher(print, SlurmOptions(minutes=30, cpus=1, gpus=2), out.parent / "two_slurm") as launcher:
+with SlurmLauncher(print, SlurmOptions(minutes=30, cpus=1, gpus_per_node=2), out.parent / "two_slurm") as launcher:
     launcher.start(task)
     ended = launcher.wait()
     print(ended)
@@ -166,7 +166,9 @@ class Run:
     """`mec-transfer run`, in the background."""
 
     def __init__(self, work: Path, out: str, *options: str, on_slurm: bool) -> None:
-        cluster = ["--launcher", "slurm", "--cpus", "1", "--gpus", "2", "--partition", "test"] if on_slurm else []
+        cluster = (
+            ["--launcher", "slurm", "--cpus", "1", "--gpus-per-node", "2", "--partition", "test"] if on_slurm else []
+        )
         self.command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--out", out, "--workers", "0"]
         self.command += [*options, *cluster]
         self.work, self.log = work, work / f"{out}.log"

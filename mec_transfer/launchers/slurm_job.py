@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -21,10 +21,12 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.interrupt import raised_signals, signal_of
+from mec_transfer.common.processes import end_process
 from mec_transfer.common.progress import say, warn
 
 STATE_NAME = "slurm_job.json"
@@ -68,8 +70,8 @@ class Work:
     limits: int
     """How often it may be requeued at its time limit."""
 
-    def __call__(self) -> None:
-        """Do the task. Ends the process with its exit status, unless that is 0."""
+    def __call__(self) -> NoReturn:
+        """Do the task, and end the process with its exit status."""
         _join_processes()
         with _output_to(self.log):
             status, reason = self._run(), ""
@@ -79,16 +81,17 @@ class Work:
                 time.sleep(_KILL_SECONDS)
             if _first() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
                 dataclasses.replace(JobState.read(self.log), status=status, reason=reason).write(self.log)
-        if status:
-            sys.exit(status)
+        end_process(status)
 
     def _run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGCONT):  # of which submitit has something to say in the log
             signal.signal(number, signal.SIG_DFL)
-        sys.argv = [self.module, *self.arguments]
         try:
             with raised_signals():
-                runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+                module = importlib.import_module(self.module)
+                if hasattr(module, "__path__"):  # as `python -m` of a package
+                    module = importlib.import_module(f"{self.module}.__main__")
+                status: int = module.main([*self.arguments])
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except KeyboardInterrupt as error:  # while it still imported
@@ -96,7 +99,7 @@ class Work:
         except Exception:
             traceback.print_exc()
             return 1
-        return 0
+        return status
 
     def _go_on_later(self) -> str:
         """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
