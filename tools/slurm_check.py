@@ -59,7 +59,10 @@ _LONG_SECONDS = 150.0
 LIMITED = """
 id: limited
 models:
-  long: {pretrain: mec_r50_demo, data: pretrain, overrides: [arch=resnet18, epochs=40, warmup_epochs=1, max_steps=STEPS]}
+  long:
+    pretrain: mec_r50_demo
+    data: pretrain
+    overrides: [arch=resnet18, epochs=40, warmup_epochs=1, max_steps=STEPS]
 benchmarks: [demo_knn]
 """
 TWO_PROCESSES = """
