@@ -31,8 +31,8 @@ _WAITING = ("PENDING", "CONFIGURING")
 _SURE = 2
 """Looks at the queue after which a job that is over there counts as ended without a word: its files may come late."""
 _HINTS = {
-    "OUT_OF_MEMORY": "; ask for more with --slurm mem=SIZE",
-    "TIMEOUT": "; it could not save and be requeued in time",
+    "OUT_OF_MEMORY": "ask for more with --slurm mem=SIZE",
+    "TIMEOUT": "it could not save and be requeued in time",
 }
 
 
@@ -88,14 +88,17 @@ class _Job:
                 self._heard = time.monotonic()
                 show(self.task, line.decode(errors="replace").rstrip())
 
-    def ended(self) -> Ended | None:
-        """Return how it has ended: by its own words, or by SLURM's where it has none."""
+    def ended(self, folder: Path) -> Ended | None:
+        """Return how it has ended: by its own words, or by SLURM's where it has none; `folder` has what srun said."""
         state = JobState.read(self.task.log)
         if state.status is not None:
             return Ended(task=self.task, status=state.status, reason=state.reason)
         if self.over < _SURE:
             return None
-        how = f"{self.entry.state}{_HINTS.get(self.entry.state, '')}" if self.entry.over else "no longer in the queue"
+        how = "no longer in the queue"
+        if self.entry.over:
+            output = folder / f"{self.entry.id}_0_log.out"
+            how = f"{self.entry.state}; {_HINTS.get(self.entry.state, f'see {output}')}"
         return Ended(task=self.task, status=1, reason=self.reason or f"SLURM job {self.entry.id}: {how}")
 
     def end_silence(self) -> None:
@@ -161,7 +164,7 @@ class SlurmLauncher:
             for job in self._jobs:
                 if job.entry.state in _WAITING and not job.over:
                     continue
-                ended = job.ended()  # before the last look at its log
+                ended = job.ended(self._folder)  # before the last look at its log
                 job.show(self._show)
                 if ended:
                     self._jobs.remove(job)
