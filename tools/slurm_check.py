@@ -248,7 +248,7 @@ class Check:
         wait_for(lambda: len([*self.work.glob("cluster/jobs/*/*/record.json")]) >= 4, 3600, "four finished jobs")
         process.send_signal(signal.SIGINT)
         self.row("Ctrl-C: exit status", 130, process.wait(60))
-        left = re.findall(r"(\d+) jobs stay with SLURM.*scancel", run.printed())
+        left = re.findall(r"jobs that stay with SLURM and go on: \d+.*scancel \d", run.printed())
         self.row("Ctrl-C: says that its jobs go on, and how to cancel them", True, bool(left))
         self.row("the same command again: exit status", 0, run.ended())
         self.row("leaderboards of local and SLURM", "equal byte for byte", self.boards("local", "cluster"))

@@ -229,7 +229,7 @@ def test_the_next_run_finds_its_jobs_and_submits_only_what_is_not_there(
     tasks = [runs.task("a"), runs.task("b")]
     with pytest.raises(StopIteration), runs.start(*tasks) as launcher:
         runs.wait(launcher, lambda: cluster.queue("RUNNING", "PENDING"))
-    assert "2 jobs stay with SLURM and go on" in (said := capsys.readouterr().err) and "scancel 7)" in said
+    assert "jobs that stay with SLURM and go on: 2" in (said := capsys.readouterr().err) and "scancel 7)" in said
     cluster.queue(*states)
     runs.lines.clear()
     again = runs.start(*tasks)
