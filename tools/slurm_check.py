@@ -271,7 +271,8 @@ class Check:
             status = Run(self.work, local, *options, on_slurm=False).ended()
             seconds = time.monotonic() - began
         self.row(f"pretraining of {steps} steps ({seconds:.0f} s), local: exit status", 0, status)
-        run = Run(self.work, "long_cluster", *options, "--time-limit", "2", on_slurm=True)
+        more = ("--time-limit", "2", "--requeues", "50")
+        run = Run(self.work, "long_cluster", *options, *more, on_slurm=True)
         self.row("with a time limit of 2 minutes: exit status", 0, run.ended())
         self.row("its job was requeued at its limit", True, "its time is up; requeued" in run.printed())
         self.row("leaderboards of local and SLURM", "equal byte for byte", self.boards(local, "long_cluster"))
