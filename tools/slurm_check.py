@@ -75,11 +75,10 @@ out, data = Path(sys.argv[1]), sys.argv[2]
 words = ("mec_r50_demo", "--data", data, "--out", str(out), "--workers", "0")
 words += ("--set", "arch=resnet18", "--set", "epochs=2", "--set", "max_steps=4")
 task = Task(title="two", module="pretrain", arguments=words, log=out / "log.txt", gpus=2)
-with SlurmLauncher(print, SlurmOptions(minutes=30, cpus=1, gpus_per_node=2), out.parent / "two_slurm") as launcher:
+options, folder = SlurmOptions(minutes=30, cpus=1, gpus_per_node=2), out.parent / "two_slurm"
+with SlurmLauncher(lambda task, line: print(line), options, folder) as launcher:
     launcher.start(task)
-    ended = launcher.wait()
-    print(ended)
-    sys.exit(ended.status)
+    sys.exit(launcher.wait().status)
 """
 
 
