@@ -55,11 +55,14 @@ ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
 PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
-_LONG_SECONDS = 140
+_LONG_SECONDS = 150.0
 LIMITED = """
 id: limited
 models:
-  long: {pretrain: mec_r50_demo, data: pretrain, overrides: [arch=resnet18, epochs=8, warmup_epochs=1, max_steps=STEPS]}
+  long:
+    pretrain: mec_r50_demo
+    data: pretrain
+    overrides: [arch=resnet18, epochs=40, warmup_epochs=1, max_steps=STEPS]
 benchmarks: [demo_knn]
 """
 TWO_PROCESSES = """
@@ -72,11 +75,10 @@ out, data = Path(sys.argv[1]), sys.argv[2]
 words = ("mec_r50_demo", "--data", data, "--out", str(out), "--workers", "0")
 words += ("--set", "arch=resnet18", "--set", "epochs=2", "--set", "max_steps=4")
 task = Task(title="two", module="pretrain", arguments=words, log=out / "log.txt", gpus=2)
-with SlurmLauncher(print, SlurmOptions(minutes=30, cpus=1, gpus=2), out.parent / "two_slurm") as launcher:
+options, folder = SlurmOptions(minutes=30, cpus=1, gpus_per_node=2), out.parent / "two_slurm"
+with SlurmLauncher(lambda task, line: print(line), options, folder) as launcher:
     launcher.start(task)
-    ended = launcher.wait()
-    print(ended)
-    sys.exit(ended.status)
+    sys.exit(launcher.wait().status)
 """
 
 
@@ -166,7 +168,9 @@ class Run:
     """`mec-transfer run`, in the background."""
 
     def __init__(self, work: Path, out: str, *options: str, on_slurm: bool) -> None:
-        cluster = ["--launcher", "slurm", "--cpus", "1", "--gpus", "2", "--partition", "test"] if on_slurm else []
+        cluster = (
+            ["--launcher", "slurm", "--cpus", "1", "--gpus-per-node", "2", "--partition", "test"] if on_slurm else []
+        )
         self.command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--out", out, "--workers", "0"]
         self.command += [*options, *cluster]
         self.work, self.log = work, work / f"{out}.log"
@@ -243,7 +247,7 @@ class Check:
         wait_for(lambda: len([*self.work.glob("cluster/jobs/*/*/record.json")]) >= 4, 3600, "four finished jobs")
         process.send_signal(signal.SIGINT)
         self.row("Ctrl-C: exit status", 130, process.wait(60))
-        left = re.findall(r"(\d+) jobs stay with SLURM.*scancel", run.printed())
+        left = re.findall(r"jobs that stay with SLURM and go on: \d+.*scancel \d", run.printed())
         self.row("Ctrl-C: says that its jobs go on, and how to cancel them", True, bool(left))
         self.row("the same command again: exit status", 0, run.ended())
         self.row("leaderboards of local and SLURM", "equal byte for byte", self.boards("local", "cluster"))
@@ -256,18 +260,21 @@ class Check:
         return "Restarts=1"
 
     def limit(self) -> None:
-        """A pretraining of more than its job's time, which SLURM tells it about half a minute or more before."""
-        rates = re.findall(r"pretraining \[8/8 steps\].* ([\d.]+)/s", (self.work / "local.log").read_text())
-        steps = min(240, int(_LONG_SECONDS * float(rates[-1])) + 1)
-        (self.work / "limited.yaml").write_text(LIMITED.replace("STEPS", str(steps)))
-        options = ("--suite", "limited.yaml", "--data-root", "local/data")
-        self.row(
-            "longer pretraining, local: exit status", 0, Run(self.work, "long_local", *options, on_slurm=False).ended()
-        )
-        run = Run(self.work, "long_cluster", *options, "--time-limit", "2", on_slurm=True)
+        """A pretraining that takes longer than its job may: it is stopped about a minute before its two are up."""
+        steps, seconds = 30, 0.0
+        while seconds < 0.8 * _LONG_SECONDS:
+            steps = int(steps * _LONG_SECONDS / seconds) if seconds else steps
+            (self.work / "limited.yaml").write_text(LIMITED.replace("STEPS", str(steps)))
+            options, local = ("--suite", "limited.yaml", "--data-root", "local/data"), f"long_local_{steps}"
+            began = time.monotonic()
+            status = Run(self.work, local, *options, on_slurm=False).ended()
+            seconds = time.monotonic() - began
+        self.row(f"pretraining of {steps} steps ({seconds:.0f} s), local: exit status", 0, status)
+        more = ("--time-limit", "2", "--requeues", "50")
+        run = Run(self.work, "long_cluster", *options, *more, on_slurm=True)
         self.row("with a time limit of 2 minutes: exit status", 0, run.ended())
         self.row("its job was requeued at its limit", True, "its time is up; requeued" in run.printed())
-        self.row("leaderboards of local and SLURM", "equal byte for byte", self.boards("long_local", "long_cluster"))
+        self.row("leaderboards of local and SLURM", "equal byte for byte", self.boards(local, "long_cluster"))
 
     def two_processes(self) -> None:
         """A job of two processes, against the same under torchrun."""

@@ -9,8 +9,7 @@ from mec_transfer.common.errors import UserError
 from mec_transfer.launchers.slurm_submit import SlurmOptions, require_slurm
 
 _GPUS, _CPUS = 8, 8
-_ONLY = ("partition", "account", "qos", "constraint", "cpus", "max_running", "requeues", "slurm")
-_COUNTS = ("cpus", "max_running", "requeues")
+_WORDS, _COUNTS = ("partition", "account", "qos", "constraint"), ("cpus", "gpus_per_node", "max_running", "requeues")
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
@@ -20,14 +19,20 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group(
         "with --launcher slurm",
-        "Every job asks for --time-limit minutes, and goes on in a new start when they are up; it asks for GPUs unless "
-        f"there is --device cpu, and --gpus then says how many a node has (default: {_GPUS}). The jobs go on when this "
-        "command is stopped, and the same command finds them again.",
+        "Every job asks for --time-limit minutes, and is requeued and goes on when they are up. Unless there is "
+        "--device cpu it asks for a GPU, or for several of them with --gpus N. The jobs go on when this command is "
+        "stopped, and the same command finds them again.",
     )
     for name in ("partition", "account", "qos", "constraint"):
         group.add_argument(f"--{name}", metavar="NAME", help="as sbatch takes it")
     group.add_argument(
         "--cpus", type=int, metavar="N", help=f"cores of each process, and most loading processes (default: {_CPUS})"
+    )
+    group.add_argument(
+        "--gpus-per-node",
+        type=int,
+        metavar="N",
+        help=f"that there are; a job of more takes several nodes (default: {_GPUS})",
     )
     group.add_argument("--max-running", type=int, metavar="N", help="jobs at once (default: as many as SLURM lets run)")
     group.add_argument(
@@ -48,7 +53,7 @@ def slurm_options(args: argparse.Namespace) -> SlurmOptions | None:
         UserError: options do not go together, or there is no SLURM here.
     """
     if args.launcher == "local":
-        if lone := [name for name in _ONLY if getattr(args, name) is not None]:
+        if lone := [name for name in (*_WORDS, *_COUNTS, "slurm") if getattr(args, name) is not None]:
             raise UserError(f"--{lone[0].replace('_', '-')}: goes with --launcher slurm")
         return None
     if args.jobs is not None:
@@ -60,13 +65,11 @@ def slurm_options(args: argparse.Namespace) -> SlurmOptions | None:
     for name in _COUNTS:
         if (value := getattr(args, name)) is not None and value < (name != "requeues"):
             raise UserError(f"--{name.replace('_', '-')} {value}: must be at least {int(name != 'requeues')}")
-    given = {name: getattr(args, name) for name in (*_ONLY[:-1],) if getattr(args, name) is not None}
-    options = SlurmOptions(
-        **{"cpus": _CPUS, **given},
-        minutes=math.ceil(args.time_limit),
-        extra=tuple(args.slurm or ()),
-        gpus=0 if args.device == "cpu" else args.gpus or _GPUS,
-    )
+    if args.device == "cpu" and args.gpus_per_node is not None:
+        raise UserError("--gpus-per-node and --device cpu contradict each other; leave one out")
+    given = {name: value for name in (*_WORDS, *_COUNTS) if (value := getattr(args, name)) is not None}
+    defaults = {"cpus": _CPUS, "gpus_per_node": 0 if args.device == "cpu" else _GPUS}
+    options = SlurmOptions(minutes=math.ceil(args.time_limit), extra=tuple(args.slurm or ()), **(defaults | given))
     if not args.dry_run:
         require_slurm()
     return options

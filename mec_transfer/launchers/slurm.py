@@ -24,15 +24,15 @@ from mec_transfer.launchers.slurm_queue import Entry, NoAnswer, Place, call, end
 from mec_transfer.launchers.slurm_submit import LARGEST_ARRAY, SlurmOptions, require_slurm, submit_array
 
 TICKET_NAME = "slurm.json"
-_FILES_SECONDS = 1.0
+_FILES_SECONDS = 2.0
 _QUEUE_SECONDS = 10.0
 _NEWS_SECONDS = 60.0
 _WAITING = ("PENDING", "CONFIGURING")
 _SURE = 2
 """Looks at the queue after which a job that is over there counts as ended without a word: its files may come late."""
 _HINTS = {
-    "OUT_OF_MEMORY": "; ask for more with --slurm mem=SIZE",
-    "TIMEOUT": "; it could not save and be requeued in time",
+    "OUT_OF_MEMORY": "ask for more with --slurm mem=SIZE",
+    "TIMEOUT": "it could not save and be requeued in time",
 }
 
 
@@ -88,14 +88,17 @@ class _Job:
                 self._heard = time.monotonic()
                 show(self.task, line.decode(errors="replace").rstrip())
 
-    def ended(self) -> Ended | None:
-        """Return how it has ended: by its own words, or by SLURM's where it has none."""
+    def ended(self, folder: Path) -> Ended | None:
+        """Return how it has ended: by its own words, or by SLURM's where it has none; `folder` has what srun said."""
         state = JobState.read(self.task.log)
         if state.status is not None:
             return Ended(task=self.task, status=state.status, reason=state.reason)
         if self.over < _SURE:
             return None
-        how = f"{self.entry.state}{_HINTS.get(self.entry.state, '')}" if self.entry.over else "no longer in the queue"
+        how = "no longer in the queue"
+        if self.entry.over:
+            output = folder / f"{self.entry.id}_0_log.out"
+            how = f"{self.entry.state}; {_HINTS.get(self.entry.state, f'see {output}')}"
         return Ended(task=self.task, status=1, reason=self.reason or f"SLURM job {self.entry.id}: {how}")
 
     def end_silence(self) -> None:
@@ -155,28 +158,27 @@ class SlurmLauncher:
         Raises:
             UserError: SLURM refuses to take jobs; the ones it has go on.
         """
-        while True:
+        while not self._over:
             if self._fresh or time.monotonic() >= self._next_look:
                 self._look()
-            for job in self._jobs:
+            for job in [*self._jobs]:
                 if job.entry.state in _WAITING and not job.over:
                     continue
-                ended = job.ended()  # before the last look at its log
+                ended = job.ended(self._folder)  # before the last look at its log
                 job.show(self._show)
                 if ended:
                     self._jobs.remove(job)
                     self._over.append(ended)
-                    break
-            if self._over:
-                return self._over.pop(0)
-            time.sleep(_FILES_SECONDS)
+            if not self._over:
+                time.sleep(_FILES_SECONDS)
+        return self._over.pop(0)
 
     def stop(self) -> None:
         """Leave the jobs in the queue, and say so."""
         if self._jobs:
             arrays = dict.fromkeys(job.entry.id.partition("_")[0] for job in self._jobs)
             say(
-                f"{len(self._jobs)} jobs stay with SLURM and go on; the same command finds them again "
+                f"jobs that stay with SLURM and go on: {len(self._jobs)}; the same command finds them again "
                 f"(to cancel them: scancel {' '.join(arrays)})"
             )
         self._jobs.clear()
@@ -228,12 +230,13 @@ class SlurmLauncher:
         room = self._share_out()
         while tasks and (room is None or room > 0):
             array = [task for task in tasks if task.gpus == tasks[0].gpus][:LARGEST_ARRAY]
+            others = set(tasks) - set(array)
             try:
                 self._submit_one(array, room)
             except NoAnswer:
                 self._new += tasks
                 raise
-            tasks = [task for task in tasks if task not in array]
+            tasks = [task for task in tasks if task in others]
             room = None if room is None else room - min(room, len(array))
         self._new += tasks
 

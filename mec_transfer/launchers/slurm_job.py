@@ -21,11 +21,12 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.interrupt import raised_signals, signal_of
+from mec_transfer.common.processes import end_process
 from mec_transfer.common.progress import say, warn
 
 STATE_NAME = "slurm_job.json"
@@ -69,8 +70,8 @@ class Work:
     limits: int
     """How often it may be requeued at its time limit."""
 
-    def __call__(self) -> None:
-        """Do the task. Ends the process with its exit status, unless that is 0."""
+    def __call__(self) -> NoReturn:
+        """Do the task, and end the process with its exit status."""
         _join_processes()
         with _output_to(self.log):
             status, reason = self._run(), ""
@@ -80,17 +81,17 @@ class Work:
                 time.sleep(_KILL_SECONDS)
             if _first() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
                 dataclasses.replace(JobState.read(self.log), status=status, reason=reason).write(self.log)
-        if status:
-            sys.exit(status)
+        end_process(status)
 
     def _run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGCONT):  # of which submitit has something to say in the log
             signal.signal(number, signal.SIG_DFL)
-        sys.argv = [self.module, *self.arguments]
         try:
             with raised_signals():
-                status: int = _program(self.module).main(list(self.arguments))
-                return status
+                module = importlib.import_module(self.module)
+                if hasattr(module, "__path__"):  # as `python -m` of a package
+                    module = importlib.import_module(f"{self.module}.__main__")
+                status: int = module.main([*self.arguments])
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except KeyboardInterrupt as error:  # while it still imported
@@ -98,6 +99,7 @@ class Work:
         except Exception:
             traceback.print_exc()
             return 1
+        return status
 
     def _go_on_later(self) -> str:
         """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
@@ -140,12 +142,6 @@ def _join_processes() -> None:
     environ["MASTER_PORT"] = str(20000 + int(environ["SLURM_JOB_ID"]) % 20000)  # of its own on a shared node
     environ["WORLD_SIZE"] = environ["SLURM_NTASKS"]
     environ["RANK"], environ["LOCAL_RANK"] = environ["SLURM_PROCID"], environ["SLURM_LOCALID"]
-
-
-def _program(name: str) -> Any:
-    """Return the module that `python -m name` runs. Run as a program, it would end this process, too."""
-    module = importlib.import_module(name)
-    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
 
 
 @contextlib.contextmanager

@@ -27,10 +27,9 @@ _NOTICE_SECONDS = 120
 _NEEDED = ("sbatch", "squeue", "scontrol", "scancel", "srun")
 _LATER = re.compile(r"contact slurm|socket timed out|connection (refused|reset)|zero bytes|temporarily|try again", re.I)
 _OWN = {
-    **dict.fromkeys(("partition", "account", "qos", "constraint"), ""),
+    **dict.fromkeys(("partition", "account", "qos", "constraint", "gpus-per-node"), ""),
     "time": "time-limit",
     "cpus-per-task": "cpus",
-    "gpus-per-node": "gpus",
     "array": "max-running",
     **dict.fromkeys(("job-name", "chdir", "signal", "requeue", "no-requeue", "nodes", "ntasks", "output", "error")),
     **dict.fromkeys(("ntasks-per-node", "open-mode", "wrap", "export")),
@@ -54,8 +53,8 @@ class SlurmOptions:
     """More options of sbatch: KEY=VALUE, or KEY alone."""
     cpus: int = 8
     """Of each process."""
-    gpus: int = 0
-    """Of a node: a task of more takes several nodes. 0: jobs ask for none."""
+    gpus_per_node: int = 0
+    """A task of more takes several nodes. 0: jobs ask for none."""
     max_running: int | None = None
     """Jobs at once, in all."""
 
@@ -74,7 +73,7 @@ class SlurmOptions:
 
     def parameters(self, name: str, gpus: int, at_once: int | None) -> dict[str, Any]:
         """Return what submitit is told of an array `name` whose tasks take `gpus` each, as many processes."""
-        nodes = next(n for n in range(math.ceil(gpus / (self.gpus or gpus)), gpus + 1) if gpus % n == 0)
+        nodes = next(n for n in range(math.ceil(gpus / (self.gpus_per_node or gpus)), gpus + 1) if gpus % n == 0)
         notice = min(_NOTICE_SECONDS, self.minutes * 60 // 4)
         return {
             "job_name": name,
@@ -82,7 +81,7 @@ class SlurmOptions:
             "nodes": nodes,
             "ntasks_per_node": gpus // nodes,
             "cpus_per_task": self.cpus,
-            "gpus_per_node": gpus // nodes if self.gpus else None,
+            "gpus_per_node": gpus // nodes if self.gpus_per_node else None,
             "partition": self.partition,
             "account": self.account,
             "qos": self.qos,
@@ -141,7 +140,7 @@ def submit_array(
         said = " ".join(str(error).replace("sbatch: error: ", "").split())
         if _LATER.search(said):
             raise NoAnswer(said) from None
-        gpus = " (--device cpu asks for no GPUs)" if options.gpus and "generic resource" in said else ""
+        gpus = " (--device cpu asks for no GPUs)" if options.gpus_per_node and "generic resource" in said else ""
         raise UserError(f"SLURM refuses the jobs: {said}{gpus}") from None
 
 

@@ -31,8 +31,9 @@ def test_on_this_machine_there_is_nothing_to_ask_for() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_what_is_asked_for() -> None:
-    assert launching.slurm_options(parse(*ENOUGH)) == SlurmOptions(minutes=91, cpus=8, gpus=8)
-    words = "--partition p --account a --qos q --constraint c --cpus 4 --gpus 2 --max-running 3 --requeues 0".split()  # noqa: SIM905
+    assert launching.slurm_options(parse(*ENOUGH)) == SlurmOptions(minutes=91, cpus=8, gpus_per_node=8)
+    words = ["--partition", "p", "--account", "a", "--qos", "q", "--constraint", "c", "--max-running", "3"]
+    words += ["--cpus", "4", "--gpus-per-node", "2", "--requeues", "0"]
     assert launching.slurm_options(parse(*ENOUGH, *words, "--slurm", "mem=9G", "--slurm", "exclusive")) == SlurmOptions(
         minutes=91,
         partition="p",
@@ -40,13 +41,13 @@ def test_what_is_asked_for() -> None:
         qos="q",
         constraint="c",
         cpus=4,
-        gpus=2,
+        gpus_per_node=2,
         max_running=3,
         requeues=0,
         extra=("mem=9G", "exclusive"),
     )
     cpus = launching.slurm_options(parse(*ENOUGH, "--device", "cpu"))
-    assert cpus and cpus.gpus == 0
+    assert cpus and cpus.gpus_per_node == 0
 
 
 @pytest.mark.usefixtures("here")
@@ -62,6 +63,7 @@ def test_what_is_asked_for() -> None:
         ([*ENOUGH, "--cpus", "0"], "--cpus 0: must be at least 1"),
         ([*ENOUGH, "--requeues", "-1"], "--requeues -1: must be at least 0"),
         ([*ENOUGH, "--gpus", "2", "--device", "cpu"], "contradict each other"),
+        ([*ENOUGH, "--gpus-per-node", "2", "--device", "cpu"], "contradict each other"),
         ([*ENOUGH, "--slurm", "array=1"], "--slurm array: use --max-running"),
     ],
 )

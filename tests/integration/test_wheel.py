@@ -17,7 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("mec_transfer", "pretrain", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
-OPTIONAL = ("cv2", "scipy", "pycocotools", "matplotlib", "trackeval", "detectron2", "faster_coco_eval", "tensorboard")
+OPTIONAL = (
+    *("cv2", "scipy", "pycocotools", "matplotlib", "trackeval", "detectron2", "faster_coco_eval", "tensorboard"),
+    "submitit",
+)
 COMMAND = "mec_transfer.cli.main"
 SMALL = ("--device", "cpu", "--workers", "0")
 
@@ -133,6 +136,7 @@ CURES = {
     "pip install 'mec-transfer[tracking]' and pip install --no-deps trackeval",
     "plot": "a plot needs matplotlib: pip install 'mec-transfer[plot]'",
     "tensorboard": "--tensorboard needs tensorboard: pip install 'mec-transfer[tensorboard]'",
+    "slurm": "--launcher slurm needs submitit: pip install 'mec-transfer[slurm]'",
 }
 
 
@@ -141,7 +145,11 @@ def test_what_needs_an_extra_says_so_in_one_line(python: Path, world: Path, tmp_
     from mec_transfer.suite.registry import benchmark_files
 
     command = {"detection": "detect", "tracking": "track"}
-    steps, lines = [["engines", "check"]], ["detection"]
+    steps = [
+        ["engines", "check"],
+        ["run", "--suite", "demo", "--launcher", "slurm", "--time-limit", "9", "--out", "out"],
+    ]
+    lines = ["detection", "slurm"]
     for file in benchmark_files():
         if family := file.parent.name if file.parent.name in command else "":
             steps.append([command[family], "random:resnet18", "--config", file.stem, "--data", ".", "--out", "out"])

@@ -141,7 +141,14 @@ def nothing() -> None:
 
 def test_tasks_of_as_many_gpus_are_one_array_with_all_that_is_asked_for(runs: Runs, cluster: Cluster) -> None:
     options = SlurmOptions(
-        minutes=60, partition="p", account="a", qos="q", constraint="c", cpus=4, gpus=8, extra=("mem=9G", "--exclusive")
+        minutes=60,
+        partition="p",
+        account="a",
+        qos="q",
+        constraint="c",
+        cpus=4,
+        gpus_per_node=8,
+        extra=("mem=9G", "--exclusive"),
     )
     tasks = [runs.task("a"), runs.task("b", gpus=16), runs.task("c"), runs.task("d", gpus=12)]
     launcher = runs.start(*tasks, options=options)
@@ -222,7 +229,7 @@ def test_the_next_run_finds_its_jobs_and_submits_only_what_is_not_there(
     tasks = [runs.task("a"), runs.task("b")]
     with pytest.raises(StopIteration), runs.start(*tasks) as launcher:
         runs.wait(launcher, lambda: cluster.queue("RUNNING", "PENDING"))
-    assert "2 jobs stay with SLURM and go on" in (said := capsys.readouterr().err) and "scancel 7)" in said
+    assert "jobs that stay with SLURM and go on: 2" in (said := capsys.readouterr().err) and "scancel 7)" in said
     cluster.queue(*states)
     runs.lines.clear()
     again = runs.start(*tasks)
