@@ -48,7 +48,8 @@ class RunOptions:
     jobs: int = 1
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use; a job takes `gpus_of` its processes. None: one job at a time, on one."""
+    """How many of the visible GPUs to use, of a cluster the most of a job; it takes `gpus_of` its processes.
+    None: a job takes one, and on this machine one runs at a time."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
@@ -59,12 +60,10 @@ class RunOptions:
     def gpus_of(self, processes: int) -> int:
         """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
 
-        They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
-        job asks for, on as many nodes as that takes. Without GPUs it is 1: the processes of a CPU would only take the
-        cores from each other.
+        They share its images evenly, so it is the largest divisor of the published number. Without GPUs it is 1: the
+        processes of a CPU would only take the cores from each other.
         """
-        most = processes if self.slurm and self.slurm.gpus else self.gpus or 1
-        return next(n for n in range(min(processes, most), 0, -1) if processes % n == 0)
+        return next(n for n in range(min(processes, self.gpus or 1), 0, -1) if processes % n == 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
