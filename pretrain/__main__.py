@@ -11,13 +11,14 @@ save first; the exit status is then 128 + the signal's number.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mec_transfer.common.command import add_compute, add_overrides, check_compute, exit_status
 from mec_transfer.common.config import load_config
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import find_config
+from mec_transfer.common.processes import end_process
 from mec_transfer.common.progress import say
 from pretrain.config import PretrainConfig
 from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
@@ -26,6 +27,11 @@ from pretrain.identity import CHECKPOINT, identify, is_finished, training_folder
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when the run is finished, 2 for a mistake of the user's, 1 else."""
     return exit_status("mec-pretrain", lambda: _run(_parser().parse_args(argv)))
+
+
+def run_and_end() -> NoReturn:
+    """Run the command of this process's own words, and end it."""
+    end_process(main())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,4 +93,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_end()

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mec_transfer.cli.main import main
+from mec_transfer.common.processes import end_process
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -19,4 +20,4 @@ if __name__ == "__main__":
     parser.add_argument("--encoder", default="auto", help="see mec-transfer convert --help (default: auto)")
     args = parser.parse_args()
     options = ["--to", "detectron2", "--out", args.output, "--overwrite", "--encoder", args.encoder]
-    sys.exit(main(["convert", args.input, *options]))
+    end_process(main(["convert", args.input, *options]))

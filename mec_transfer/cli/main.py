@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from typing import NoReturn
 
 from mec_transfer import __version__
 from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import UserError, did_you_mean
+from mec_transfer.common.processes import end_process
 
 COMMANDS = {
     "inspect": "what is in a checkpoint, what would be taken, what left out",
@@ -33,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit status: 0 for a real result, 2 for a mistake of the user's, 1 else."""
     arguments = sys.argv[1:] if argv is None else argv
     return exit_status("mec-transfer", lambda: _dispatch(arguments))
+
+
+def run_and_end() -> NoReturn:
+    """Run the command of this process's own words, and end it."""
+    end_process(main())
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -70,4 +77,4 @@ mec-transfer COMMAND --help says more. Pretraining: mec-pretrain --help."""
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_and_end()

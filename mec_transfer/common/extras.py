@@ -81,6 +81,7 @@ PARTS = {
     ),
     "plot": Part("a plot", (Library(("matplotlib",), "matplotlib", "matplotlib"),)),
     "tensorboard": Part("--tensorboard", (Library(("tensorboard",), "tensorboard", "tensorboard"),)),
+    "slurm": Part("--launcher slurm", (Library(("submitit",), "submitit", "submitit"),)),
 }
 """By the name of the extra; those of a family of benchmarks have the family's name."""
 

@@ -1,13 +1,16 @@
-"""Child processes: tied to their parent, and how they ended in words."""
+"""Processes: tied to their parent, brought to an end, and how they ended in words."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
@@ -20,6 +23,20 @@ def tie_to_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
+
+
+def end_process(status: int) -> NoReturn:
+    """End this process with an exit status, without taking apart all that it has loaded: with torch, that takes 1.4 s.
+
+    What an end promises is kept: threads are waited for, exit handlers run (they end loading processes and remove
+    temporary folders), what was printed is flushed. `multiprocessing` ends its forks in the same way.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads on, closed, or none at all
+            stream.flush()
+    os._exit(status)
 
 
 def tie_to_launcher() -> None:

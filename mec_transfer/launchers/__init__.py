@@ -1,1 +1,1 @@
-"""Where a run's jobs are computed: several at once on this machine."""
+"""Where a run's jobs are computed: several at once on this machine, or on a SLURM cluster."""

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.launchers.launcher import Ended, Show, Task, in_words
 from mec_transfer.launchers.warm import WarmPython
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 60.0
 """For a job to finish its step and save."""
-
-Show = Callable[["Task", str], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-    """What one process does: `main` of a module with arguments, or `python -m` of it."""
-
-    title: str
-    module: str
-    arguments: tuple[str, ...]
-    log: Path
-    """Gets all that the process prints."""
-    gpus: int = 1
-    """Slots that it takes. More than one: as many processes under torch.distributed.run."""
-    own_python: bool = False
-    """In a fresh interpreter, since it changes what it imports."""
-    limit_seconds: float | None = None
-    """After which it is ended."""
-    silence_seconds: float | None = None
-    """It is ended when its log has not grown for so long."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a task's process ended."""
-
-    task: Task
-    status: int
-    """Its exit status, or -signal."""
-    reason: str = ""
-    """Why it was ended from here; empty where it ended by itself."""
 
 
 class _Process(Protocol):
@@ -95,9 +63,9 @@ class _Running:
             if now - self._asked > _GRACE_SECONDS:
                 self.signal(signal.SIGKILL)
         elif task.limit_seconds is not None and now - self.began > task.limit_seconds:
-            self._ask(f"ended after its time limit of {_minutes(task.limit_seconds)}")
+            self._ask(f"ended after its time limit of {in_words(task.limit_seconds)}")
         elif task.silence_seconds is not None and now - self._heard > task.silence_seconds:
-            self._ask(f"ended because it printed nothing for {_minutes(task.silence_seconds)}")
+            self._ask(f"ended because it printed nothing for {in_words(task.silence_seconds)}")
 
     def _ask(self, reason: str) -> None:
         self.reason, self._asked = reason, time.monotonic()
@@ -234,8 +202,7 @@ class LocalLauncher:
 def _command(task: Task, processes: int) -> list[str]:
     if processes == 1:
         return [sys.executable, "-m", task.module, *task.arguments]
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    return [sys.executable, *launch, task.module, *task.arguments]
+    return [sys.executable, "-m", "mec_transfer.launchers.together", str(processes), task.module, *task.arguments]
 
 
 def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -249,7 +216,3 @@ def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subproc
             start_new_session=True,  # so that Ctrl-C reaches this process alone, which then stops its tasks
             preexec_fn=functools.partial(tie_to_parent, os.getpid()),
         )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"

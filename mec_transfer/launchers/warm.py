@@ -23,7 +23,7 @@ from typing import Any
 
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.interrupt import STOP_SIGNALS
-from mec_transfer.common.processes import tie_to_parent
+from mec_transfer.common.processes import end_process, tie_to_parent
 
 _REAP_SECONDS = 0.02
 _START_SECONDS = 300.0
@@ -211,4 +211,4 @@ def _become(request: dict[str, Any], warm: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
-from mec_transfer.common.processes import tie_to_launcher
+from mec_transfer.common.processes import end_process, tie_to_launcher
 from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
@@ -42,9 +43,10 @@ def run_job_file(job_file: Path) -> Record:
     """Do the job of a job.json, or find it done; return its record. Raises what `JobSpec` and `execute_job` raise."""
     spec = JobSpec.read(job_file)
     benchmark, job = spec.load()
-    adopt_training(benchmark, job)
+    if distributed.rank() == 0:  # the others wait for it where they join
+        adopt_training(benchmark, job)
     return execute_job(spec, benchmark, job)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import describe_model
@@ -11,6 +13,9 @@ from mec_transfer.common.errors import UserError
 from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.results.record import ModelInfo
 from mec_transfer.suite.memory import Memory, file_stamp
+
+if TYPE_CHECKING:
+    from pretrain.outlook import Outlook
 
 CHECKPOINT_NAME = "checkpoint_last.pth"
 LOG_NAME = "log.jsonl"
@@ -71,6 +76,15 @@ class Pretraining:
         words = [str(self.config), "--data", str(self.data), "--out", str(self.folder), "--resume", "auto"]
         words += ["--device", device, "--workers", str(workers), "--seed", str(seed)]
         return (*words, *(word for override in self.overrides for word in ("--set", override)))
+
+    def look_ahead(self, seed: int) -> Outlook | None:
+        """Return how many processes it is made for and whether it is finished; None where it will say what is wrong."""
+        look = importlib.import_module("pretrain.outlook").look_ahead  # by name, as all that a suite starts
+        try:
+            outlook: Outlook = look(self.config, self.overrides, self.data, self.folder, seed)
+        except UserError:
+            return None
+        return outlook
 
     def problem(self, status: int) -> str:
         """Say what went wrong, after its process ended with `status`; "" where it left a checkpoint.

@@ -14,9 +14,11 @@ from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.common.errors import ConfigError, DataError, UserError, tell
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.launchers.slurm_submit import SlurmOptions
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
+from mec_transfer.suite.only import is_wanted
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
 from mec_transfer.suite.registry import BenchmarkFile, find_benchmark
@@ -33,20 +35,36 @@ class RunOptions:
 
     out: Path
     data_root: Path | None = None
+    cache: Path | None = None
+    """Where features are kept, for other runs too; None: in `out`."""
     device: str = "auto"
     workers: int = 0
     seed: int = 0
     skip_invalid: bool = False
     """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
+    only: tuple[str, ...] = ()
+    """Globs of MODEL/BENCHMARK: the jobs to plan; none: all."""
     jobs: int = 1
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use, a job on each; None: whatever a job takes, one job at a time."""
+    """How many of the visible GPUs to use; a job takes `gpus_of` its processes. None: one job at a time, on one."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
     """Seconds without a line in its log after which a job counts as hung, and is ended."""
+    slurm: SlurmOptions | None = None
+    """What jobs ask of a SLURM cluster; None: they run on this machine."""
+
+    def gpus_of(self, processes: int) -> int:
+        """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
+
+        They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
+        job asks for, on as many nodes as that takes. Without GPUs it is 1: the processes of a CPU would only take the
+        cores from each other.
+        """
+        most = processes if self.slurm and self.slurm.gpus else self.gpus or 1
+        return next(n for n in range(min(processes, most), 0, -1) if processes % n == 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,9 +198,16 @@ def plan_jobs(
     """The jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
         _plan_job(model, checkpoint, encoder, entry, trial, options)
-        for entry in benchmarks
+        for entry in wanted_benchmarks(model.name, benchmarks, options)
         for trial in range(entry.trials)
     ]
+
+
+def wanted_benchmarks(
+    model: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
+) -> list[PlannedBenchmark]:
+    """Return the benchmarks of which the model called `model` has jobs."""
+    return [entry for entry in benchmarks if is_wanted(options.only, model, entry.config.id)]
 
 
 def plan_blocked_jobs(
@@ -208,7 +233,7 @@ def _plan_job(
         data=entry.data,
         index=entry.index,
         workdir=options.out,
-        cache=options.out / "cache",
+        cache=options.cache or options.out / "cache",
         device=options.device,
         workers=options.workers,
     )

@@ -28,6 +28,7 @@ import torchvision, torch.utils.data
 import mec_transfer.classification.knn, mec_transfer.classification.linear, mec_transfer.classification.linear_fast
 import mec_transfer.classification.semisup, pretrain.loop
 from mec_transfer.cli.main import main as evaluate
+from mec_transfer.common.processes import end_process
 from pretrain.__main__ import main as pretrain
 for line in sys.stdin:
     words, log = json.loads(line)
@@ -36,7 +37,7 @@ for line in sys.stdin:
         os.setsid()
         for stream in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
-        sys.exit(pretrain(words[1:]) if words[0] == "pretrain" else evaluate(words))
+        end_process(pretrain(words[1:]) if words[0] == "pretrain" else evaluate(words))
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """

@@ -96,8 +96,9 @@ def test_a_plan_in_json_is_what_a_launcher_of_ones_own_needs(world) -> None:  # 
         assert done.returncode == 0 and done.stdout.startswith("random  fake-one  top1 "), done.stderr
     assert runs(world, "random/one-t0") == ["begin", "end"]
     (world.data / "second" / "broken").unlink()
-    plan = json.loads(world.run("--plan-json").stdout)
-    assert plan[1]["state"] == "done" and plan[2]["state"] == "to run"
+    plan = {entry["title"]: entry["state"] for entry in json.loads(world.run("--plan-json").stdout)}
+    assert plan["random  one"] == "done" and plan["random  two  trial 0"] == "to run"
+    assert plan["mec  one"] == plan["mec  two  trial 1"] == "to run" and "mec" not in plan  # it is pretrained
     assert world.run().returncode == 0 and runs(world, "random/one-t0") == ["begin", "end"]
 
 

@@ -1,0 +1,165 @@
+"""What a SLURM job does: a task, in this very process, so that SLURM's signals reach it whoever tracks processes.
+
+`Work` is pickled on the submitting machine and called on a node, by every process of the job.
+
+- The task comes to an end, well or badly: its exit status is noted in STATE_NAME beside its log.
+- SIGUSR1, the notice of the time limit, makes it save and stop: the job is then requeued, and goes on from there.
+- SIGTERM makes it save and stop, too. It comes before SLURM kills a job that is preempted, which SLURM itself requeues,
+  or cancelled: the process waits for that, since a job that has ended is requeued by nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.interrupt import raised_signals, signal_of
+from mec_transfer.common.progress import say, warn
+
+STATE_NAME = "slurm_job.json"
+"""Beside a task's log: how its job stands. Removed before it is submitted."""
+NOTICE = signal.SIGUSR1
+_KILL_SECONDS = 900.0
+"""In which SLURM kills a job that it has asked to stop."""
+_ASK_SECONDS, _ASK_TIMES = 10.0, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class JobState:
+    """How a task's job stands, by its own words."""
+
+    limits: int = 0
+    """How often it was requeued at its time limit."""
+    status: int | None = None
+    """The task's exit status; None while there is something to go on with."""
+    reason: str = ""
+    """Why it does not go on, where the exit status does not say it."""
+
+    @classmethod
+    def read(cls, log: Path) -> JobState:
+        """Read it; a job that has not said anything yet has the first state."""
+        with contextlib.suppress(UserError, TypeError):
+            return cls(**read_json(log.with_name(STATE_NAME)))
+        return cls()
+
+    def write(self, log: Path) -> None:
+        """Leave it for the launcher and the job's next start."""
+        write_json(log.with_name(STATE_NAME), dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A task for a job of SLURM."""
+
+    module: str
+    arguments: tuple[str, ...]
+    log: Path
+    limits: int
+    """How often it may be requeued at its time limit."""
+
+    def __call__(self) -> None:
+        """Do the task. Ends the process with its exit status, unless that is 0."""
+        _join_processes()
+        with _output_to(self.log):
+            status, reason = self._run(), ""
+            if status == 128 + NOTICE:
+                reason = self._go_on_later()
+            elif status == 128 + signal.SIGTERM:
+                time.sleep(_KILL_SECONDS)
+            if _first() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
+                dataclasses.replace(JobState.read(self.log), status=status, reason=reason).write(self.log)
+        if status:
+            sys.exit(status)
+
+    def _run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGCONT):  # of which submitit has something to say in the log
+            signal.signal(number, signal.SIG_DFL)
+        sys.argv = [self.module, *self.arguments]
+        try:
+            with raised_signals():
+                status: int = _program(self.module).main(list(self.arguments))
+                return status
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except KeyboardInterrupt as error:  # while it still imported
+            return 128 + signal_of(error)
+        except Exception:
+            traceback.print_exc()
+            return 1
+
+    def _go_on_later(self) -> str:
+        """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
+        state = JobState.read(self.log)
+        count = state.limits + 1
+        if count > self.limits:
+            return f"its time limit has ended it {count} times"
+        if _first():
+            dataclasses.replace(state, limits=count).write(self.log)
+            say(f"its time is up; requeued, to go on from here ({count} of at most {self.limits} times)")
+            _requeue()
+        time.sleep(_KILL_SECONDS)
+        return "SLURM has not started it again after its time limit"
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _requeue() -> None:
+    for _ in range(_ASK_TIMES):
+        done = subprocess.run(
+            ["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return
+        warn(f"it could not be requeued ({' '.join(done.stderr.split())})")
+        time.sleep(_ASK_SECONDS)
+
+
+def _join_processes() -> None:
+    """Tell torch.distributed what SLURM says of the processes of this job; one alone needs none of it."""
+    environ = os.environ
+    if int(environ["SLURM_NTASKS"]) == 1:
+        return
+    from submitit.slurm.slurm import SlurmJobEnvironment
+
+    alone = environ["SLURM_JOB_NUM_NODES"] == "1"
+    environ["MASTER_ADDR"] = "127.0.0.1" if alone else SlurmJobEnvironment().hostnames[0]
+    environ["MASTER_PORT"] = str(20000 + int(environ["SLURM_JOB_ID"]) % 20000)  # of its own on a shared node
+    environ["WORLD_SIZE"] = environ["SLURM_NTASKS"]
+    environ["RANK"], environ["LOCAL_RANK"] = environ["SLURM_PROCID"], environ["SLURM_LOCALID"]
+
+
+def _program(name: str) -> Any:
+    """Return the module that `python -m name` runs. Run as a program, it would end this process, too."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Let this process, and all that it starts, write to the end of `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = [os.dup(stream) for stream in (1, 2)]
+    with log.open("ab") as out:
+        for stream in (1, 2):
+            os.dup2(out.fileno(), stream)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for stream, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, stream)
+            os.close(before)
