@@ -5,5 +5,9 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["mec_transfer*", "pretrain*"]), "mec_transfer.configs"],
     package_dir={"mec_transfer.configs": "configs"},
-    package_data={"mec_transfer.configs": ["**/*.yaml"], "mec_transfer.results": ["*.yaml"]},
+    package_data={
+        "mec_transfer.configs": ["**/*.yaml"],
+        "mec_transfer.results": ["*.yaml"],
+        "mec_transfer.suite": ["*.yaml"],
+    },
 )

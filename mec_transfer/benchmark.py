@@ -38,6 +38,34 @@ class MetricsConfig(StrictModel):
     """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """A part of a job's computing, as far as its speed is known by measurement (`suite/rates.yaml`)."""
+
+    kind: str
+    """For instance `features`."""
+    setting: str
+    """What its speed depends on beside the network, for instance `224 px`."""
+    units: float
+    """How many of what a rate counts: images, frames, pairs."""
+    half: bool = False
+    """In bfloat16 or float16, where it is computed on a GPU."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job takes, known before it begins. None: only the run itself shows it."""
+
+    work: tuple[Work, ...] | None = None
+    """All of its computing that takes time."""
+    own_bytes: int | None = None
+    """The most that its own folder takes on the disk at once."""
+    more: bool = False
+    """Whether predictions come on top, whose size only the run itself shows."""
+    cached_bytes: Mapping[str, int] | None = None
+    """What it keeps in the run's cache, by what that is: jobs of one model that name the same share it."""
+
+
 class BenchmarkConfig(StrictModel):
     """The keys that every benchmark YAML has; each benchmark class adds its own `recipe`."""
 
@@ -67,6 +95,15 @@ class BenchmarkConfig(StrictModel):
         if not value or any(character.isspace() for character in value):
             raise ValueError("must be one word")
         return value
+
+    @property
+    def processes(self) -> int:
+        """How many processes, with a GPU each, the published run had. Any divisor of them keeps the protocol."""
+        return 1
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Return what a job on a network of this architecture and on this data takes."""
+        return Resources()
 
     @property
     def files(self) -> tuple[Path, ...]:

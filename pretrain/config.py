@@ -10,6 +10,8 @@ from mec_transfer.backbone.backbone import IMAGENET_MEAN, IMAGENET_STD, Preproce
 from mec_transfer.common.config import StrictModel
 
 Arch = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+PUBLISHED_SHARE = 128
+"""Images of a batch that a process of the published run had: 1024 on eight GPUs."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -129,6 +131,14 @@ class PretrainConfig(StrictModel):
         if min(self.std) <= 0:
             raise ValueError("std must be three positive numbers")
         return self
+
+    @property
+    def processes(self) -> int:
+        """How many processes, with a GPU each, the run is made for: as published, with 128 images (1024 on 8) in each.
+
+        One where the batch is embedded in chunks, whose batch statistics more processes would take together.
+        """
+        return 1 if self.chunk_size else max(1, self.batch_size // PUBLISHED_SHARE)
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from mec_transfer.backbone.backbone import Preprocessing
+from mec_transfer.common.device import copies_pinned_memory, prefers_large_operations
 from mec_transfer.datasets.pixels import normalise
 from pretrain.views import View, crop
 
@@ -71,7 +72,7 @@ def to_input(view: Pixels, preprocessing: Preprocessing, device: torch.device) -
 def apply_colour(batch: Uncoloured, device: torch.device) -> torch.Tensor:
     """Return the coloured pixels of a batch, (N, 3, size, size) float32 in 0..255 on `device`."""
     pixels = batch.pixels.to(device, non_blocking=True)
-    if device.type != "cpu":
+    if prefers_large_operations(device):
         return _colour(pixels.float(), batch.colour)
     result = torch.empty(pixels.shape)
     together = max(1, _CACHED_PIXELS // pixels[0, 0].numel())
@@ -89,7 +90,7 @@ def _colour(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
             x = _change(x, chosen, adjust, rows[:, _FACTORS.start + which])
     x = _change(x, rows[:, _IS_GRAY] > 0, lambda part, _: gray(part).expand_as(part), rows[:, _IS_GRAY])
     reach = max(1, math.ceil(3 * float(rows[:, _SIGMA].max())))
-    blur = functools.partial(blur_together, reach=reach) if x.is_cuda else blur_each
+    blur = functools.partial(blur_together, reach=reach) if prefers_large_operations(x.device) else blur_each
     x = _change(x, rows[:, _SIGMA] > 0, blur, rows[:, _SIGMA])
     return _change(x, rows[:, _SOLARIZE] > 0, lambda part, _: solarize(part), rows[:, _SOLARIZE])
 
@@ -110,7 +111,9 @@ def _change(
 
 
 def _to(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return values.pin_memory().to(x.device, non_blocking=True) if x.is_cuda else values
+    if copies_pinned_memory(x.device):
+        values = values.pin_memory()
+    return values.to(x.device, non_blocking=True)
 
 
 def gray(x: torch.Tensor) -> torch.Tensor:

@@ -76,9 +76,14 @@ def mark_finished(out: Path, identity: RunIdentity) -> None:
     write_json(out / _DONE, {"identity": json_sha256(identity.as_dict()), "checkpoint": _stamp(out)})
 
 
+def may_be_finished(out: Path) -> bool:
+    """Whether `out` holds the last checkpoint of some run: told without listing the images."""
+    return (out / _DONE).is_file() and (out / CHECKPOINT).is_file()
+
+
 def is_finished(out: Path, identity: RunIdentity) -> bool:
     """Whether `out` holds the last checkpoint of this very run, unchanged since it was written."""
-    if not (out / _DONE).is_file() or not (out / CHECKPOINT).is_file():
+    if not may_be_finished(out):
         return False
     try:
         done = read_json(out / _DONE)

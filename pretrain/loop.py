@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
@@ -22,7 +23,6 @@ from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
-from mec_transfer.datasets.images.shards import ShardedImages
 from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
@@ -73,9 +73,7 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
     if config.chunk_size and config.batch_size // world % config.chunk_size:
         share = config.batch_size // world
         raise UserError(f"chunk_size = {config.chunk_size} does not divide the {share} images of a process")
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = config.precision != "fp32"  # else "fp32" convolutions keep 10 bits of 23
+    devices.set_convolutions(device, tf32=config.precision != "fp32")
     lock = folder_lock(options.out, "pretraining here") if distributed.rank() == 0 else contextlib.nullcontext()
     with lock, _kept_traceback(options.out), distributed.process_group(device):
         run = _Run.open(config, identity, options, device)
@@ -100,7 +98,7 @@ class _Run:
         self,
         config: PretrainConfig,
         identity: RunIdentity,
-        images: ImageList | ShardedImages,
+        images: ImageList,
         observers: Observers,
         device: torch.device,
         workers: int,
@@ -109,7 +107,7 @@ class _Run:
         rank, world = distributed.rank(), distributed.world_size()
         self.batches = EpochBatches(len(images), config.batch_size, identity.seed, rank, world)
         dataset = TwoViews(images, config.views, identity.seed)
-        self.loader = make_loader(dataset, self.batches, workers, pin_memory=device.type == "cuda")
+        self.loader = make_loader(dataset, self.batches, workers, pin_memory=devices.copies_pinned_memory(device))
         self.images, self.observers = images, observers
         self.trainer = Trainer(config, len(self.batches), device, identity.seed)
         self.writes = rank == 0
@@ -124,7 +122,9 @@ class _Run:
     def open(cls, config: PretrainConfig, identity: RunIdentity, options: RunOptions, device: torch.device) -> _Run:
         """Open the images, and go on from the newest checkpoint where there is one."""
         images = open_unlabelled(options.folder)
-        workers = (default_workers() if device.type == "cuda" else 0) if options.workers is None else options.workers
+        workers = options.workers
+        if workers is None:
+            workers = default_workers() if devices.leaves_cores_free(device) else 0
         observers = Observers.open(config, options.out, options.labelled, options.tensorboard, device, workers)
         run = cls(config, identity, images, observers, device, workers)
         if run.state.restore(run._restore):

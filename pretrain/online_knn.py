@@ -22,11 +22,12 @@ from mec_transfer.classification.knn import knn_predict
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, RunError, UserError
 from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.progress import track, warn
-from mec_transfer.datasets.images.folders import open_split
+from mec_transfer.datasets.images.folders import open_splits
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.sample import sample_indices
 from pretrain.config import OnlineKnnConfig, PretrainConfig
@@ -59,12 +60,14 @@ class OnlineKnn:
             RunError: a loading process died.
         """
         knn = config.online_knn or OnlineKnnConfig()
-        opened = {split: open_split(labelled, split) for split in ("train", "val")}
         sizes = {"train": knn.max_train, "val": knn.max_val}
-        splits = {split: images.subset(balanced_indices(images, sizes[split])) for split, images in opened.items()}
+        splits = {
+            split: images.subset(balanced_indices(images, sizes[split]))
+            for split, images in open_splits(labelled).items()
+        }
         _check(knn, splits["train"], labelled)
         found = cls(config, splits, device, workers)
-        with _no_randomness(device):
+        with devices.kept_generators(device):  # a loader draws a seed for its processes even where none is used
             found._fill_cache()
         return found
 
@@ -90,7 +93,7 @@ class OnlineKnn:
             encoder: a `MecModel`'s; it is read, not called.
             stop: looked at after every batch.
         """
-        with _no_randomness(self.device):
+        with devices.kept_generators(self.device):
             features, failure = self._try_features(encoder, stop or StopRequest())
             shares = distributed.gather_objects((features, failure))
             if failures := [failure for _, failure in shares if failure]:
@@ -181,8 +184,3 @@ def _share(total: int) -> range:
     """This process's contiguous part of `total` rows."""
     rank, world = distributed.rank(), distributed.world_size()
     return range(total * rank // world, total * (rank + 1) // world)
-
-
-def _no_randomness(device: torch.device):  # type: ignore[no-untyped-def]  # as torch leaves it
-    """Give torch's generators back as they were: a loader draws a seed for its processes even where none is used."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mec_transfer.backbone import syncbn
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.common.runtime import derive_seed, seed_everything
@@ -64,7 +65,7 @@ class Trainer:
         # The running statistics need no exchange: they come from sums over all processes.
         return torch.nn.parallel.DistributedDataParallel(
             self.model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            device_ids=devices.ddp_devices(self.device),
             broadcast_buffers=False,
         )
 
@@ -117,7 +118,8 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def _input(self, view1: Pixels, view2: Pixels) -> Views:
-        pixels = (to_input(view, self.config.preprocessing, self.device) for view in (view1, view2))
+        with torch.autocast(self.device.type, enabled=False):  # chunks are made within it; a blur is a convolution
+            pixels = [to_input(view, self.config.preprocessing, self.device) for view in (view1, view2)]
         x1, x2 = (x.contiguous(memory_format=self.layout) for x in pixels)
         return x1, x2
 

@@ -20,6 +20,8 @@ SLOW = (
     "backbone/test_syncbn.py",
     "classification/test_features.py",
     "classification/test_semisup.py",
+    "classification/test_sharded_images.py",
+    "classification/test_shared_cache.py",
     "classification/test_training.py",
     "classification/test_training_processes.py",
     "cli/test_endings.py",
@@ -39,6 +41,7 @@ SLOW = (
     "pretrain/test_trainer.py",
     "suite/test_run.py",
     "suite/test_run_slurm.py",
+    "test_on_a_gpu.py",
     "test_python_door.py",
     "tracking/sot/test_search.py",
 )

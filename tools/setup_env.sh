@@ -74,7 +74,9 @@ if [ "$active" != active ] && pip show --quiet opencv-python 2>/dev/null; then
 fi
 extras=tracking,plot${dev:+,dev}
 [ -n "$without" ] || extras=detection,$extras
-pip install --quiet -c "$root/constraints.txt" -e "$root[$extras]" || fail "pip could not install the packages above; $mend"
+# pip compiles what it installs on one core; all of them do it while the rest is made.
+pip install --quiet --no-compile -c "$root/constraints.txt" -e "$root[$extras]" || fail "pip could not install the packages above; $mend"
+"$python" -m compileall -q -j 0 "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null 2>&1 &
 # TrackEval's metadata asks for that OpenCV although its code runs with the headless one: its other needs are ours.
 pip install --quiet -c "$root/constraints.txt" --no-deps "trackeval>=1.3" || fail "pip could not install TrackEval; $mend"
 if [ -z "$without" ]; then # no index has a wheel of Detectron2
@@ -85,5 +87,6 @@ if ! report=$("$python" -m mec_transfer.cli.main doctor --out "$root" ${without:
   grep -v '^ok' <<<"$report" >&2
   fail "what was installed does not work on this machine (above); mend that and run this again"
 fi
+wait # for the compiling, of which no word matters: some packages hold templates that are no Python
 echo "$dev${without:+ without $without} $want" >"$stamp"
 echo "$environment/bin"

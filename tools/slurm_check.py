@@ -168,11 +168,9 @@ class Run:
     """`mec-transfer run`, in the background."""
 
     def __init__(self, work: Path, out: str, *options: str, on_slurm: bool) -> None:
-        cluster = (
-            ["--launcher", "slurm", "--cpus", "1", "--gpus-per-node", "2", "--partition", "test"] if on_slurm else []
-        )
+        asked = ["--launcher", "slurm", "--cpus", "1", "--gpus", "1", "--partition", "test"]
         self.command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--out", out, "--workers", "0"]
-        self.command += [*options, *cluster]
+        self.command += [*options, *(asked if on_slurm else ())]
         self.work, self.log = work, work / f"{out}.log"
 
     def start(self) -> subprocess.Popen[bytes]:

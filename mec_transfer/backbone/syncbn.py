@@ -18,6 +18,7 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 
 
@@ -28,7 +29,7 @@ def convert(module: nn.Module, device: torch.device, kind: type[_BatchNorm] = _B
     """
     if distributed.world_size() == 1:
         return module
-    make = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else _CpuSyncBatchNorm.of
+    make = nn.SyncBatchNorm.convert_sync_batchnorm if devices.has_own_syncbn(device) else _CpuSyncBatchNorm.of
     return _convert(module, kind, make)
 
 

@@ -17,7 +17,6 @@ from mec_transfer.classification.transforms import ByteTransform
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
 
@@ -137,7 +136,7 @@ class _CutImages(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
         epoch, position, index = key
-        image = load_rgb(self.images.root / self.images.paths[index])
+        image = self.images.load(index)
         state = torch.get_rng_state()
         # The generator itself and not torch.manual_seed, which would seed the GPUs as well, image by image.
         torch.default_generator.manual_seed(derive_seed(self.seed, "cut", epoch, position))

@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.classification.resources import feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
+from mec_transfer.results.record import DatasetInfo
 
 
 class ViewConfig(StrictModel):
@@ -114,6 +116,10 @@ class KnnConfig(BenchmarkConfig):
 
     recipe: KnnRecipe
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache, and the search among them."""
+        return feature_resources(self.recipe, arch, data, tags=len(self.recipe.ks), search=True)
+
 
 class LarcConfig(StrictModel):
     """LARC's constants (`LarcSGD`)."""
@@ -132,10 +138,25 @@ class LinearRecipe(TrainingRecipe):
     """The epsilon of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
 
 
-class LinearConfig(BenchmarkConfig):
+class TrainingConfig(BenchmarkConfig):
+    """The config of a recipe that trains by epochs."""
+
+    recipe: TrainingRecipe
+
+    @property
+    def processes(self) -> int:
+        """One for each replica: a process takes as many of these as there are fewer processes, to the same number."""
+        return self.recipe.replicas
+
+
+class LinearConfig(TrainingConfig):
     """The config of `linear_*.yaml`."""
 
     recipe: LinearRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the head's training."""
+        return training_resources(self.recipe, arch, data, whole=False)
 
 
 class LinearFastRecipe(FeatureRecipe):
@@ -166,6 +187,10 @@ class LinearFastConfig(BenchmarkConfig):
 
     recipe: LinearFastRecipe
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache."""
+        return feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+
 
 class SemisupRecipe(TrainingRecipe):
     """The recipe of a finetuning."""
@@ -178,10 +203,14 @@ class SemisupRecipe(TrainingRecipe):
     """Whether batch norm takes its statistics over the whole batch, or over each replica's share of it."""
 
 
-class SemisupConfig(BenchmarkConfig):
+class SemisupConfig(TrainingConfig):
     """The config of `semisup_*.yaml`."""
 
     recipe: SemisupRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the network's training."""
+        return training_resources(self.recipe, arch, data, whole=True)
 
     @property
     def files(self) -> tuple[Path, ...]:

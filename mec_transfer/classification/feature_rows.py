@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import torch
 
+from mec_transfer.common.device import free_memory
+
 
 class FeatureRows:
     """(N, D) float32 rows on the CPU that lie in parts, in their order.
@@ -66,7 +68,7 @@ Rows: TypeAlias = "torch.Tensor | FeatureRows | PickedRows"
 
 def on_device(rows: FeatureRows, device: torch.device) -> torch.Tensor | FeatureRows:
     """Return the rows in one tensor on a GPU if they fill no more than half of what it has free; else as they are."""
-    if device.type != "cuda" or 4 * rows.shape.numel() > torch.cuda.mem_get_info(device)[0] // 2:
+    if 4 * rows.shape.numel() > free_memory(device) // 2:
         return rows
     there = torch.empty(rows.shape, device=device)
     done = 0

@@ -39,9 +39,13 @@ class FeatureStore:
     def write(self, part: int, values: np.ndarray) -> None:
         """Write a part, (n, width) float32 in one piece, atomically: its bytes and a sha256 after them.
 
+        One that is whole by now stays: on some network file systems, who has mapped it would lose it.
+
         Raises:
             RunError: the disk is full or the folder cannot be written.
         """
+        if self.is_present(part) and self.is_whole(part):
+            return
         digest = self._digest(part)
         digest.update(values.data)
         with atomic_writer(self.path(part)) as handle:

@@ -1,7 +1,9 @@
 """The features of a frozen backbone: each image is read once, however many benchmarks use it.
 
-They are kept in the job's cache, keyed by everything they depend on (weights, data, split, view, precision), and are
-used where they lie, mapped. Under torchrun each process takes a contiguous share of what is missing; batches, and so
+They are kept in the job's cache, keyed by everything they depend on (weights, data, split, view, precision, versions of
+what computes them), and are used where they lie, mapped. Any number of runs may share a cache: a part is whole or
+absent, the first of those that lack the same ones computes them, and the others wait or, where the file system has no
+locks, compute them too. Under torchrun each process takes a contiguous share of what is missing; batches, and so
 the features, do not depend on the number of processes.
 """
 
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -28,11 +32,12 @@ from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, is_main_process, warn
-from mec_transfer.common.runtime import pick_device
+from mec_transfer.common.runtime import pick_device, versions
 from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.images.image_list import ImageList
 
@@ -93,21 +98,29 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
-    precisions = ("float32",) if device.type == "cpu" else ("float32", "bfloat16")
+    precisions = ("float32", "bfloat16") if devices.computes_bfloat16(device) else ("float32",)
     needed = min(
         sum(_store(job, name, images, recipe, precision, device).missing_bytes() for name, images in splits.items())
         for precision in precisions
     )
-    folder = next(path for path in (features_folder(job), *features_folder(job).parents) if path.exists())
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        problems.append(
-            Problem(
-                message=f"{folder}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for "
-                "the features; free some, or choose another --cache"
-            )
-        )
+    if problem := _no_room(features_folder(job), needed):
+        problems.append(Problem(message=problem))
     return problems, splits
+
+
+def _no_room(folder: Path, needed: int) -> str:
+    """Return why `needed` bytes of features cannot be written to a folder that need not be there yet; or ""."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if needed and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        what = "cannot be written to" if there.is_dir() else "is a file"
+        return f"{there}: {what}, and {needed / 2**20:.1f} MiB of features are to be kept there; choose another --cache"
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        return (
+            f"{there}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for the features; free some, or "
+            "choose another --cache"
+        )
+    return ""
 
 
 def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
@@ -157,8 +170,16 @@ def _store(
         "view": [view.resize, view.crop, view.interpolation if view.resize else None],
         "precision": precision,
         "device": device.type,
+        "versions": _versions(),
     }
     return FeatureStore(features_folder(job), about, len(images), job.backbone.width)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """The versions of the libraries that decode and cut images and compute features of them."""
+    found = versions()
+    return {name: found[name] for name in ("pillow", "torch", "torchvision") if name in found}
 
 
 def _extract_split(
@@ -204,10 +225,11 @@ def _missing_parts(store: FeatureStore) -> list[int]:
     """Return the parts that are to be computed; each process reads through a share of those that are there."""
     parts = range(len(store.parts))
     own = _own_share(parts)
+    there = {part for part in parts if store.path(part).exists()}  # before: another run may write one meanwhile
     lacking = [part for part in parts if not (store.is_whole(part) if part in own else store.is_present(part))]
     missing = sorted(set().union(*distributed.gather_objects(lacking)))
     for part in missing:
-        if store.path(part).exists():
+        if part in there:
             warn(f"{store.path(part)}: damaged; its {len(store.parts[part])} images are read again")
     return missing
 
@@ -264,7 +286,7 @@ def _require_finite(values: np.ndarray, job: Job) -> None:
 
 def default_batch_size(view: ViewConfig, device: torch.device) -> int:
     """Return a batch size near the fastest: on a CPU a small one, whose maps stay in the caches."""
-    if device.type == "cuda":
+    if devices.prefers_large_operations(device):
         return 512
     return 128 if view.crop < 64 else 32
 

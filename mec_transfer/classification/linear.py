@@ -17,6 +17,7 @@ from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
+from mec_transfer.common.device import copies_pinned_memory
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, pick_device
@@ -63,7 +64,9 @@ class Linear(ClassificationBenchmark):
         before = encoder.sha256()
         val_images = ValImages(val, eval_transform(recipe.eval_view), job.workers, device, job.batch_size)
         cut = train_transform(ViewConfig(resize=None, crop=recipe.train_crop))
-        data = TrainingImages(train, cut, _plan(recipe, len(train), job), seed, job.workers, device.type == "cuda")
+        data = TrainingImages(
+            train, cut, _plan(recipe, len(train), job), seed, job.workers, copies_pinned_memory(device)
+        )
         probe = _Probe(recipe, encoder, val_images, derive_seed(seed, "head"))
         state = fit(
             probe,

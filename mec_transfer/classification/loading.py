@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from mec_transfer.classification.transforms import ByteTransform
+from mec_transfer.common import device as devices
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.loading import Loader
 
@@ -29,12 +29,12 @@ def load_batches(
         DataError: an image cannot be decoded, or is smaller than the crop.
         RunError: a loading process died.
     """
-    beside = device.type == "cuda"
+    beside = devices.leaves_cores_free(device)
     workers = min(workers, len(batches))
     loader: Loader[torch.Tensor] = Loader(
         _Batches(images, transform, batches),
         workers,
-        pin_memory=beside,
+        pin_memory=devices.copies_pinned_memory(device),
         batch_size=None,
         prefetch_factor=(4 if beside else 1) if workers else None,
     )
@@ -55,12 +55,11 @@ class _Batches(torch.utils.data.Dataset[torch.Tensor]):
         return torch.stack([self._load(index) for index in self.batches[number]])
 
     def _load(self, index: int) -> torch.Tensor:
-        path = self.images.root / self.images.paths[index]
-        image = load_rgb(path)
+        image = self.images.load(index)
         try:
             return self.transform(image)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{self.images.name(index)}: {error}") from None
 
 
 def _by_turns(batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import torch
 
 from mec_transfer.classification.feature_rows import FeatureRows
+from mec_transfer.common.device import multiplies_by_onednn, prefers_large_operations
 
 _CHUNK_ELEMENTS = 1 << 26
 """Similarities held at once: 256 MiB."""
-_BLOCK = {"cpu": 1 << 14, "cuda": 1 << 16}
+_BLOCK, _LARGE_BLOCK = 1 << 14, 1 << 16
 """Training rows held at once: 128 and 512 MiB of 2048 features. It does not follow the memory that is free: the last
 bits of a product, and so a number, would depend on it."""
 _FEW = 256
@@ -38,9 +39,10 @@ def nearest(
         Similarities (M, k) float32, falling, and indices (M, k) int64 into `train`, both on the CPU.
     """
     device = device or train.device
-    block = _BLOCK["cuda" if device.type == "cuda" else "cpu"]
+    large = prefers_large_operations(device)
+    block = _LARGE_BLOCK if large else _BLOCK
     # On a CPU the shapes of the products are those of the first version, and so are their last bits.
-    rows = max(_FEW, _CHUNK_ELEMENTS // (min(block, len(train)) if device.type == "cuda" else len(train)))
+    rows = max(_FEW, _CHUNK_ELEMENTS // (min(block, len(train)) if large else len(train)))
     chunks = [chunk for chunk in _unit(test, 0, torch.empty(test.shape, device=device)).split(rows) if len(chunk)]
     best = [_Best(len(chunk), k, device) for chunk in chunks]
     memory = torch.empty(min(block, len(train)), train.shape[1], device=device)  # anew each time would take longer
@@ -87,7 +89,7 @@ def _similarities(test: torch.Tensor, train: torch.Tensor) -> torch.Tensor:
 
     On a CPU through oneDNN: on AMD's processors 1.3 to 1.6 times as fast as MKL, which `@` calls.
     """
-    if test.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if not multiplies_by_onednn(test.device):
         return test @ train.T
     if len(test) < _FEW:
         return torch.nn.functional.linear(test.to_mkldnn(), train.to_mkldnn()).to_dense()

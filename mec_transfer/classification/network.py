@@ -11,6 +11,7 @@ import torch
 from mec_transfer.backbone.backbone import Backbone, weights_sha256
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.transforms import ByteTransform
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.pixels import normalise
@@ -27,11 +28,10 @@ class Encoder:
         """On a GPU tensors lie channels-last in memory, which is the faster way there; on a CPU where asked for."""
         self.backbone, self.device = backbone, device
         self.network = backbone.module().to(device)
-        self.channels_last = channels_last or device.type == "cuda"
+        self.channels_last = channels_last or devices.prefers_channels_last(device)
         if self.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        self.precision = "bfloat16" if mixed_precision and half else "float32"
+        self.precision = "bfloat16" if mixed_precision and devices.computes_bfloat16(device) else "float32"
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the features, with gradients where the network's weights take them."""

@@ -13,6 +13,7 @@ from mec_transfer.classification.batches import BatchPlan
 from mec_transfer.classification.config import TrainingRecipe
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.predictions import check_primary, save_predictions
+from mec_transfer.classification.resources import training_bytes
 from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.distributed import on_first, world_size
@@ -35,7 +36,7 @@ def check_training(
         recipe: of the job.
         metrics: of the benchmark.
         job: the job.
-        trained: how many numbers are trained; their state takes 8 bytes each, twice while it is replaced.
+        trained: how many numbers are trained.
     """
     problems = check_primary(metrics, _TAGS)
     if plan.smallest_group * (plan.world if plan.joint else 1) < 2:
@@ -49,7 +50,7 @@ def check_training(
         next(load_batches(val, eval_transform(recipe.eval_view), [range(1)], 0, pick_device("cpu")))
     except UserError as error:
         problems.append(Problem(message=str(error)))
-    needed, folder = 16 * trained + (1 << 20), _existing(job.workdir)
+    needed, folder = training_bytes(trained), _existing(job.workdir)
     free = shutil.disk_usage(folder).free
     if free < needed:
         problems.append(

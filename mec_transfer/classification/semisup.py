@@ -19,6 +19,7 @@ from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
+from mec_transfer.common.device import copies_pinned_memory
 from mec_transfer.common.distributed import all_reduce_sum
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed, pick_device
@@ -81,7 +82,7 @@ class Semisup(ClassificationBenchmark):
         cut = train_transform(ViewConfig(resize=None, crop=recipe.train_crop))
         state = fit(
             _Finetuning(recipe, encoder, plan, val_images, derive_seed(seed, "head")),
-            TrainingImages(labelled, cut, plan, seed, job.workers, device.type == "cuda"),
+            TrainingImages(labelled, cut, plan, seed, job.workers, copies_pinned_memory(device)),
             title=self.config.id,
             key=job.key(self.config),
             folder=job.workdir,

@@ -8,7 +8,7 @@ examples:
   mec-transfer data fingerprint /data/imagenet
   mec-transfer data subset --fetch --out /data/imagenet/imagenet_subsets
   mec-transfer data subset /data/cifar10 --labels 10% --out cifar10_10percent.txt
-  mec-transfer data shard /data/imagenet/train --out /data/imagenet_shards --shard-size 500MB
+  mec-transfer data shard /data/imagenet --out /data/shards/imagenet --shard-size 500MB
 """
 
 from __future__ import annotations
@@ -58,8 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subset.add_argument("--labels", metavar="N%", help="draw this share of every class, for instance 1%%")
     subset.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder (--fetch) or file (--labels)")
     subset.add_argument("--seed", type=int, default=0, help="of the drawn list (default: 0)")
-    shard = actions.add_parser("shard", help="pack images for pretraining into a few tar files", allow_abbrev=False)
-    shard.add_argument("data", type=Path, metavar="DIR", help="every image below it is packed, its path kept")
+    shard = actions.add_parser("shard", help="pack images into a few tar files", allow_abbrev=False)
+    shard.add_argument(
+        "data",
+        type=Path,
+        metavar="DIR",
+        help="every image below it is packed, its path kept; with folders train and val, those of each apart",
+    )
     shard.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder for shards and index")
     shard.add_argument("--shard-size", default="500MB", metavar="SIZE", help="of a tar file, at most (default: 500MB)")
 
@@ -188,15 +193,21 @@ def _draw_subset(args: argparse.Namespace) -> int:
 
 def _shard(args: argparse.Namespace) -> int:
     from mec_transfer.datasets.images.folders import open_unlabelled
-    from mec_transfer.datasets.images.image_list import ImageList
-    from mec_transfer.datasets.images.shard_writer import parse_size, write_shards
+    from mec_transfer.datasets.images.ilsvrc import find_label_files
+    from mec_transfer.datasets.images.shard_writer import parse_size, write_splits
+    from mec_transfer.datasets.images.shards import ShardedImages
+    from mec_transfer.datasets.images.simclr import find_published
 
     size = parse_size(args.shard_size)
-    if (args.data / "train").is_dir() and (args.data / "val").is_dir():
-        raise UserError(f"{args.data}: has train and val; give {args.data / 'train'}, the folder to pretrain on")
-    images = open_unlabelled(args.data)
-    if not isinstance(images, ImageList):
-        raise UserError(f"{args.data}: holds shards already; give a folder of images")
-    shards = write_shards(images, args.out, size)
-    print(f"{args.out}: {len(images)} images in {len(shards)} shards, {sum(s.size for s in shards) / 1e6:.2f} MB")
+    both = all((args.data / split).is_dir() for split in ("train", "val"))
+    folders = {split: args.data / split for split in (("train", "val") if both else ("",))}
+    splits = {split: open_unlabelled(folder) for split, folder in folders.items()}
+    for split, images in splits.items():
+        if isinstance(images, ShardedImages):
+            raise UserError(f"{folders[split]}: holds shards already; give a folder of images")
+    flat = both and not any("/" in path for path in splits["val"].paths)
+    beside = [*(find_label_files(args.data) if flat else ()), *(find_published(args.data) if both else ())]
+    shards = write_splits(splits, args.out, size, beside)
+    count, total = sum(map(len, splits.values())), sum(shard.size for shard in shards)
+    print(f"{args.out}: {count} images in {len(shards)} shards, {total / 1e6:.2f} MB")
     return 0

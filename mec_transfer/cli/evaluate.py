@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE|NAME", help="a benchmark config instead of the command's own")
     parser.add_argument("--name", help="the model's row on a leaderboard (default: from CKPT)")
     parser.add_argument("--trial", type=int, default=0, metavar="I", help="which repetition: its seed is --seed + I")
-    parser.add_argument(
-        "--cache", type=Path, metavar="DIR", help="where features are kept, for other commands too (default: OUT/cache)"
-    )
+    options.add_cache(parser)
     add_compute(parser)
     add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
@@ -65,6 +63,7 @@ def evaluate(
     from mec_transfer.suite.registry import benchmark_config
 
     check_compute(args)
+    options.check_cache(args)
     if args.trial < 0:
         raise UserError(f"--trial {args.trial}: cannot be negative")
     if args.name is not None and not (args.name.strip() and args.name.isprintable()):

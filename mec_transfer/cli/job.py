@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mec_transfer.common.progress import is_main_process
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -23,5 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.suite.child import run_job_file
 
     record = run_job_file(args.job)
-    print(f"{record.model.name}  {record.benchmark.protocol}  {record.primary} {record.metrics[record.primary]:.2f}")
+    if is_main_process():
+        print(
+            f"{record.model.name}  {record.benchmark.protocol}  {record.primary} {record.metrics[record.primary]:.2f}"
+        )
     return 0

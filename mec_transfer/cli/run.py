@@ -36,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only jobs whose MODEL/BENCHMARK matches, for instance 'mec/*' or '*/coco_*'; may be given again",
+    )
+    options.add_cache(parser)
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
     parser.add_argument(
         "--dry-run",
@@ -55,7 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="jobs at once on CPUs, each on its share of cores and loading processes (default: 1); the last digits of "
         "a number may differ with the cores that a job has",
     )
-    parser.add_argument("--gpus", type=int, metavar="N", help="GPUs to use, a job on each (default: one job at a time)")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="GPUs to use: a job takes as many as its published run had processes, or a divisor of that; what is left "
+        "goes to others beside it (default: one job at a time, on one)",
+    )
     parser.add_argument(
         "--time-limit", type=float, metavar="MINUTES", help="end a job after so long; the same command goes on with it"
     )
@@ -71,26 +85,30 @@ def run(args: argparse.Namespace) -> int:
     from mec_transfer.common.paths import find_config
     from mec_transfer.results.markdown import format_text
     from mec_transfer.suite.config import load_suite
+    from mec_transfer.suite.only import narrow_suite
     from mec_transfer.suite.plan import RunOptions
     from mec_transfer.suite.run import run_suite, show_plan, write_plan
 
     check_compute(args)
+    options.check_cache(args)
     if distributed.world_size() > 1:  # its jobs would wait for partners that never come
         raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
     _check_slots(args)
     slurm = slurm_options(args)
     source = find_config(args.suite, "suites")
-    suite = load_suite(source, args.models)
+    suite = narrow_suite(load_suite(source, args.models), source, args.only)
     slots = 1 if slurm else args.jobs or args.gpus or 1
     workers = min(args.workers, slurm.cpus) if slurm else args.workers
     run_options = RunOptions(
         out=args.out,
         data_root=args.data_root,
+        cache=args.cache,
         device=args.device,
         workers=max(1, workers // slots) if workers else 0,
         seed=args.seed,
         skip_invalid=args.skip_invalid,
         dry_run=args.dry_run,
+        only=tuple(args.only),
         jobs=args.jobs or 1,
         gpus=args.gpus,
         time_limit=args.time_limit and args.time_limit * 60,

@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
+from mec_transfer.common.processes import tie_to_launcher
 from mec_transfer.common.runtime import usable_cores
 
 
@@ -21,6 +22,7 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
     Or 2 for a mistake of the user's, 1 for a failed run, 128 + a signal's number where one stopped it (Ctrl-C: 130),
     141 where nobody reads on.
     """
+    tie_to_launcher()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be none in the terminal's encoding, or in any
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -55,13 +57,17 @@ def _status(program: str, command: Callable[[], int]) -> int:
 
 
 def _explained(command: Callable[[], int]) -> int:
-    """Run `command`; an optional library that it does not find is a mistake of the user's."""
+    """Run `command`; an optional library that it does not find is a mistake of the user's, a disk that fails is not."""
     try:
         return command()
     except ImportError as error:
         if missing := explain(error):
             raise missing from error
         raise
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunError(tell(error)) from error
 
 
 def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mec_transfer.common import device as devices
 from mec_transfer.common.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     if world_size() == 1 or dist.is_initialized():
         yield
         return
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=60))
+    dist.init_process_group(devices.take(device), timeout=timedelta(minutes=60))
     try:
         yield
     except BaseException as error:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
+
+_ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EINVAL, errno.EBADF)
+)
 
 
 class UserError(Exception):
@@ -28,6 +34,21 @@ class MissingExtra(UserError):
 
 class RunError(Exception):
     """A run failed through no mistake in its input (diverged, ran out of disk); exit status 1."""
+
+
+def tell(error: Exception, place: Path | None = None) -> str:
+    """Return the line that tells an error; one of a disk or a network file system begins with the file's name.
+
+    What fails while a file is read does not know its name; then `place` stands for it.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.filename or place, error.strerror) if part is not None)
+    return " ".join(str(error).split())
+
+
+def disk_failed(error: Exception) -> bool:
+    """Whether an error says that the disk did not answer, rather than that a file is not to be found or is broken."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _ABSENT
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

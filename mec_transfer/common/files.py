@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from mec_transfer.common.errors import RunError, UserError, one_line
 
 _FULL_BYTES = 1 << 16
 """Torch does not say why a write failed; with less than this left it was the disk."""
+_SURELY_LEFT_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 """As `atomic_writer` calls them."""
 
@@ -76,12 +78,13 @@ def replace_with_copy(source: Path, target: Path) -> None:
         link.unlink(missing_ok=True)  # still there also where both names were one file already
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process was writing in `folder`. Only for who alone writes there."""
+def remove_leftovers(folder: Path, sole_writer: bool = True) -> None:
+    """Remove what killed processes were writing in `folder`: after an hour, where others may be writing there."""
     for path in folder.glob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name):
             with suppress(OSError):
-                path.unlink()
+                if sole_writer or path.stat().st_mtime < time.time() - _SURELY_LEFT_SECONDS:
+                    path.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

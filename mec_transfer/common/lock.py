@@ -7,6 +7,7 @@ import errno
 import fcntl
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,12 @@ def folder_lock(folder: Path, doing: str, patience: float | None = 5.0, sole_wri
     as it takes, and says so. The lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that
     load data, which outlive a killed job by some seconds.
 
-    What a killed holder left half-written in the folder is removed, if nobody writes there without the lock
-    (`sole_writer`).
+    What a killed holder left half-written in the folder is removed: at once if nobody writes there without the lock
+    (`sole_writer`), else after an hour.
 
     Raises:
-        UserError: `folder` is a file, or another process holds it ("another process (PID) is `doing`").
+        UserError: `folder` is a file, or another process holds it ("another process (PID) is `doing`", or "(PID on
+            HOST)" where that is another machine).
         RunError: the folder cannot be written.
     """
     path = folder / LOCK_NAME
@@ -45,8 +47,7 @@ def folder_lock(folder: Path, doing: str, patience: float | None = 5.0, sole_wri
     try:
         if _acquire(handle, folder, doing, patience):
             _sign(handle, path)
-            if sole_writer:
-                remove_leftovers(folder)
+            remove_leftovers(folder, sole_writer)
         yield
     finally:
         os.close(handle)
@@ -75,12 +76,13 @@ def _acquire(handle: int, folder: Path, doing: str, patience: float | None) -> b
 
 
 def _holder(handle: int) -> str:
-    return os.pread(handle, 32, 0).decode(errors="replace").strip() or "unknown pid"
+    signed = os.pread(handle, 512, 0).decode(errors="replace").strip()
+    return signed.removesuffix(f" on {platform.node()}") or "unknown pid"
 
 
 def _sign(handle: int, path: Path) -> None:
     try:
         os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        os.pwrite(handle, f"{os.getpid()} on {platform.node()}".encode(), 0)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -39,6 +39,16 @@ def end_process(status: int) -> NoReturn:
     os._exit(status)
 
 
+def tie_to_launcher() -> None:
+    """Let this process die with torch.distributed.run, where that has started it.
+
+    It puts each of its processes in a session of its own. Without it they would train on, and hold their folder
+    against the next run.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        tie_to_parent(os.getppid())
+
+
 def describe_status(status: int) -> str:
     """Say in words how a process ended: by its exit status, or by the signal -status."""
     if status >= 0:

@@ -5,6 +5,7 @@ Everything goes to standard error, so that standard output holds results alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -22,12 +23,19 @@ def is_main_process() -> bool:
 
 
 def say(message: str) -> None:
-    """Print one line of news to standard error (rank 0 only); where nobody reads on, as after `head`, it is dropped."""
+    """Print one line of news to standard error (rank 0 only).
+
+    Where nobody reads on, as after `head`, it is dropped. Where it goes to a file on a full disk it comes later, or is
+    lost: no number is lost for a line.
+    """
     if is_main_process():
         try:
             print(message, file=sys.stderr, flush=True)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
+                raise
 
 
 def warn(message: str) -> None:

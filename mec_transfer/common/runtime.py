@@ -7,11 +7,13 @@ import hashlib
 import os
 import platform
 import random
+import re
 import resource
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from mec_transfer.common import device as devices
 from mec_transfer.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,14 +38,19 @@ def pick_device(name: str) -> torch.device:
     """
     import torch
 
-    if name not in ("auto", "cpu") and not name.startswith("cuda"):
-        raise UserError(f"--device {name}: must be auto, cpu or cuda")
-    available = torch.cuda.is_available()
-    if name == "cpu" or (name == "auto" and not available):
+    if not (asked := re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", name, re.ASCII)):
+        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N, N from 0 on")
+    gpus = devices.gpu_module()
+    count = gpus.device_count() if gpus.is_available() else 0
+    if name == "cpu" or (name == "auto" and not count):
         return torch.device("cpu")
-    if not available:
+    if not count:
         raise UserError(f"--device {name}: this torch ({torch.__version__}) sees no GPU; use --device cpu")
-    return torch.device(name) if ":" in name else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    index = int(asked[1] or os.environ.get("LOCAL_RANK", "0"))
+    if index >= count:
+        whose = f"--device {name}" if asked[1] else f"--device {name}: process {index} of torchrun's on this machine"
+        raise UserError(f"{whose}: has no GPU; there are {count}, counted from 0. One process a GPU at the most")
+    return torch.device(devices.GPU, index)
 
 
 def derive_seed(*parts: object) -> int:
@@ -81,13 +88,13 @@ def hardware() -> dict[str, str | int]:
     """Processor, cores this process may use, threads that torch uses, and the GPU where there is one."""
     import torch
 
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    gpus = devices.gpu_module()
     return {
         "cpu": _cpu_name(),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "gpus": torch.cuda.device_count(),
+        "gpu": gpus.get_device_name(0) if gpus.is_available() else "none",
+        "gpus": gpus.device_count(),
     }
 
 

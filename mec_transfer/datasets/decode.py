@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, disk_failed, one_line
 
 _EIGHT_BITS = frozenset(("RGB", "L", "P", "1", "LA", "PA", "La", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"))
 """Pillow's modes with at most 8 bits a channel, whose `convert` keeps what they show."""
@@ -55,6 +55,8 @@ def image_errors(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise DataError(f"{name}: no such file") from None
     except _BROKEN as error:
+        if disk_failed(error):  # the file may be sound
+            raise DataError(f"{name}: cannot be read ({one_line(error)})") from None
         reason = " ".join(str(error).split()) or type(error).__name__
     raise DataError(f"{name}: not a readable image ({reason}); replace or remove it") from None
 

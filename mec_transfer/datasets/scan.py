@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, disk_failed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Those of torchvision's ImageFolder, in any case."""
@@ -52,7 +52,11 @@ def is_image(name: str) -> bool:
 
 
 def file_sizes(root: Path, paths: Sequence[str]) -> np.ndarray:
-    """Return the sizes in bytes, (N,) int64, of the files at `paths` below `root`; -1 for one that is not there."""
+    """Return the sizes in bytes, (N,) int64, of the files at `paths` below `root`; -1 for one that is not there.
+
+    Raises:
+        DataError: the disk does not say.
+    """
     base = os.fspath(root)
 
     def block_sizes(start: int) -> list[int]:
@@ -66,7 +70,9 @@ def file_sizes(root: Path, paths: Sequence[str]) -> np.ndarray:
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size  # noqa: PTH116  # a Path object for each of a million files doubles the time
-    except OSError:
+    except OSError as error:
+        if disk_failed(error):
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
         return -1
 
 
@@ -74,9 +80,16 @@ def file_names(folder: Path) -> frozenset[str]:
     """Return the names of the files in `folder`, hidden ones (macOS's `._NAME`) left out; none where it is no folder.
 
     One question to the file system, where asking for each file by name would be one for each.
+
+    Raises:
+        DataError: the disk does not say.
     """
     try:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
-    except (OSError, ValueError):
+    except ValueError:
+        return frozenset()
+    except OSError as error:
+        if disk_failed(error):
+            raise DataError(f"{folder}: cannot be read ({error.strerror})") from None
         return frozenset()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.benchmark import BenchmarkConfig, Resources
 from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.config import ObjectsDatasetConfig
+from mec_transfer.results.record import DatasetInfo
 
 Setting = bool | int | float | str | list[int] | list[float] | list[str]
 
@@ -46,6 +47,26 @@ class DetectionConfig(BenchmarkConfig):
         """The stock yaml and the ones that it is based on."""
         return tuple(_with_bases(stock_path(self.recipe.config)))
 
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Two states of the training, and the detector: known of ResNet-50 in the stock yamls of the project."""
+        network = _NETWORKS.get(self.recipe.config)
+        if network is None or arch != "resnet50" or any(key.startswith("MODEL.") for key in self.recipe.changes):
+            return Resources()
+        weights, trained, of_a_class = network
+        classes = data.classes or 0
+        weights, momentum = weights + 4 * of_a_class * classes, 4 * (trained + of_a_class * classes)
+        return Resources(own_bytes=2 * (weights + momentum) + weights, more=True, cached_bytes={})
+
+    @property
+    def processes(self) -> int:
+        """One for every two images of a batch, where the published batch is 16 on 8 processes; else one.
+
+        Batch norm sees the padding of the images that a process has together. With other shares a record says so.
+        """
+        published = _images_per_batch(self.files)
+        batch = self.recipe.images_per_batch or self.recipe.changes.get("SOLVER.IMS_PER_BATCH", published)
+        return batch // 2 if published == 16 and isinstance(batch, int) and batch > 0 and batch % 2 == 0 else 1
+
     @property
     def sha256(self) -> str:
         """Hash of what can move a number, the stock yamls' text included."""
@@ -59,6 +80,21 @@ class DetectionConfig(BenchmarkConfig):
         return json_sha256([values, [sha256_file(path) for path in self.files]])
 
 
+_C4, _C4_MASKS, _FPN_MASKS = (
+    (132_346_336, 33_029_260, 10_245),
+    (140_735_968, 35_126_668, 10_502),
+    (176_100_648, 43_967_824, 5_382),
+)
+"""Of a ResNet-50's detector without classes: the bytes of its state, and the numbers that are trained; then the numbers
+that each class adds to both. Counted in the networks that Detectron2 builds."""
+_NETWORKS = {
+    **dict.fromkeys(("voc07_c4_d2.yaml", "voc0712_c4_d2.yaml"), _C4),
+    **dict.fromkeys(("voc0712_c4_barlow_d2.yaml", "voc0712_c4_vissl_d2.yaml"), _C4),
+    **dict.fromkeys(("coco_c4_1x_d2.yaml", "coco_c4_1x_barlow_d2.yaml", "coco_c4_2x_d2.yaml"), _C4_MASKS),
+    **dict.fromkeys(("coco_fpn_1x_d2.yaml", "cityscapes_fpn_d2.yaml", "demo_fpn_d2.yaml"), _FPN_MASKS),
+}
+
+
 def stock_path(name: str) -> Path:
     """Return the stock yaml's path. Raises ConfigError if there is none."""
     for path in (CONFIGS / "detection" / name, Path(name)):
@@ -69,7 +105,17 @@ def stock_path(name: str) -> Path:
 
 def _with_bases(path: Path) -> Iterator[Path]:
     yield path
-    data = parse_yaml(path.read_text(encoding="utf-8"))
-    base = data.get("_BASE_") if isinstance(data, dict) else None
+    base = _stock(path).get("_BASE_")
     if base:
         yield from _with_bases(path.parent / base)
+
+
+def _stock(path: Path) -> dict[str, Any]:
+    data = parse_yaml(path.read_text(encoding="utf-8"))
+    return data if isinstance(data, dict) else {}
+
+
+def _images_per_batch(files: Iterable[Path]) -> int:
+    """Return SOLVER.IMS_PER_BATCH of the first stock yaml that says it, or Detectron2's own."""
+    solvers = [_stock(path).get("SOLVER") for path in files]
+    return next((s["IMS_PER_BATCH"] for s in solvers if isinstance(s, dict) and "IMS_PER_BATCH" in s), 16)

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from torch.utils.data import Dataset, Sampler
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import DataError, one_line
+from mec_transfer.common.errors import DataError, disk_failed, one_line
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.loading import Loader
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation
@@ -155,7 +155,8 @@ class MappedImages(Dataset[Item]):
         try:
             mapped: Item = self.mapper(item)
         except Exception as error:  # whatever Pillow and the mapper raise on a broken file
-            raise DataError(f"{item['file_name']}: cannot be read ({one_line(error)}); replace or remove it") from None
+            advice = "" if disk_failed(error) else "; replace or remove it"
+            raise DataError(f"{item['file_name']}: cannot be read ({one_line(error)}){advice}") from None
         return mapped
 
 

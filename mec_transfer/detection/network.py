@@ -21,6 +21,7 @@ from torch import nn
 from mec_transfer.backbone import syncbn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import detectron2_name
+from mec_transfer.common import device as devices
 from mec_transfer.common.errors import ConfigError
 
 STAGES = ("res2", "res3", "res4", "res5")
@@ -115,7 +116,7 @@ def build_network(config: CfgNode, backbone: Backbone, device: torch.device) -> 
         for name, tensor in backbone.state_dict.items():
             for place in places(network, name):
                 state[place].copy_(tensor.reshape(state[place].shape))
-    if device.type == "cpu":
+    if not devices.has_own_syncbn(device):
         syncbn.convert(network, device, nn.SyncBatchNorm)  # torch's own has no CPU kernels for several processes
     return network
 

@@ -16,6 +16,7 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
 
 from mec_transfer.benchmark import TRAINING_NAME
+from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.files import read_json, write_json
@@ -74,8 +75,9 @@ class Stepper:
         self.called: nn.Module = self.network
         device = next(self.network.parameters()).device
         if distributed.world_size() > 1:
-            ids = [device.index] if device.type == "cuda" else None
-            self.called = nn.parallel.DistributedDataParallel(self.network, device_ids=ids, broadcast_buffers=False)
+            self.called = nn.parallel.DistributedDataParallel(
+                self.network, device_ids=devices.ddp_devices(device), broadcast_buffers=False
+            )
 
     def step(self, batch: list[Item]) -> dict[str, float]:
         """Train on a batch; return the losses by name, with their sum as `total`.

@@ -85,7 +85,7 @@ class _Running:
 class LocalLauncher:
     """Runs tasks in processes that do not outlive this one (on Linux not even when it is killed outright).
 
-    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_parent`): they
+    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_launcher`): they
     are in sessions of their own.
 
     Used as a context, it stops what still works when it is left: every process is asked to save and end first.
@@ -202,8 +202,7 @@ class LocalLauncher:
 def _command(task: Task, processes: int) -> list[str]:
     if processes == 1:
         return [sys.executable, "-m", task.module, *task.arguments]
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    return [sys.executable, *launch, task.module, *task.arguments]
+    return [sys.executable, "-m", "mec_transfer.launchers.together", str(processes), task.module, *task.arguments]
 
 
 def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -40,7 +40,7 @@ class Store:
         job.json still tells whose it was; it is in `problems` in any case.
 
         Raises:
-            UserError: there is no such folder.
+            UserError: there is no such folder, or one below it cannot be read.
         """
         if not out.is_dir():
             raise UserError(f"{out}: no such folder")
@@ -67,8 +67,12 @@ class Store:
 
 def _job_folders(out: Path) -> list[Path]:
     """Folders that hold a job, `out` itself among them; what lies inside a job's folder is its own business."""
+
+    def refuse(error: OSError) -> None:  # else its records would be missing without a word
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
+
     found = []
-    for parent, folders, files in os.walk(out):
+    for parent, folders, files in os.walk(out, onerror=refuse):
         if RECORD_NAME in files or JOB_NAME in files:
             found.append(Path(parent))
             folders.clear()

@@ -5,15 +5,15 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
-from mec_transfer.common.processes import end_process, tie_to_parent
+from mec_transfer.common.processes import end_process, tie_to_launcher
 from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
@@ -25,13 +25,13 @@ def main(arguments: Sequence[str]) -> int:
 
     Or 128 + a signal's number where one stopped it. Else 1, and the last line of the output says what went wrong.
     """
-    if distributed.world_size() > 1:  # torch.distributed.run would leave it alone when it is killed
-        tie_to_parent(os.getppid())
+    tie_to_launcher()
     try:
         with raised_signals():
             run_job_file(Path(arguments[0]))
-    except (UserError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, RunError, OSError) as error:
+        with contextlib.suppress(OSError):  # the log's disk may be full
+            print(f"error: {tell(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         leave_at_once()
@@ -43,7 +43,8 @@ def run_job_file(job_file: Path) -> Record:
     """Do the job of a job.json, or find it done; return its record. Raises what `JobSpec` and `execute_job` raise."""
     spec = JobSpec.read(job_file)
     benchmark, job = spec.load()
-    adopt_training(benchmark, job)
+    if distributed.rank() == 0:  # the others wait for it where they join
+        adopt_training(benchmark, job)
     return execute_job(spec, benchmark, job)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from mec_transfer.benchmark import TRAINING_NAME, Benchmark, Job
 from mec_transfer.common import distributed, runtime
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.files import read_json, write_text
 from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
@@ -152,9 +152,9 @@ def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds
         warn(f"the failure could not be recorded: {second}")
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: Exception) -> str:
     """Say in one line what an exception says, with its type where it is not one of ours."""
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError | RunError):
+    text = tell(error)
+    if isinstance(error, UserError | RunError) or (isinstance(error, OSError) and error.filename is not None):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

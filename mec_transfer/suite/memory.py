@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import warn
 
+_SAVE_SECONDS = 2.0
+"""Between two writes of the file, each of which waits for the disk."""
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -19,7 +22,8 @@ class Memory:
 
     def __init__(self, path: Path, known: dict[str, Any], program: Any) -> None:
         """`path` is where it is kept, `program` stamps everything in it."""
-        self._path, self._known, self._program = path, known, program
+        self._path, self._known, self._program = path, known, json_sha256(program)
+        self._saved, self._unsaved = 0.0, False
 
     @classmethod
     def read(cls, path: Path) -> Memory:
@@ -39,12 +43,21 @@ class Memory:
         return None
 
     def keep(self, name: str, stamp: Any, value: Any) -> None:
-        """Keep `value` (JSON) under `name`."""
+        """Keep `value` (JSON) under `name`. What was kept in the last moment may need a `save` to be in the file."""
         self._known[name] = {"stamp": self._hash(stamp, value), "value": value}
+        self._unsaved = True
+        if time.monotonic() - self._saved > _SAVE_SECONDS:  # not a thousand times for a thousand jobs
+            self.save()
+
+    def save(self) -> None:
+        """Write what the file does not have yet."""
+        if not self._unsaved:
+            return
         try:
             write_json(self._path, self._known)
         except RunError as error:
             warn(f"{error}; it is found out anew next time")
+        self._saved, self._unsaved = time.monotonic(), False
 
     def _hash(self, stamp: Any, value: Any) -> str:
         """Hash the value, too: one that a bad disk has changed is forgotten."""

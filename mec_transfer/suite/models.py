@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import describe_model
@@ -11,6 +13,9 @@ from mec_transfer.common.errors import UserError
 from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.results.record import ModelInfo
 from mec_transfer.suite.memory import Memory, file_stamp
+
+if TYPE_CHECKING:
+    from pretrain.outlook import Outlook
 
 CHECKPOINT_NAME = "checkpoint_last.pth"
 LOG_NAME = "log.jsonl"
@@ -72,6 +77,15 @@ class Pretraining:
         words += ["--device", device, "--workers", str(workers), "--seed", str(seed)]
         return (*words, *(word for override in self.overrides for word in ("--set", override)))
 
+    def look_ahead(self, seed: int) -> Outlook | None:
+        """Return how many processes it is made for and whether it is finished; None where it will say what is wrong."""
+        look = importlib.import_module("pretrain.outlook").look_ahead  # by name, as all that a suite starts
+        try:
+            outlook: Outlook = look(self.config, self.overrides, self.data, self.folder, seed)
+        except UserError:
+            return None
+        return outlook
+
     def problem(self, status: int) -> str:
         """Say what went wrong, after its process ended with `status`; "" where it left a checkpoint.
 
@@ -80,6 +94,8 @@ class Pretraining:
         """
         if status == 2 and not (self.folder / LOG_NAME).exists():
             raise UserError(f"pretraining of {self.name}: {last_line(self.log)}")
+        if status < 0:  # its last words are of no use then
+            return f"pretraining: {describe_status(status)}"
         if status != 0:
             return f"pretraining: {last_line(self.log) or 'no output'} ({describe_status(status)})"
         return "" if self.checkpoint.is_file() else f"pretraining left no {CHECKPOINT_NAME}"

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from mec_transfer.benchmark import BenchmarkConfig
-from mec_transfer.common.errors import ConfigError, DataError, UserError
+from mec_transfer.common.errors import ConfigError, DataError, UserError, tell
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.launchers.slurm_submit import SlurmOptions
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
+from mec_transfer.suite.only import is_wanted
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.own_data import SKIP_INVALID, fit_data
 from mec_transfer.suite.registry import BenchmarkFile, find_benchmark
 from mec_transfer.suite.spec import JobSpec
 
 State = Literal["done", "to run", "failed before"]
+_BLOCKED = "blocked_"
+"""Begins the mark of a job that has no key yet, in its folder's name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,22 +35,36 @@ class RunOptions:
 
     out: Path
     data_root: Path | None = None
+    cache: Path | None = None
+    """Where features are kept, for other runs too; None: in `out`."""
     device: str = "auto"
     workers: int = 0
     seed: int = 0
     skip_invalid: bool = False
     """Leave broken annotations of data sets with objects out."""
     dry_run: bool = False
+    only: tuple[str, ...] = ()
+    """Globs of MODEL/BENCHMARK: the jobs to plan; none: all."""
     jobs: int = 1
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use, a job on each; None: whatever a job takes, one job at a time."""
+    """How many of the visible GPUs to use; a job takes `gpus_of` its processes. None: one job at a time, on one."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
     """Seconds without a line in its log after which a job counts as hung, and is ended."""
     slurm: SlurmOptions | None = None
     """What jobs ask of a SLURM cluster; None: they run on this machine."""
+
+    def gpus_of(self, processes: int) -> int:
+        """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
+
+        They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
+        job asks for, on as many nodes as that takes, unless `gpus` says how many at most. Without GPUs it is 1: the
+        processes of a CPU would only take the cores from each other.
+        """
+        most = self.gpus or (processes if self.slurm and self.slurm.gpus_per_node else 1)
+        return next(n for n in range(min(processes, most), 0, -1) if processes % n == 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,8 +152,8 @@ def _plan_benchmark(
     try:
         fitted = fit_data(file.config, overrides, data, open_=opened.open)
         config, dataset, note = fitted.config, fitted.info, fitted.note
-    except DataError as error:
-        problem = str(error)
+    except (DataError, OSError) as error:  # one data set that a disk does not give keeps no other from its numbers
+        problem = tell(error, data)
     return PlannedBenchmark(
         config=config,
         info=config.info(),
@@ -179,9 +198,16 @@ def plan_jobs(
     """The jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
         _plan_job(model, checkpoint, encoder, entry, trial, options)
-        for entry in benchmarks
+        for entry in wanted_benchmarks(model.name, benchmarks, options)
         for trial in range(entry.trials)
     ]
+
+
+def wanted_benchmarks(
+    model: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
+) -> list[PlannedBenchmark]:
+    """Return the benchmarks of which the model called `model` has jobs."""
+    return [entry for entry in benchmarks if is_wanted(options.only, model, entry.config.id)]
 
 
 def plan_blocked_jobs(
@@ -207,12 +233,12 @@ def _plan_job(
         data=entry.data,
         index=entry.index,
         workdir=options.out,
-        cache=options.out / "cache",
+        cache=options.cache or options.out / "cache",
         device=options.device,
         workers=options.workers,
     )
     # A job without data or weights has no key yet: it is told apart by its config alone.
-    mark = f"blocked_{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
+    mark = f"{_BLOCKED}{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
     folder = options.out / "jobs" / model.name / f"{_slug(entry.info.id)}-t{trial}-{mark}"
     return PlannedJob(spec=spec.model_copy(update={"workdir": folder}), trials=entry.trials, problem=entry.problem)
 
@@ -225,7 +251,8 @@ def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
     """Take away the failed records of earlier plans of these very jobs.
 
     A job that failed for lack of data, or on data that was put right since, has another key now and would stand
-    on the leaderboard beside the new one. Records with numbers are never touched.
+    on the leaderboard beside the new one. Records with numbers are never touched. Of a job that could not even begin
+    nothing is left.
     """
     planned = {job.folder for job in jobs}
     for job in jobs:
@@ -233,11 +260,11 @@ def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
         if not job.folder.parent.is_dir():
             continue
         for folder in job.folder.parent.iterdir():
-            if folder in planned or folder.name.rpartition("-")[0] != stem:
+            name, _, mark = folder.name.rpartition("-")
+            if folder in planned or name != stem:
                 continue
-            try:
-                failed = read_record(folder).status == "failed"
-            except UserError:
-                continue
-            if failed:
-                (folder / RECORD_NAME).unlink(missing_ok=True)
+            with contextlib.suppress(UserError):  # it has no record, or none that can be read
+                if read_record(folder).status == "failed":
+                    (folder / RECORD_NAME).unlink(missing_ok=True)
+            if mark.startswith(_BLOCKED):
+                shutil.rmtree(folder, ignore_errors=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from mec_transfer.benchmark import job_key
 from mec_transfer.common import extras
-from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError
+from mec_transfer.common.errors import DataError, MissingExtra, RunError, UserError, tell
 from mec_transfer.common.files import write_text
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
@@ -26,6 +30,7 @@ from mec_transfer.results.record import RECORD_NAME, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.config import SuiteConfig
+from mec_transfer.suite.costs import as_json, describe_cost, describe_costs
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
 from mec_transfer.suite.opened import OpenedData
@@ -38,8 +43,12 @@ from mec_transfer.suite.plan import (
     plan_blocked_jobs,
     plan_jobs,
     plan_pretrainings,
+    wanted_benchmarks,
 )
 from mec_transfer.suite.registry import benchmark_module, make_benchmark
+
+if TYPE_CHECKING:
+    from pretrain.outlook import Outlook
 
 _OWN_SIGNAL_SECONDS = 1.0
 
@@ -62,17 +71,17 @@ def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
         say(f"plan: draw the demo world in {options.out / 'data'}, then {len(suite.benchmarks)} benchmarks of {names}")
         return 0
     run = _Run.plan(suite, source, options, data_root)
-    run.show_plan()
+    run.show_plan(costs=True)
     return sum(bool(job.problem) for job in run.jobs)
 
 
-def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, str]]:
+def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, Any]]:
     """Write the job.json of every job that `run_suite` would run, for whoever runs them; return what there is to do.
 
     Returns:
-        One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json) and
-        `problem`; one a model that is to be pretrained first: `title`, `state` ("pretrain first") and `command`. Its
-        jobs are planned when its checkpoint is there.
+        One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json),
+        `problem`, and for one that is to run what `costs.as_json` says; one a model that is to be pretrained first:
+        `title`, `state` ("pretrain first"), `command` and `gpus`. Its jobs are planned when its checkpoint is there.
 
     Raises:
         UserError: as `run_suite` does.
@@ -82,17 +91,19 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
         if suite.demo_world and not (options.out / "data").exists():
             raise UserError(f"{source}: draws its own data when it runs; there is nothing to plan before")
         run = _Run.plan(suite, source, options, data_root)
-        entries = []
-        for pretraining in run.pretrainings.values():
+        entries: list[dict[str, Any]] = []
+        for pretraining in run.pending.values():
             words = pretraining.arguments(options.device, options.workers, options.seed)
             command = shlex.join([sys.executable, "-m", "pretrain", *words])
-            entries.append({"title": pretraining.name, "state": "pretrain first", "command": command})
+            entry = {"title": pretraining.name, "state": "pretrain first", "command": command}
+            entries.append({**entry, "gpus": run.processes(pretraining)})
         for job in run.jobs:
             state = "cannot run" if job.problem and job.state() != "done" else job.state()
-            path = job.folder / JOB_NAME
+            entry = {"title": job.title, "state": state, "job": str(job.folder / JOB_NAME), "problem": job.problem}
             if state in ("to run", "failed before"):
-                path = job.spec.write()
-            entries.append({"title": job.title, "state": state, "job": str(path), "problem": job.problem})
+                job.spec.write()
+                entry |= as_json(job, options)
+            entries.append(entry)
         return entries
 
 
@@ -134,6 +145,8 @@ class _Run:
     opened: OpenedData
     benchmarks: list[PlannedBenchmark]
     pretrainings: dict[str, Pretraining]
+    outlooks: dict[str, Outlook | None] = dataclasses.field(default_factory=dict)
+    """What is known of each pretraining."""
     jobs: list[PlannedJob] = dataclasses.field(default_factory=list)
     _running: dict[Task, tuple[Pretraining | PlannedJob, tuple[int, int] | None]] = dataclasses.field(
         default_factory=dict
@@ -155,9 +168,26 @@ class _Run:
             benchmarks=plan_benchmarks(suite, source, options, data_root, opened),
             pretrainings=plan_pretrainings(suite, source, options, data_root),
         )
-        run.jobs = [job for name in suite.models if name not in run.pretrainings for job in run._jobs_of(name)]
+        run.outlooks = {name: one.look_ahead(options.seed) for name, one in run.pretrainings.items()}
+        run.jobs = [job for name in suite.models if name not in run.pending for job in run._jobs_at_hand(name)]
         opened.close()
+        memory.save()
         return run
+
+    @property
+    def pending(self) -> dict[str, Pretraining]:
+        """The pretrainings that are not finished."""
+        outlooks = ((name, self.outlooks.get(name)) for name in self.pretrainings)
+        return {name: self.pretrainings[name] for name, outlook in outlooks if not (outlook and outlook.finished)}
+
+    def _jobs_at_hand(self, name: str) -> list[PlannedJob]:
+        """Return the jobs of a model that has weights. A pretraining's that cannot be used fail its own jobs alone."""
+        try:
+            return self._jobs_of(name)
+        except UserError as error:
+            if name not in self.pretrainings:
+                raise
+            return self._jobs_of(name, str(error))
 
     def _jobs_of(self, name: str, problem: str = "") -> list[PlannedJob]:
         if problem:
@@ -171,70 +201,94 @@ class _Run:
     def _checked(self, job: PlannedJob) -> PlannedJob:
         """Ask the benchmark what is wrong, for a job that is still to run.
 
-        That nothing was is remembered: to ask again takes the family, torch and the weights, for seconds. The job asks
-        once more when it begins, so that what is wrong by then (a full disk) is found out all the same.
+        That nothing was is remembered, for all trials alike: to ask again takes the family, torch and the weights, for
+        seconds. The job asks once more when it begins, so that what is wrong by then (a full disk) is found out all the
+        same.
         """
         spec = job.spec
-        sound = "check", [spec.key, spec.device, str(spec.data), str(spec.cache)]
-        if job.problem or job.state() == "done" or self.memory.recall(f"check {spec.key}", sound):
+        key = job_key(spec.model.sha256, spec.benchmark.config_sha256, spec.dataset.fingerprint, trial=0, seed=0)
+        sound = "check", [key, spec.device, str(spec.data), str(spec.cache)]
+        if job.problem or job.state() == "done" or self.memory.recall(f"check {key}", sound):
             return job
         try:
             data = self.opened.open(spec.config.dataset, spec.data)
             backbone = self.reader.backbone(spec.checkpoint, spec.encoder)
             problems = make_benchmark(spec.config).check(spec.job(backbone, data))
-        except (DataError, MissingExtra) as error:  # data that was sound when the run began, or a family's libraries
-            return dataclasses.replace(job, problem=str(error))
+        except (DataError, MissingExtra, OSError) as error:  # sound when the run began, or a family's libraries
+            return dataclasses.replace(job, problem=tell(error, spec.data))
         if errors := [problem.message for problem in problems if problem.severity == "error"]:
             return dataclasses.replace(job, problem="; ".join(errors))
-        self.memory.keep(f"check {spec.key}", sound, True)
+        self.memory.keep(f"check {key}", sound, True)
         return job
 
-    def show_plan(self) -> None:
-        """Say what is done, what is to run, and what cannot run."""
+    def show_plan(self, costs: bool = False) -> None:
+        """Say what is done, what is to run, and what cannot run; with `costs`, what it will take."""
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
         for note in dict.fromkeys([*(entry.note for entry in self.benchmarks), *self._lacking()]):
             if note:
                 warn(note)
+        ahead = []
         for job, state in zip(self.jobs, states, strict=True):
-            say(f"  {job.title}: {f'cannot run: {job.problem}' if job.problem else state}")
-        for pretraining in self.pretrainings.values():
-            say(f"  {pretraining.name}: pretraining by {pretraining.config.stem}, then {self._jobs_of_each} jobs")
+            text = f"cannot run: {job.problem}" if job.problem else state
+            if costs and not job.problem and state != "done":
+                ahead.append(job)
+                text += f" ({describe_cost(job, self.options)})"
+            say(f"  {job.title}: {text}")
+        for name, pretraining in self.pending.items():
+            say(f"  {name}: pretraining by {pretraining.config.stem}, then {self._jobs_of_each(name)} jobs")
+        if ahead:
+            say(f"in all: {describe_costs(ahead, self.options)}{', without what is pretrained' * bool(self.pending)}")
 
     def _lacking(self) -> list[str]:
         """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
-        families = {entry.config.family for entry in self.benchmarks} if self.pretrainings else set()
+        families = {entry.config.family for entry in self.benchmarks} if self.pending else set()
         return [extras.lacking(family) for family in sorted(families & extras.PARTS.keys())]
 
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""
         self.show_plan()
         forget_superseded_failures(self.jobs)
-        waiting: list[Pretraining | PlannedJob] = [*self.pretrainings.values(), *self.jobs]
+        waiting: list[Pretraining | PlannedJob] = [*self.pending.values(), *self.jobs]
         with self._launcher() as launcher:
             while waiting or self._running:
-                while waiting and launcher.has_room(self._task(waiting[0])):
-                    waiting = self._in_order([*waiting[1:], *self._begin(waiting[0], launcher)])
+                while (fitting := self._first_that_fits(waiting, launcher)) is not None:
+                    waiting = self._with(waiting, self._begin(waiting.pop(fitting), launcher))
                 if self._running:
-                    waiting = self._in_order([*waiting, *self._end(launcher.wait())])
+                    waiting = self._with(waiting, self._end(launcher.wait()))
         board = write_leaderboard(self.options.out)
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
-    @property
+    def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
+        """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
+        too_wide: set[int] = set()
+        for place, what in enumerate(waiting):
+            if (gpus := self._gpus(what)) not in too_wide:
+                if launcher.has_room(self._task(what)):
+                    return place
+                too_wide.add(gpus)
+        return None
+
+    @functools.cached_property
     def total(self) -> int:
         """How many jobs the run has, those of models that are still to be pretrained included."""
-        return len(self.suite.models) * self._jobs_of_each
+        return sum(self._jobs_of_each(name) for name in self.suite.models)
 
-    @property
-    def _jobs_of_each(self) -> int:
-        """How many jobs each model has."""
-        return sum(entry.trials for entry in self.benchmarks)
+    def _jobs_of_each(self, name: str) -> int:
+        """How many jobs a model has."""
+        return sum(entry.trials for entry in wanted_benchmarks(name, self.benchmarks, self.options))
 
-    def _in_order(self, waiting: list[Pretraining | PlannedJob]) -> list[Pretraining | PlannedJob]:
-        """Pretraining first, since jobs wait for it; then the jobs by the suite's order of models."""
-        order = list(self.suite.models)
-        return sorted(waiting, key=lambda one: -1 if isinstance(one, Pretraining) else order.index(one.spec.model.name))
+    def _with(
+        self, waiting: list[Pretraining | PlannedJob], more: Sequence[PlannedJob]
+    ) -> list[Pretraining | PlannedJob]:
+        """Add jobs: pretraining stays first, since jobs wait for it; then jobs by the suite's order of models."""
+        if not more:
+            return waiting
+        order = {name: place for place, name in enumerate(self.suite.models)}
+        return sorted(
+            [*waiting, *more], key=lambda one: -1 if isinstance(one, Pretraining) else order[one.spec.model.name]
+        )
 
     def _launcher(self) -> Launcher:
         options = self.options
@@ -249,16 +303,28 @@ class _Run:
             preload=("mec_transfer.suite.child", *sorted(families)),
         )
 
+    def processes(self, what: Pretraining | PlannedJob) -> int:
+        """How many processes it was published with, each with a GPU."""
+        if isinstance(what, PlannedJob):
+            return what.spec.config.processes
+        outlook = self.outlooks.get(what.name)
+        return outlook.processes if outlook else 1
+
+    def _gpus(self, what: Pretraining | PlannedJob) -> int:
+        return self.options.gpus_of(self.processes(what))
+
     def _task(self, what: Pretraining | PlannedJob) -> Task:
-        options = self.options
+        options, gpus = self.options, self._gpus(what)
         if isinstance(what, Pretraining):
             arguments = what.arguments(options.device, options.workers, options.seed)
-            return Task(title=what.name, module="pretrain", arguments=arguments, log=what.log, own_python=True)
+            log = what.log
+            return Task(title=what.name, module="pretrain", arguments=arguments, log=log, gpus=gpus, own_python=True)
         return Task(
             title=what.title,
             module="mec_transfer.suite.child",
             arguments=(str(what.spec.workdir / JOB_NAME),),
             log=what.folder / "log.txt",
+            gpus=gpus,
             own_python=what.spec.config.own_python,
             limit_seconds=options.time_limit,
             silence_seconds=options.silence_limit,
@@ -294,7 +360,7 @@ class _Run:
             time.sleep(_OWN_SIGNAL_SECONDS)  # `scancel` signals every process: this one's turn may come just now
             stopped = f"stopped by {signal.Signals(number).name}; the same command goes on from there"
             say(f"{self._indent(ended.task.title)}STOPPED  {stopped}")
-            self._failed += 1 if isinstance(what, PlannedJob) else self._jobs_of_each
+            self._failed += 1 if isinstance(what, PlannedJob) else self._jobs_of_each(what.name)
             return []
         if isinstance(what, Pretraining):
             return self._end_pretraining(what, ended)
@@ -323,6 +389,7 @@ class _Run:
         if problem:
             say(f"  FAILED  {problem}")
         self.opened.close()
+        self.memory.save()
         forget_superseded_failures(jobs)
         self.jobs += jobs
         return jobs
@@ -358,7 +425,9 @@ def _reason(ended: Ended) -> str:
         return f"{ended.reason}; its last line: {said or 'none'}"
     if ended.status < 0:
         return describe_status(ended.status)
-    return said if ended.status == 1 and said else f"{describe_status(ended.status)}; {said or 'no output'}"
+    if not said:  # every failure is told, where there is room for a line
+        return f"{describe_status(ended.status)}; {ended.task.log} says nothing: is its disk full?"
+    return said if ended.status == 1 else f"{describe_status(ended.status)}; {said}"
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

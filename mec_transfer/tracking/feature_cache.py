@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mec_transfer.common.errors import RunError
-from mec_transfer.common.files import write_bytes
+from mec_transfer.common.files import remove_leftovers, write_bytes
 from mec_transfer.common.progress import warn
 from mec_transfer.tracking.appearance import Appearance
 
@@ -19,7 +20,7 @@ LIMIT = 8 << 30
 
 
 class CachedFeatures:
-    """An appearance model whose maps are looked up first: same weights, same pixels, bitwise the same features.
+    """An appearance model whose maps are looked up first: same weights, pixels and torch, bitwise the same features.
 
     For a CPU, where reading a map of a 480p frame takes a tenth of the time of computing it; a GPU is quicker than
     the disk. A damaged file is computed again, and a full disk only ends the keeping.
@@ -28,15 +29,20 @@ class CachedFeatures:
     def __init__(self, appearance: Appearance, folder: Path, used: int, limit: int) -> None:
         weights = appearance.backbone.sha256
         self._appearance, self._used, self._limit = appearance, used, limit
-        self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}"
-        self.device, self.channels = appearance.device, appearance.channels
+        self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}-{torch.__version__}"
+        self.device, self.channels, self.reach = appearance.device, appearance.channels, appearance.reach
         self.prepare = appearance.prepare
 
     @classmethod
     def open(cls, appearance: Appearance, folder: Path, limit: int = LIMIT) -> CachedFeatures:
         """Look how much is kept in `folder`, which may grow to `limit` bytes."""
-        used = sum(path.stat().st_size for path in folder.rglob("*.npy")) if folder.is_dir() else 0
-        return cls(appearance, folder, used, limit)
+        used = 0
+        with suppress(OSError):  # somebody empties it meanwhile
+            for path in folder.rglob("*.npy"):
+                used += path.stat().st_size
+        opened = cls(appearance, folder, used, limit)
+        remove_leftovers(opened._folder, sole_writer=False)
+        return opened
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the features of normalised `pixels`."""

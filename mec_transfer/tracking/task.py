@@ -19,9 +19,11 @@ import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
+from mec_transfer.common.device import maps_cost_more_than_reading
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
+from mec_transfer.common.memory import keep_freed_memory
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.data import VideoData
@@ -120,12 +122,13 @@ class FrozenTask(Benchmark, Generic[V]):
         """
         began = time.monotonic()
         videos, folder = self.open(job), job.workdir
+        keep_freed_memory()
         recipe = self.config.recipe
         appearance = Appearance(
             job.backbone, stage=recipe.stage, device=pick_device(job.device), precision=recipe.precision
         )
         features: Features = appearance
-        if self.WHOLE_FRAMES and job.cache and appearance.device.type == "cpu":
+        if self.WHOLE_FRAMES and job.cache and maps_cost_more_than_reading(appearance.device):
             features = CachedFeatures.open(appearance, job.cache / "maps")
         self._follow_all(videos, features, folder)
         distributed.barrier()

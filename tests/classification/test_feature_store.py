@@ -51,6 +51,7 @@ def test_a_mapped_part_is_no_memory_and_no_descriptor(store: FeatureStore) -> No
 
 def test_a_mapped_part_outlives_its_file(store: FeatureStore, values: np.ndarray) -> None:
     mapped = store.open(1)
+    store.path(1).unlink()
     store.write(1, values[:10])
     store.remove()
     assert torch.equal(mapped, torch.from_numpy(values[10:20]))
@@ -76,6 +77,16 @@ def test_a_part_that_cannot_be_mapped_is_named(store: FeatureStore, damage: str,
         RunError, match=rf"part-00001\.f32: features cannot be read back \({reason}\); run the job again"
     ):
         store.open(1)
+
+
+def test_a_part_that_another_run_wrote_first_stays(store: FeatureStore, values: np.ndarray) -> None:
+    """Without locks two runs compute the same part: who has mapped it keeps it. A damaged one is replaced."""
+    file = store.path(0).stat().st_ino
+    store.write(0, values[10:20])
+    assert store.path(0).stat().st_ino == file and torch.equal(store.open(0), torch.from_numpy(values[:10]))
+    store.path(0).write_bytes(b"x" + store.path(0).read_bytes()[1:])
+    store.write(0, values[10:20])
+    assert store.is_whole(0) and torch.equal(store.open(0), torch.from_numpy(values[10:20]))
 
 
 @pytest.mark.parametrize("place", [0, 100, -1])

@@ -17,13 +17,14 @@ from PIL import Image
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job, describe_data
-from mec_transfer.classification import feature_store, features, loading
+from mec_transfer.classification import feature_store, features
 from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.features import check_features, extract_features, labelled_splits
 from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.image_list import ImageList
 from tests import warm
 from tests.classification.conftest import write_images
 
@@ -40,11 +41,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The paths of all images decoded from here on."""
     paths: list[Path] = []
 
-    def counting(path: Path) -> Image.Image:
-        paths.append(path)
-        return load_rgb(path)
+    real = ImageList.load
 
-    monkeypatch.setattr(loading, "load_rgb", counting)
+    def counting(self: ImageList, index: int) -> Image.Image:
+        paths.append(self.root / self.paths[index])
+        return real(self, index)
+
+    monkeypatch.setattr(ImageList, "load", counting)
     return paths
 
 
@@ -161,7 +164,9 @@ def test_a_mended_val_image_leaves_the_features_of_the_training_images(
     assert extract(described())["train"].computed == 48
 
 
-def test_what_features_depend_on_keeps_them_apart(make_job: MakeJob, resnet18: Backbone) -> None:
+def test_what_features_depend_on_keeps_them_apart(
+    make_job: MakeJob, resnet18: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = make_job(cache=make_job().workdir / "cache")
     extract(job)
     other = resnet18.state_dict["conv1.weight"].clone()
@@ -171,6 +176,9 @@ def test_what_features_depend_on_keeps_them_apart(make_job: MakeJob, resnet18: B
     same_view = FeatureRecipe(view=ViewConfig(resize=None, crop=32, interpolation="bicubic"), mixed_precision=True)
     assert extract(dataclasses.replace(job, backbone=moved))["val"].computed == 12
     assert extract(job, wider)["val"].computed == 12
+    monkeypatch.setattr(features, "_versions", lambda: {"torch": "0.1"})
+    assert extract(job)["val"].computed == 12
+    monkeypatch.undo()
     renamed = job.dataset.model_copy(update={"fingerprint": "1" * 16})
     assert extract(dataclasses.replace(job, dataset=renamed))["val"].computed == 12
     assert extract(job, same_view)["val"].computed == 0  # without a resize nothing is interpolated
@@ -228,6 +236,10 @@ def test_loading_processes_change_nothing(make_job: MakeJob, workers: int) -> No
 def test_a_full_disk_is_said_before_and_during(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job()
     assert check_features(job, RECIPE)[0] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        (problem,) = check_features(job, RECIPE)[0]
+        assert f"{job.workdir.parent}: cannot be written to, and 0.1 MiB of features" in problem.message
     usage = features.shutil._ntuple_diskusage(1 << 30, 1 << 30, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage)
     (problem,) = check_features(job, RECIPE)[0]

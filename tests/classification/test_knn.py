@@ -85,7 +85,7 @@ def test_a_collapsed_network_has_the_first_images_as_neighbours() -> None:
 def test_blocks_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = (torch.nn.functional.normalize(torch.randn(n, 12)) for n in (333, 700))
     whole = neighbours.nearest(train, test, 9)
-    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
+    monkeypatch.setattr(neighbours, "_BLOCK", 100)
     monkeypatch.setattr(neighbours, "_CHUNK_ELEMENTS", 1)
     cut = neighbours.nearest(train, test, 9)
     torch.testing.assert_close(whole[0], cut[0], rtol=0, atol=1e-6)
@@ -96,7 +96,7 @@ def test_blocks_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("k", [1, 4, 30, 100])
 def test_ties_are_broken_over_blocks_as_by_one_stable_sort(monkeypatch: pytest.MonkeyPatch, order: str, k: int) -> None:
     """Rows of halves again: of 100 a block many are equal, and where they rise every block beats the one before."""
-    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 100})
+    monkeypatch.setattr(neighbours, "_BLOCK", 100)
     signs = torch.randint(0, 2, (730, 4), generator=torch.Generator().manual_seed(k)) - 0.5
     test = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.5, -0.5, 0.5, -0.5]])
     if order != "mixed":
@@ -121,7 +121,7 @@ class Largest(TorchDispatchMode):
 
 def test_no_copy_of_the_training_features_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor a table of their similarities: what is held does not grow with them."""
-    monkeypatch.setattr(neighbours, "_BLOCK", {"cpu": 128})
+    monkeypatch.setattr(neighbours, "_BLOCK", 128)
     train = FeatureRows([torch.randn(100, 64) for _ in range(40)])
     with Largest() as largest:
         neighbours.nearest(train, torch.randn(300, 64), 20)

@@ -80,8 +80,6 @@ def test_shards_are_checked_and_fingerprinted_like_their_images(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "shards"
-    assert main(["data", "shard", str(data), "--out", str(out)]) == 2
-    assert f"has train and val; give {data / 'train'}" in capsys.readouterr().err
     assert main(["data", "shard", str(data / "train"), "--out", str(out), "--shard-size", "10KB"]) == 0
     assert capsys.readouterr().out == f"{out}: 20 images in 3 shards, 0.02 MB\n"
     assert main(["data", "check", str(out), "--layout", "unlabelled"]) == 0
@@ -92,7 +90,33 @@ def test_shards_are_checked_and_fingerprinted_like_their_images(
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
     assert main(["data", "shard", str(out), "--out", str(tmp_path / "more")]) == 2
-    assert "holds shards already" in capsys.readouterr().err
+    assert f"{out}: holds shards already" in capsys.readouterr().err
+
+
+def test_both_splits_are_sharded_at_once_with_their_labels(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, image in enumerate(sorted((data / "val").rglob("*.png"))):  # a flat val
+        image.rename(data / "val" / f"{i}.png")
+    for name in ("cat", "dog"):
+        (data / "val" / name).rmdir()
+    (data / "val.txt").write_text("0.png cat\n1.png cat\n2.png dog\n3.png dog\n")
+    out = tmp_path / "shards"
+    assert main(["data", "shard", str(data), "--out", str(out), "--shard-size", "10KB"]) == 0
+    assert capsys.readouterr().out == f"{out}: 24 images in 4 shards, 0.03 MB\n"
+    assert sorted(path.name for path in out.iterdir()) == ["train", "val", "val.txt"]
+    printed = []
+    for folder in (data, out):
+        assert main(["data", "fingerprint", str(folder)]) == 0
+        assert main(["data", "check", str(folder), "--thorough"]) == 0
+        printed.append(capsys.readouterr().out)
+        lists = ["data", "subset", str(folder), "--labels", "20%", "--out", str(tmp_path / f"{folder.name}.txt")]
+        assert main(lists) == 0
+        assert "4 images, sha256 of the names" in capsys.readouterr().out
+    assert printed[0] == printed[1] and "24 images  2 classes\ntrain: 20 images, 2 classes" in printed[0]
+    assert (tmp_path / "data.txt").read_text() == (tmp_path / "shards.txt").read_text()
+    assert main(["data", "shard", str(out), "--out", str(tmp_path / "more")]) == 2
+    assert f"{out / 'train'}: holds shards already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("layout", tiny_videos.SPLITS)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,21 @@ with folder_lock(Path(sys.argv[1]), "holding it"):
 
 def test_nothing_is_removed_where_others_write_without_the_lock(tmp_path: Path) -> None:
     (tmp_path / ".state.pt.ab_12xyz.tmp").write_text("half")
+    old = tmp_path / ".state.pt.01234567.tmp"
+    old.write_text("of a process that was killed long ago")
+    os.utime(old, (time.time() - 4000,) * 2)
     with folder_lock(tmp_path, "x", sole_writer=False):
-        assert (tmp_path / ".state.pt.ab_12xyz.tmp").exists()
+        assert (tmp_path / ".state.pt.ab_12xyz.tmp").exists() and not old.exists()
+
+
+def test_a_holder_on_another_machine_is_named_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD.replace("import sys", "import sys, platform\nplatform.node = lambda: 'n7'")]
+    with subprocess.Popen([*command, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin and other.stdout and other.stdout.readline() == "held\n"
+        named = pytest.raises(UserError, match=rf"another process \({other.pid} on n7\) is doing")
+        with named, folder_lock(tmp_path, "doing the same", patience=0):
+            pass
+        other.stdin.close()
 
 
 def test_who_waits_for_ever_says_so_again_and_again_and_goes_on(

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+
+import pytest
+
+from mec_transfer.common.progress import say, warn
 
 
 def test_a_run_goes_on_where_nobody_reads_its_news() -> None:
@@ -17,3 +22,13 @@ def test_a_run_goes_on_where_nobody_reads_its_news() -> None:
     process.stdin.close()
     assert (process.stdout.read(), process.wait(30)) == ("the result\n", 0)
     process.stdout.close()
+
+
+def test_a_run_goes_on_where_the_disk_of_its_log_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w", buffering=1)  # noqa: PTH123, SIM115
+    monkeypatch.setattr(sys, "stderr", full)
+    say("news")
+    warn("more")
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+        full.close()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.decode import decode_rgb, load_rgb
+from mec_transfer.datasets.decode import decode_rgb, image_errors, load_rgb
 
 
 def encoded(kind: str) -> bytes:
@@ -119,3 +121,9 @@ def test_transparency_is_dropped_not_blended(tmp_path: Path) -> None:
     clear.putpalette([0, 0, 0, 10, 200, 30])
     clear.save(tmp_path / "a.png", transparency=1)
     assert (np.asarray(load_rgb(tmp_path / "a.png")) == [10, 200, 30]).all()
+
+
+def test_nobody_is_told_to_remove_an_image_that_the_disk_does_not_give() -> None:
+    with pytest.raises(DataError) as caught, image_errors("a.png"):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "a.png")
+    assert str(caught.value) == "a.png: cannot be read (Stale file handle)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets import index as index_module
 from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.scan import file_names, file_sizes
 
 
 @pytest.fixture
@@ -147,3 +149,20 @@ def test_what_cannot_be_listed_says_why(tree: Path) -> None:
     (tree / "b/deep/back").symlink_to(tree)
     with pytest.raises(DataError, match="links back"):
         Index().list_images(tree)
+
+
+def test_a_disk_that_does_not_answer_is_not_taken_for_a_missing_file(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a read error would leave images out, and the number would be one of fewer images."""
+
+    def fail(path: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(DataError, match=r"a/1\.jpg: cannot be read \(Input/output error\)"):
+        file_sizes(tree, ["a/1.jpg"])
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(DataError, match=r"a: cannot be read \(Input/output error\)"):
+        file_names(tree / "a")

@@ -15,6 +15,7 @@ import pytest
 from mec_transfer.common.errors import RunError
 from mec_transfer.launchers import local, warm
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from tests import warm as warm_tests
 
 WORKER = "tests.launchers.worker"
 
@@ -81,10 +82,25 @@ def test_each_task_sees_its_own_gpus(runs: Runs) -> None:
     assert {line.rpartition(" ")[0] for _, line in runs.lines} == {"x 3", "y 5", "z 7"}
 
 
-def test_a_task_of_several_gpus_runs_under_torchrun(runs: Runs) -> None:
+def test_a_task_of_several_gpus_is_as_many_processes(runs: Runs) -> None:
     with LocalLauncher(runs.show, gpus=["0", "1"]) as launcher:
         assert runs.one(launcher, "rank", gpus=8).status == 0
-    assert {line for _, line in runs.lines if line.startswith("rank")} == {"rank 0 of 2", "rank 1 of 2"}
+    assert sorted(line for _, line in runs.lines) == ["rank 0 of 2", "rank 1 of 2"]
+
+
+def test_several_processes_end_as_the_first_that_failed_and_say_no_more_than_that(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spawn(command: list[str], log: Path, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        out = os.open(log, os.O_WRONLY | os.O_APPEND)  # together.py from a process that has torch already
+        streams: Any = {"stdout": out, "stderr": subprocess.STDOUT}
+        return warm_tests.Popen(command, **streams, env={**os.environ, **env}, start_new_session=True)
+
+    monkeypatch.setattr(local, "_spawn", spawn)
+    with LocalLauncher(runs.show, gpus=["0", "1"]) as launcher:
+        assert runs.one(launcher, "die", gpus=2).status == -signal.SIGKILL and not runs.lines
+        assert runs.one(launcher, "save", str(runs.folder), gpus=2).status == 128 + signal.SIGUSR1
+    assert sorted(line for _, line in runs.lines) == ["saved 0", "saved 1"]
 
 
 @pytest.mark.parametrize("own_python", [False, True])

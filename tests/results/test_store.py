@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +88,19 @@ def test_results_are_read_without_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "| mec | 50.00 |" in done.stdout
+
+
+def test_a_folder_that_cannot_be_read_is_said_and_its_records_are_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_record(tmp_path / "jobs/a", RECORD)
+    scandir = os.scandir
+
+    def fail_below(path: str) -> object:
+        if str(path).endswith("jobs"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail_below)
+    with pytest.raises(UserError, match=r"jobs: cannot be read \(Stale file handle\)"):
+        Store.read(tmp_path)

@@ -17,6 +17,8 @@ import pytest
 
 from mec_transfer.cli.main import main
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.suite.models import Pretraining
+from mec_transfer.suite.run import _reason
 
 JOBS = 3  # one trial of `one` and two of `two`, for each model
 
@@ -94,8 +96,9 @@ def test_a_plan_in_json_is_what_a_launcher_of_ones_own_needs(world) -> None:  # 
         assert done.returncode == 0 and done.stdout.startswith("random  fake-one  top1 "), done.stderr
     assert runs(world, "random/one-t0") == ["begin", "end"]
     (world.data / "second" / "broken").unlink()
-    plan = json.loads(world.run("--plan-json").stdout)
-    assert plan[1]["state"] == "done" and plan[2]["state"] == "to run"
+    plan = {entry["title"]: entry["state"] for entry in json.loads(world.run("--plan-json").stdout)}
+    assert plan["random  one"] == "done" and plan["random  two  trial 0"] == "to run"
+    assert plan["mec  one"] == plan["mec  two  trial 1"] == "to run" and "mec" not in plan  # it is pretrained
     assert world.run().returncode == 0 and runs(world, "random/one-t0") == ["begin", "end"]
 
 
@@ -142,6 +145,21 @@ def test_data_that_is_broken_blocks_its_own_column_only(world) -> None:  # type:
     world.write("data/second/size", "30")  # put right, and so another fingerprint
     assert world.run().returncode == 0
     assert "failed" not in world.board()["md"].decode() and len(world.finished()) == JOBS
+    assert not list(world.out.glob("jobs/*/*blocked*"))  # of what never began nothing is left
+
+
+def test_data_that_the_disk_does_not_give_blocks_its_own_column_until_it_does(world) -> None:  # type: ignore[no-untyped-def]
+    size = world.data / "second/size"
+    size.unlink()
+    size.symlink_to("/proc/self/mem")  # which cannot be read: a real EIO
+    failed = world.run()
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert failed.stderr.count("second: Input/output error") >= 2 and len(world.finished()) == 1
+    size.unlink()
+    size.write_text("20")
+    again = world.run()
+    assert again.returncode == 0, again.stderr
+    assert len(world.finished()) == JOBS and b"failed" not in world.board()["md"]
 
 
 def test_one_benchmark_with_two_settings_fails_in_two_columns(world) -> None:  # type: ignore[no-untyped-def]
@@ -162,6 +180,16 @@ def test_a_pretraining_that_fails_is_a_row_of_failures(world) -> None:  # type: 
     world.pretrain()
     assert world.run().returncode == 0
     assert len(world.finished()) == 2 * JOBS and "failed" not in world.board()["md"].decode()
+
+
+def test_what_is_told_of_a_process_that_could_not_say_it_itself(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.touch()
+    job = Ended(task=Task(title="knn", module="m", arguments=(), log=log), status=1)
+    assert _reason(job) == f"exit status 1; {log} says nothing: is its disk full?"
+    log.write_text("pretraining [6/8 steps]  loss -0.1\n")
+    pretraining = Pretraining(name="mec", config=log, overrides=[], data=tmp_path, folder=tmp_path)
+    assert pretraining.problem(-9) == "pretraining: killed by signal 9 (SIGKILL; out of memory?)"
 
 
 def test_a_broken_image_that_a_pretraining_meets_is_a_row_of_failures(world) -> None:  # type: ignore[no-untyped-def]

@@ -19,9 +19,7 @@ from mec_transfer.datasets.index import Index
 class ImageData(Data):
     """The splits of a data set of images."""
 
-    def __init__(
-        self, config: DatasetConfig, folder: Path, images: Mapping[str, ImageList | ShardedImages], index: Index
-    ) -> None:
+    def __init__(self, config: DatasetConfig, folder: Path, images: Mapping[str, ImageList], index: Index) -> None:
         super().__init__(config, folder)
         self.images, self._index = images, index
 
@@ -38,7 +36,7 @@ class ImageData(Data):
     def labelled(self, split: str) -> ImageList:
         """Return the images of `train` or `val` with their labels. Raises DataError where the layout has none."""
         images = self.images.get(split)
-        if not isinstance(images, ImageList):
+        if images is None or not images.classes:
             raise DataError(f"{self.folder}: layout '{self.config.layout}' has no labels; use 'imagefolder'")
         return images
 
@@ -56,7 +54,7 @@ class ImageData(Data):
         for images in self.images.values():
             for index in range(len(images)):
                 name = images.name(index)
-                yield name, Path(name) if isinstance(images, ImageList) else images.read(index)
+                yield name, images.read(index) if isinstance(images, ShardedImages) else Path(name)
 
     def describe(self) -> list[str]:
         """Return images and classes of each split."""
@@ -68,7 +66,7 @@ class ImageLayout(Layout):
     """A layout of images: a subclass says which splits a folder has."""
 
     @abc.abstractmethod
-    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList | ShardedImages]:
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return every split by name; `index` knows the folders, or learns them.
 
         Raises:

@@ -10,7 +10,6 @@ import numpy as np
 
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.problems import sizes_of
-from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.sample import sample_indices
 
@@ -18,7 +17,7 @@ _VERSION = "mec-transfer dataset fingerprint 1"
 _SAMPLED_FILES = 64
 
 
-def fingerprints(splits: Mapping[str, ImageList | ShardedImages], layout: str, index: Index) -> list[str]:
+def fingerprints(splits: Mapping[str, ImageList], layout: str, index: Index) -> list[str]:
     """Return the sha256 (64 hex digits) of the first split alone, of the first two, and so on: the last is that of all.
 
     Hashed are the split, path (relative to the split), size and label of every image, and the bytes of 64 images of
@@ -38,9 +37,7 @@ def fingerprints(splits: Mapping[str, ImageList | ShardedImages], layout: str, i
     return kept
 
 
-def _hash_splits(
-    splits: Mapping[str, ImageList | ShardedImages], samples: Mapping[str, bytes], layout: str, index: Index
-) -> list[str]:
+def _hash_splits(splits: Mapping[str, ImageList], samples: Mapping[str, bytes], layout: str, index: Index) -> list[str]:
     """Return the sha256 after each split."""
     digest = hashlib.sha256(f"{_VERSION}\n{layout}\n".encode())
     after = []
@@ -51,13 +48,13 @@ def _hash_splits(
     return after
 
 
-def _sample(images: ImageList | ShardedImages) -> bytes:
+def _sample(images: ImageList) -> bytes:
     """Return the sha256 of each of the sampled files, one after the other."""
     indices = sample_indices(len(images), _SAMPLED_FILES)
     return b"".join(hashlib.sha256(images.read(index)).digest() for index in indices)
 
 
-def _stamp(splits: Mapping[str, ImageList | ShardedImages], samples: Mapping[str, bytes], index: Index) -> str:
+def _stamp(splits: Mapping[str, ImageList], samples: Mapping[str, bytes], index: Index) -> str:
     """Hash all that a fingerprint is made of, without a line of text for each of a million images."""
     digest = hashlib.sha256()
     for name, images in splits.items():
@@ -67,7 +64,7 @@ def _stamp(splits: Mapping[str, ImageList | ShardedImages], samples: Mapping[str
     return digest.hexdigest()
 
 
-def _add_split(digest: hashlib._Hash, name: str, images: ImageList | ShardedImages, sizes: np.ndarray) -> None:
+def _add_split(digest: hashlib._Hash, name: str, images: ImageList, sizes: np.ndarray) -> None:
     lines = [
         b"%s\0%d\0%d\n" % (os.fsencode(path), size, label)
         for path, size, label in zip(images.paths, sizes.tolist(), images.labels.tolist())

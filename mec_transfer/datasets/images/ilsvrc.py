@@ -12,7 +12,7 @@ Looked for by name, in this order, in the data set's folder, its `val`, and the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -32,7 +32,16 @@ def find_label_file(root: Path) -> Path | None:
     return next(found, None)
 
 
-def read_flat_labels(root: Path, names: list[str], classes: list[str]) -> np.ndarray:
+def find_label_files(root: Path) -> list[Path]:
+    """Return the files that say the labels of a flat `val`; none where there are none."""
+    file = find_label_file(root)
+    if file is None:
+        return []
+    mapping = file.with_name(ID_TO_WNID)
+    return [file, mapping] if _READERS[file.name] is _read_devkit and mapping.is_file() else [file]
+
+
+def read_flat_labels(root: Path, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Return the labels, (N,) int64, of the images `names` (sorted) of the flat folder root/val.
 
     Raises:
@@ -61,15 +70,15 @@ def read_flat_labels(root: Path, names: list[str], classes: list[str]) -> np.nda
 
 
 _Labels = Iterator[tuple[int, str, int]]  # line, image name, class number
-_Reader = Callable[[Path, list[str], dict[str, int]], _Labels]
+_Reader = Callable[[Path, Sequence[str], dict[str, int]], _Labels]
 
 
-def _read_in_order(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
+def _read_in_order(file: Path, names: Sequence[str], number: dict[str, int]) -> _Labels:
     for name, (line, wnid) in _one_each(file, names):
         yield line, name, _class_number(file, line, wnid, number)
 
 
-def _read_kaggle(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
+def _read_kaggle(file: Path, names: Sequence[str], number: dict[str, int]) -> _Labels:
     suffix = PurePosixPath(names[0]).suffix  # the csv names images without it
     for line, text in _lines(file):
         name, _, prediction = text.partition(",")
@@ -80,7 +89,7 @@ def _read_kaggle(file: Path, names: list[str], number: dict[str, int]) -> _Label
         yield line, name + suffix, _class_number(file, line, prediction.split()[0], number)
 
 
-def _read_pairs(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
+def _read_pairs(file: Path, names: Sequence[str], number: dict[str, int]) -> _Labels:
     for line, text in _lines(file):
         name, _, label = text.rpartition(" " if " " in text else ",")
         if not name:
@@ -94,7 +103,7 @@ def _read_pairs(file: Path, names: list[str], number: dict[str, int]) -> _Labels
         yield line, name.rstrip(" ,").rpartition("/")[2], label_number
 
 
-def _read_devkit(file: Path, names: list[str], number: dict[str, int]) -> _Labels:
+def _read_devkit(file: Path, names: Sequence[str], number: dict[str, int]) -> _Labels:
     mapping = file.with_name(ID_TO_WNID)
     if not mapping.is_file():
         raise DataError(
@@ -113,7 +122,7 @@ def _read_devkit(file: Path, names: list[str], number: dict[str, int]) -> _Label
         yield line, name, _class_number(file, line, wnids[identity], number)
 
 
-def _one_each(file: Path, names: list[str]) -> Iterator[tuple[str, tuple[int, str]]]:
+def _one_each(file: Path, names: Sequence[str]) -> Iterator[tuple[str, tuple[int, str]]]:
     lines = list(_lines(file))
     if len(lines) != len(names):
         raise DataError(f"{file}: {len(lines)} labels for {len(names)} images in val; they must be as many")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
+from PIL import Image
 
-from mec_transfer.datasets.decode import read_file
+from mec_transfer.datasets.decode import decode_rgb, read_file
 from mec_transfer.datasets.scan import file_sizes
 
 
@@ -48,11 +49,15 @@ class ImageList:
         """Return the path of file `index`."""
         return str(self.root / self.paths[index])
 
+    def load(self, index: int) -> Image.Image:
+        """Decode image `index` to RGB. Raises DataError that says where it lies for one that is missing or broken."""
+        return decode_rgb(self.read(index), self.name(index))
+
     def sizes(self) -> np.ndarray:
         """Return the files' sizes in bytes, (N,) int64; -1 for one that is not there."""
         return file_sizes(self.root, self.paths)
 
-    def subset(self, indices: Sequence[int] | np.ndarray) -> ImageList:
+    def subset(self, indices: Sequence[int] | np.ndarray) -> Self:
         """Return the images at `indices`, in that order, with the same classes."""
         chosen = np.asarray(indices, dtype=np.int64)
         return dataclasses.replace(self, paths=tuple(self.paths[i] for i in chosen), labels=self.labels[chosen])

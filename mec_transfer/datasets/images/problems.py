@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.decode import decode_rgb
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
@@ -18,7 +17,7 @@ from mec_transfer.datasets.values import few
 _DECODED_PER_SPLIT = 16
 
 
-def file_problems(root: Path, splits: Mapping[str, ImageList | ShardedImages], index: Index) -> list[str]:
+def file_problems(root: Path, splits: Mapping[str, ImageList], index: Index) -> list[str]:
     """Return what keeps the data set from being used, one line each; empty when nothing was found.
 
     Looks at the names and sizes of all files and decodes 16 images of each split.
@@ -29,12 +28,12 @@ def file_problems(root: Path, splits: Mapping[str, ImageList | ShardedImages], i
     return problems
 
 
-def sizes_of(images: ImageList | ShardedImages, index: Index) -> np.ndarray:
+def sizes_of(images: ImageList, index: Index) -> np.ndarray:
     """Return the sizes in bytes, (N,) int64, as the index knows them."""
-    return index.file_sizes(images.root, images.paths) if isinstance(images, ImageList) else images.sizes()
+    return images.sizes() if isinstance(images, ShardedImages) else index.file_sizes(images.root, images.paths)
 
 
-def _file_problems(images: ImageList | ShardedImages, index: Index) -> list[str]:
+def _file_problems(images: ImageList, index: Index) -> list[str]:
     sizes = sizes_of(images, index)
     problems = []
     for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
@@ -45,7 +44,7 @@ def _file_problems(images: ImageList | ShardedImages, index: Index) -> list[str]
     sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
     for place in sample:
         try:
-            decode_rgb(images.read(place), images.name(place))
+            images.load(place)
         except DataError as error:
             broken.append(str(error))
     if broken:

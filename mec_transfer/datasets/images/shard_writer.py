@@ -6,14 +6,15 @@ import dataclasses
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from mec_transfer.common.errors import DataError, RunError, UserError
-from mec_transfer.common.files import atomic_writer, write_text
+from mec_transfer.common.files import atomic_writer, write_bytes, write_text
 from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import track
+from mec_transfer.datasets.decode import read_file
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.shards import INDEX, Member, Shard, index_text
 
@@ -32,10 +33,23 @@ def parse_size(text: str) -> int:
 
 
 def write_shards(images: ImageList, out: Path, shard_size: int) -> list[Shard]:
-    """Write `images` in their order, and an index, to the new folder `out`: tars of at most `shard_size` bytes each.
+    """Write `images` in their order, and an index, to the new folder `out`: as `write_splits` does. Raises as it."""
+    return write_splits({"": images}, out, shard_size)
 
-    A larger image gets a tar of its own. All is written beside `out` and moved there at the end: `out` holds all
-    shards or is not there.
+
+def write_splits(
+    splits: Mapping[str, ImageList], out: Path, shard_size: int, beside: Sequence[Path] = ()
+) -> list[Shard]:
+    """Write the images of each split in their order, and an index, to a folder of its own below the new folder `out`.
+
+    A tar has at most `shard_size` bytes; a larger image gets one of its own. All is written beside `out` and moved
+    there at the end: `out` holds all shards or is not there.
+
+    Args:
+        splits: by the folder's name; "" is `out` itself.
+        out: where to.
+        shard_size: in bytes.
+        beside: files to be copied into `out`.
 
     Raises:
         UserError: `out` is not empty, or another process writes it.
@@ -47,10 +61,14 @@ def write_shards(images: ImageList, out: Path, shard_size: int) -> list[Shard]:
     partial = out.with_name(f".{out.name}.partial")
     with folder_lock(partial, f"writing {out}"):
         for old in partial.iterdir():  # of a run that was killed
-            if old.name != LOCK_NAME:
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            elif old.name != LOCK_NAME:
                 old.unlink()
         try:
-            shards = _write_all(images, partial, shard_size)
+            shards = [shard for name in splits for shard in _write_all(splits[name], partial / name, shard_size)]
+            for file in beside:
+                write_bytes(partial / file.name, read_file(file))
             (partial / LOCK_NAME).unlink()
             partial.rename(out)
         except OSError as error:

@@ -45,18 +45,27 @@ def read_published(labels: str, root: Path) -> list[str]:
         DataError: the list is not there (says how to fetch it), or is not the published one byte for byte.
     """
     published = PUBLISHED[labels]
+    path = _find(published, root)
+    if path is None:
+        folder = root / "imagenet_subsets"
+        raise DataError(
+            f"{folder / published.file_name}: SimCLR's {labels} list of ImageNet is not there; get it with "
+            f"`mec-transfer data subset --fetch --out {folder}`, or give a list of your own"
+        )
+    try:
+        return _verified(path.read_bytes(), published, str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def find_published(root: Path) -> list[Path]:
+    """Return the files of the published lists that a data set in `root` is evaluated with, as far as they are there."""
+    return [path for published in PUBLISHED.values() if (path := _find(published, root))]
+
+
+def _find(published: PublishedList, root: Path) -> Path | None:
     folders = (root / "imagenet_subsets", root, root.resolve().parent / "imagenet_subsets")
-    for folder in folders:
-        path = folder / published.file_name
-        if path.is_file():
-            try:
-                return _verified(path.read_bytes(), published, str(path))
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    raise DataError(
-        f"{folders[0] / published.file_name}: SimCLR's {labels} list of ImageNet is not there; get it with "
-        f"`mec-transfer data subset --fetch --out {folders[0]}`, or give a list of your own"
-    )
+    return next((path for folder in folders if (path := folder / published.file_name).is_file()), None)
 
 
 def fetch_published(out: Path, url: str = URL) -> list[Path]:

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, disk_failed, one_line
 from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.datasets.objects.table import ObjectTable
@@ -105,6 +105,8 @@ def _read_header(path: str) -> Header | str:
     except Image.UnidentifiedImageError:
         return "not a readable image (of no known format, or empty)"
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        if disk_failed(error):
+            return f"cannot be read ({one_line(error)})"
         return f"not a readable image ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
 
 

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from mec_transfer.common.device import prefers_large_operations
+
 # T tracks, D detections, n and m cells of each, C channels.
 
 TEMPERATURE = 100.0
@@ -30,7 +32,7 @@ _HELD = 1 << 26
 """Affinities kept for both directions (256 MiB); beyond that they are computed twice."""
 _CHUNK = 1 << 18
 """Affinities looked at in one go, which a core's cache holds."""
-_CHUNK_CUDA = 1 << 24
+_LARGE_CHUNK = 1 << 24
 
 
 def object_cells(features: torch.Tensor) -> torch.Tensor:
@@ -80,7 +82,7 @@ def _cosines(
     """Return the (T, D) cosines of `own` (T, n, C) with their reconstructions from each of `other` (D, m, C)."""
     (size, n, _), (count, m, _) = own.shape, other.shape
     dots, squares = own.new_empty(size, count), own.new_empty(size, count)
-    step = max(1, (_CHUNK_CUDA if own.is_cuda else _CHUNK) // (n * count * m))
+    step = max(1, (_LARGE_CHUNK if prefers_large_operations(own.device) else _CHUNK) // (n * count * m))
     for start in range(0, size, step):
         stop = min(start + step, size)
         part = _logits(own[start:stop], other) if logits is None else logits[start * n : stop * n].contiguous()

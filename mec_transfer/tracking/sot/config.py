@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from mec_transfer.benchmark import Resources, Work
+from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.config import STRIDE, FrozenConfig, FrozenRecipe
 
 
@@ -51,6 +53,13 @@ class SotConfig(FrozenConfig):
     """The config of a single-object tracking benchmark."""
 
     recipe: SotRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Frames, by the published crops and scales; results are a line of text a frame."""
+        recipe = self.recipe
+        setting = f"{recipe.crop_size} px, {recipe.scales} scales, {recipe.stage}"
+        half, frames = recipe.precision != "fp32", sum(data.splits.values())
+        return Resources(work=(Work(kind=f"sot {recipe.matcher}", setting=setting, units=frames, half=half),))
 
 
 def target_cells(crop_size: int, padding: float) -> slice:

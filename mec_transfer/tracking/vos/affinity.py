@@ -17,8 +17,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from mec_transfer.common.device import prefers_large_operations
+
 _TILE = (8, 12)  # rows, columns: small enough for a tight window, large enough for the matrix product
-_CUDA_TILE = (20, 27)  # few large products, where starting one costs more than cells that are computed and not used
+_LARGE_TILE = (20, 27)  # few large products, where starting one costs more than cells that are computed and not used
 _CHUNK = 1024
 _GROUPS = 16
 
@@ -65,7 +67,7 @@ class LocalAffinity:
         """`frames` is how many there is room for."""
         self.rows, self.columns, self.neighbourhood, self._device = rows, columns, neighbourhood, device
         self._filled = 0
-        height, width = _CUDA_TILE if device.type == "cuda" else _TILE
+        height, width = _LARGE_TILE if prefers_large_operations(device) else _TILE
         self._row_tiles = [self._tile(start, height, rows) for start in range(0, rows, height)]
         self._column_tiles = [self._tile(start, width, columns) for start in range(0, columns, width)]
         self._strips = [

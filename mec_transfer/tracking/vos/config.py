@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from mec_transfer.benchmark import Resources, Work
+from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
 
 MULTIPLE = 64
@@ -32,3 +34,10 @@ class VosConfig(FrozenConfig):
     """A VOS benchmark."""
 
     recipe: VosRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Frames, whose size is known of the published data sets alone."""
+        recipe, frames = self.recipe, sum(data.splits.values())
+        setting = f"{data.name}, {recipe.stage}, {recipe.recent} recent, radius {recipe.radius}, top {recipe.topk}"
+        half = recipe.precision != "fp32"
+        return Resources(work=(Work(kind=f"vos {recipe.variant}", setting=setting, units=frames, half=half),))

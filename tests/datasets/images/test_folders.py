@@ -110,7 +110,7 @@ def test_splits_without_class_folders(folder_set: Path, make_images: Make) -> No
     (folder_set / "train/loose.png").unlink()
     assert "neither class folders nor images" in error_of(folder_set)
     (folder_set / "train/n01440764.tar").write_bytes(b"")
-    assert "holds 1 .tar files; unpack" in error_of(folder_set)
+    assert "holds 1 .tar files and no shards.index; unpack" in error_of(folder_set)
 
 
 def test_unknown_layout_is_suggested(folder_set: Path) -> None:

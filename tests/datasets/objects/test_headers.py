@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,13 @@ def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
     save(path, size=(50, 50))
     read_headers([str(path)])
     assert len(read) == 2
+
+
+def test_a_disk_that_does_not_answer_is_no_broken_image(tmp_path, monkeypatch):
+    def fail(self, *arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+
+    monkeypatch.setattr(Path, "open", fail)
+    path = tmp_path / "a.jpg"
+    path.touch()
+    assert read_headers([str(path)]) == ["cannot be read (Input/output error)"]

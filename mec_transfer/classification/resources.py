@@ -1,0 +1,67 @@
+"""What jobs of classification take: known from images, classes and recipe alone, without torch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mec_transfer.backbone.architectures import expected_tensors
+from mec_transfer.benchmark import Resources, Work
+from mec_transfer.results.record import DatasetInfo
+
+if TYPE_CHECKING:
+    from mec_transfer.classification.config import FeatureRecipe, TrainingRecipe
+
+
+def width_of(arch: str) -> int:
+    """Return how many numbers a feature has."""
+    return expected_tensors(arch)["layer4.0.downsample.1.running_mean"][0]
+
+
+def training_bytes(numbers: int) -> int:
+    """Return the bytes of a training's states, the last and the one before: each number with its momentum, twice."""
+    return 16 * numbers + (1 << 20)
+
+
+def prediction_bytes(images: int, tags: int, classes: int) -> int:
+    """Return the most that `predictions.npz` takes: two bytes for an image's truth and for each of five guesses."""
+    return 2 * images * (1 + tags * (5 if classes > 5 else 1))
+
+
+def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags: int, search: bool) -> Resources:
+    """Return what a job on frozen features takes.
+
+    Args:
+        recipe: of the benchmark.
+        arch: of the network.
+        data: with the images of `train` and `val`.
+        tags: how many predictions an image gets.
+        search: whether features and the search for neighbours are all of the job; the time of heads is not known.
+    """
+    view, width, images = recipe.view, width_of(arch), data.splits
+    seen = f"{view.resize} {view.crop} {view.interpolation}{' half' * recipe.mixed_precision}"
+    work = (
+        Work(
+            kind="features",
+            setting=f"{view.crop} px",
+            units=images["train"] + images["val"],
+            half=recipe.mixed_precision,
+        ),
+        Work(kind="neighbours", setting=f"{width} numbers", units=float(images["train"] * images["val"])),
+    )
+    return Resources(
+        work=work if search else None,
+        own_bytes=prediction_bytes(images["val"], tags, data.classes or 0),
+        cached_bytes={f"features of {split} {seen}": 4 * width * images[split] for split in ("train", "val")},
+    )
+
+
+def training_resources(recipe: TrainingRecipe, arch: str, data: DatasetInfo, whole: bool) -> Resources:
+    """Return what a job that trains by epochs takes: of the head alone, or of the `whole` network."""
+    classes = data.classes or 0
+    numbers = width_of(arch) * classes
+    if whole:
+        numbers += sum(math.prod(shape) for shape in expected_tensors(arch).values())
+    return Resources(
+        own_bytes=training_bytes(numbers) + prediction_bytes(data.splits["val"], 2, classes), cached_bytes={}
+    )

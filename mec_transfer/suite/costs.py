@@ -1,0 +1,185 @@
+"""What the jobs of a plan will take: hours by measured rates alone (`rates.yaml`), bytes by what is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mec_transfer.benchmark import Resources, Work
+from mec_transfer.common.config import StrictModel, load_config
+from mec_transfer.suite.plan import PlannedJob, RunOptions
+
+RATES = Path(__file__).with_name("rates.yaml")
+Device = Literal["cpu", "gpu"]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Machine(StrictModel):
+    """What rates were measured on."""
+
+    device: Device
+    name: Text
+
+
+class Rate(StrictModel):
+    """How fast a kind of work was on a machine."""
+
+    work: Text
+    arch: Text
+    setting: Text
+    half: bool = False
+    per_second: float = Field(gt=0)
+    machine: Text
+    measured: str = Field(pattern=r"\d{4}-\d\d-\d\d")
+    source: Text
+    """Where it can be looked up, and what of it was taken."""
+
+
+class Rates(StrictModel):
+    """All that is known of speeds."""
+
+    machines: dict[str, Machine]
+    rates: list[Rate]
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Rates:
+        seen: set[tuple[object, ...]] = set()
+        for rate in self.rates:
+            if rate.machine not in self.machines:
+                raise ValueError(f"'{rate.machine}' is none of the machines {', '.join(self.machines)}")
+            device = self.machines[rate.machine].device
+            if (place := (device, rate.work, rate.arch, rate.setting, rate.half)) in seen:
+                raise ValueError(f"two rates of {rate.work}, {rate.arch}, {rate.setting} on a {device}")
+            seen.add(place)
+        return self
+
+    def find(self, work: Work, arch: str, device: Device) -> Rate | None:
+        """Return the rate of a work on a kind of device, if there is one."""
+        half = work.half and device == "gpu"
+        for rate in self.rates:
+            alike = (rate.work, rate.setting, rate.half) == (work.kind, work.setting, half)
+            if alike and rate.arch in (arch, "any") and self.machines[rate.machine].device == device:
+                return rate
+        return None
+
+
+@functools.cache
+def load_rates() -> Rates:
+    """Return the rates that ship with the project."""
+    return load_config(Rates, RATES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a job takes. None: nobody knows."""
+
+    hours: float | None
+    """Of one GPU, or of a whole CPU."""
+    own_bytes: int | None
+    cached_bytes: Mapping[str, int] | None
+    """By what is kept, the network's weights included: what two jobs share has one name."""
+    more: bool = False
+    """Whether predictions come on top of the bytes."""
+    machines: frozenset[str] = frozenset()
+    """What its rates were measured on."""
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """What the job takes in its folder and in the cache, whoever has put it there."""
+        if self.own_bytes is None or self.cached_bytes is None:
+            return None
+        return self.own_bytes + sum(self.cached_bytes.values())
+
+
+def cost_of(job: PlannedJob, device: Device) -> Cost:
+    """Return what a job that can run will cost on a kind of device."""
+    spec = job.spec
+    resources = spec.config.resources(spec.model.arch, spec.dataset)
+    hours, machines = _hours(resources, spec.model.arch, device)
+    prefix = f"{spec.model.sha256} {spec.dataset.fingerprint}"
+    cached = resources.cached_bytes
+    return Cost(
+        hours=hours,
+        own_bytes=resources.own_bytes,
+        more=resources.more,
+        cached_bytes=None if cached is None else {f"{prefix} {what}": size for what, size in cached.items()},
+        machines=machines,
+    )
+
+
+def _hours(resources: Resources, arch: str, device: Device) -> tuple[float | None, frozenset[str]]:
+    if resources.work is None:
+        return None, frozenset()
+    known = load_rates()
+    rates = [known.find(work, arch, device) for work in resources.work]
+    found = [rate for rate in rates if rate is not None]
+    if len(found) < len(rates):
+        return None, frozenset()
+    seconds = sum(work.units / rate.per_second for work, rate in zip(resources.work, found, strict=True))
+    return seconds / 3600, frozenset(known.machines[rate.machine].name for rate in found)
+
+
+def as_json(job: PlannedJob, options: RunOptions) -> dict[str, Any]:
+    """Return `gpus`, `gpu_hours` and `disk_bytes` of a job that can run, null where nobody knows.
+
+    `gpus` are those that it was published with, or the share of them that --gpus leaves it; with --device cpu there is
+    `cpu_hours` in place of both.
+    """
+    device, wanted = _device(options), job.spec.config.processes
+    cost = cost_of(job, device)
+    gpus = {"gpus": wanted if options.gpus is None else options.gpus_of(wanted)} if device == "gpu" else {}
+    return {**gpus, f"{device}_hours": cost.hours, "disk_bytes": cost.disk_bytes}
+
+
+def describe_cost(job: PlannedJob, options: RunOptions) -> str:
+    """Say in a few words what a job that can run takes."""
+    device, wanted = _device(options), job.spec.config.processes
+    cost = cost_of(job, device)
+    gpus = f"{options.gpus_of(wanted)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
+    hours = "unknown" if cost.hours is None else _rounded(cost.hours)
+    size = "unknown" if cost.disk_bytes is None else _size(cost.disk_bytes, cost.more)
+    return f"{gpus}{_UNITS[device]} {hours}, disk {size}"
+
+
+def describe_costs(jobs: Sequence[PlannedJob], options: RunOptions) -> str:
+    """Say what jobs that can run take in all, what they share counted once, and how much of it is not known."""
+    device = _device(options)
+    costs = [cost_of(job, device) for job in jobs]
+    hours = [cost.hours for cost in costs if cost.hours is not None]
+    own = [cost.own_bytes for cost in costs if cost.own_bytes is not None]
+    cached = {what: size for cost in costs for what, size in (cost.cached_bytes or {}).items()}
+    known = sum(cost.disk_bytes is not None for cost in costs)
+    machines = sorted({name for cost in costs for name in cost.machines})
+    parts = [
+        f"{_UNITS[device]} {_in_all(_rounded(sum(hours)), len(hours), len(costs))}",
+        f"disk {_in_all(_size(sum(own) + sum(cached.values()), any(c.more for c in costs)), known, len(costs))}",
+    ]
+    return ", ".join(parts) + (f" (hours as measured on {' and '.join(machines)})" if machines else "")
+
+
+def _device(options: RunOptions) -> Device:
+    """A plan is of GPUs wherever it is made, unless it is asked to be of the CPU."""
+    return "cpu" if options.device == "cpu" else "gpu"
+
+
+_UNITS: Mapping[Device, str] = {"cpu": "CPU hours", "gpu": "GPU hours"}
+
+
+def _in_all(figure: str, known: int, jobs: int) -> str:
+    if not known:
+        return "unknown"
+    return figure if known == jobs else f"{figure} for {known} of {jobs} jobs, else unknown"
+
+
+def _rounded(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
+
+
+def _size(size: float, more: bool) -> str:
+    power = 1 if size < 1000 * 2**10 else 2 if size < 1000 * 2**20 else 3
+    return f"{size / 2 ** (10 * power):.1f} {'KMG'[power - 1]}iB{' or more' * more}"

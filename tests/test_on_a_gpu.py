@@ -1,0 +1,137 @@
+"""Every family's commands on a GPU that is played (`tests.rehearsal`): nothing is left on the other device."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import warm
+from tests.classification.conftest import write_images
+from tests.datasets.videos import tiny_videos
+from tests.detection.conftest import SHORT, write_both
+from tests.tracking.association.drawn_crowd import Film
+
+HALF = "recipe.mixed_precision=true"
+VIEW = "recipe.view={resize: null, crop: 32}"
+TRAINED = ("recipe.epochs=1", "recipe.train_crop=32", "recipe.batch=16", "recipe.eval_view={resize: null, crop: 32}")
+CLASSIFICATION = {
+    "knn": ("demo_knn", "float32", VIEW, "recipe.ks=[10]", "recipe.k=10"),
+    "linear": ("cifar10_linear_mec", "bfloat16", HALF, *TRAINED),
+    "linear-fast": ("demo_linear_fast", "bfloat16", HALF, VIEW, "recipe.epochs=1"),
+    "semisup": ("demo_semisup_10pct_barlow", "bfloat16", HALF, *TRAINED, "recipe.replicas=2"),
+    "semisup-joint": ("semisup_10pct_swav", "float32", *TRAINED),
+}
+"""Config, precision in the record, settings."""
+TRACKING = {
+    "sot_xcorr": ("otb", "recipe.crop_size=72"),
+    "sot_dcf": ("otb", "recipe.crop_size=72"),
+    "vos": ("davis", "recipe.recent=2"),
+    "mot": ("motchallenge", "recipe.min_box_area=1"),
+    "mots": ("mots", "recipe.stage=layer4"),
+    "posetrack": ("posetrack18", "recipe.stage=layer4"),
+}
+"""Layout and a setting."""
+PRETRAINING = """
+{arch: resnet18, dim: 16, pred_dim: 8, views: {size: 32}, batch_size: 24, epochs: 1, warmup_epochs: 0, eps: 16.0}
+"""
+WAYS = {
+    "published": (),
+    "half": ("order=exact", "precision=bf16", "channels_last=true", "fused=true"),
+    "chunks-fast-views": ("chunk_size=12", "views.pipeline=fast", "precision=bf16"),
+}
+PROGRAM = """
+import importlib, json, sys
+from tests.rehearsal import play
+play()
+sys.modules["matplotlib"] = None  # a third of the time, and on no device
+main = importlib.import_module(sys.argv[1]).main
+for words in json.loads(sys.argv[2]):
+    if status := main(words):
+        sys.exit(f"{status} of {words}")
+"""
+
+
+def run_all(module: str, *commands: list[str | os.PathLike[str]]) -> str:
+    """Run commands one after the other in a process that plays a GPU; return what they have said."""
+    words = [[*map(str, command), "--device", "cuda"] for command in commands]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-c", PROGRAM, module, json.dumps(words)]
+    with warm.Popen(command, env=dict(os.environ), **streams) as process:
+        said, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    return str(said)
+
+
+def settings(*words: str) -> list[str]:
+    return [item for word in words for item in ("--set", word)]
+
+
+def details(out: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((out / "record.json").read_text())
+    assert record["hardware"]["gpu"] == "a played GPU"
+    return record["details"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "small")
+
+
+def test_classification(images: Path, tmp_path: Path) -> None:
+    data = ("random:resnet18", "--data", images, "--workers", "0")
+    commands = [
+        [kind.partition("-")[0], *data, "--config", config, "--out", tmp_path / kind, *settings(*changes)]
+        for kind, (config, _, *changes) in CLASSIFICATION.items()
+    ]
+    run_all("mec_transfer.cli.main", *commands)
+    precisions = {kind: details(tmp_path / kind)["precision"] for kind in CLASSIFICATION}
+    assert precisions == {kind: precision for kind, (_, precision, *_) in CLASSIFICATION.items()}
+
+
+def test_tracking(tmp_path: Path) -> None:
+    commands: list[list[str | os.PathLike[str]]] = []
+    for kind, (layout, setting) in TRACKING.items():
+        split, detections = tiny_videos.SPLITS[layout]
+        if layout in ("otb", "davis"):
+            tiny_videos.write(tmp_path / kind / layout, layout)
+        else:
+            getattr(Film(3), f"write_{layout}")(tmp_path / kind / layout)
+        data = ("--config", f"demo_{kind}", "--data", tmp_path / kind / layout, "--split", split)
+        more = ("--detections", detections) if detections else ()
+        changes = settings(setting, "recipe.precision=bf16")
+        commands.append(["track", "random:resnet18", *data, *more, "--out", tmp_path / kind / "out", *changes])
+    run_all("mec_transfer.cli.main", *commands)
+    assert {details(tmp_path / kind / "out")["precision"] for kind in TRACKING} == {"bf16"}
+
+
+def test_detection(tmp_path: Path) -> None:
+    write_both(tmp_path, "train2017", range(8))
+    write_both(tmp_path, "val2017", range(8, 10))
+    short = json.dumps({**SHORT, "SOLVER.MAX_ITER": 2, "SOLVER.STEPS": [1]})
+    data = ("--data", tmp_path / "coco", "--workers", "0", "--out", tmp_path / "out")
+    command = ["detect", "random:resnet18", "--config", "demo_mask_rcnn", *data, *settings(f"recipe.changes={short}")]
+    run_all("mec_transfer.cli.main", command)
+    assert details(tmp_path / "out")["iterations"] == 2
+
+
+def test_pretraining(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(PRETRAINING)
+    data = (tmp_path / "tiny.yaml", "--data", images / "train", "--workers", "0")
+    watched = ["--labelled", images, *settings("online_knn.k=5")]
+    commands = [
+        [*data, "--out", tmp_path / way, *settings(*changes), *(watched if "half" in way else ())]
+        for way, changes in WAYS.items()
+    ]
+    said = run_all("pretrain.__main__", *commands)
+    assert said.count("k-NN top-1") == 1
+    for way in WAYS:
+        steps = [json.loads(line) for line in (tmp_path / way / "log.jsonl").read_text().splitlines()]
+        losses = [step["loss"] for step in steps if "loss" in step]
+        assert losses and all(map(math.isfinite, losses))
