@@ -51,6 +51,7 @@ SlurmdPidFile={work}/slurmd.pid
 SlurmctldLogFile={work}/slurmctld.log
 SlurmdLogFile={work}/slurmd.log
 KillWait=10
+UnkillableStepTimeout=300
 ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
 PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
