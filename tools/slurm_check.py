@@ -51,6 +51,7 @@ SlurmdPidFile={work}/slurmd.pid
 SlurmctldLogFile={work}/slurmctld.log
 SlurmdLogFile={work}/slurmd.log
 KillWait=10
+UnkillableStepTimeout=300
 ReturnToService=2
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
 PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP
@@ -168,11 +169,9 @@ class Run:
     """`mec-transfer run`, in the background."""
 
     def __init__(self, work: Path, out: str, *options: str, on_slurm: bool) -> None:
-        cluster = (
-            ["--launcher", "slurm", "--cpus", "1", "--gpus-per-node", "2", "--partition", "test"] if on_slurm else []
-        )
+        asked = ["--launcher", "slurm", "--cpus", "1", "--gpus", "1", "--partition", "test"]
         self.command = [sys.executable, "-m", "mec_transfer.cli.main", "run", "--out", out, "--workers", "0"]
-        self.command += [*options, *cluster]
+        self.command += [*options, *(asked if on_slurm else ())]
         self.work, self.log = work, work / f"{out}.log"
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -223,6 +222,7 @@ class Check:
         )
         shutil.copytree(self.work / "local/data", self.work / "cluster/data")
         run = Run(self.work, "cluster", "--suite", "smoke", "--time-limit", "60", on_slurm=True)
+        earlier = set(jobs("all").values())
         process = run.start()
         wait_for(lambda: jobs("RUNNING"), 300, "a running job")
         before = jobs("PENDING", "RUNNING")
@@ -234,7 +234,7 @@ class Check:
         process = run.start()
         wait_for(lambda: "is in the queue (" in run.printed(), 120, "jobs that are found again")
         time.sleep(15)
-        names = set(jobs("PENDING", "RUNNING", "COMPLETED").values())
+        names = set(jobs("all").values()) - earlier
         self.row("the same command again: arrays in the queue", len(set(before.values())), len(names))
         job = next(iter(jobs("RUNNING")))
         said("scontrol", "requeue", job)

@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
@@ -88,10 +88,8 @@ class Work:
             signal.signal(number, signal.SIG_DFL)
         try:
             with raised_signals():
-                module = importlib.import_module(self.module)
-                if hasattr(module, "__path__"):  # as `python -m` of a package
-                    module = importlib.import_module(f"{self.module}.__main__")
-                status: int = module.main([*self.arguments])
+                status: int = _program(self.module).main(list(self.arguments))
+                return status
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except KeyboardInterrupt as error:  # while it still imported
@@ -99,7 +97,6 @@ class Work:
         except Exception:
             traceback.print_exc()
             return 1
-        return status
 
     def _go_on_later(self) -> str:
         """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
@@ -142,6 +139,12 @@ def _join_processes() -> None:
     environ["MASTER_PORT"] = str(20000 + int(environ["SLURM_JOB_ID"]) % 20000)  # of its own on a shared node
     environ["WORLD_SIZE"] = environ["SLURM_NTASKS"]
     environ["RANK"], environ["LOCAL_RANK"] = environ["SLURM_PROCID"], environ["SLURM_LOCALID"]
+
+
+def _program(name: str) -> Any:
+    """Return the module that `python -m name` runs. Run as a program, it would end this process, too."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
 
 
 @contextlib.contextmanager

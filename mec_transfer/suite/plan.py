@@ -49,7 +49,7 @@ class RunOptions:
     """How many run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
     """How many of the visible GPUs to use, of a cluster the most of a job; it takes `gpus_of` its processes.
-    None: a job takes one, and on this machine one runs at a time."""
+    None: one job at a time, on one; a cluster gives what the published run had."""
     time_limit: float | None = None
     """Seconds after which a job is ended, to go on from there in the next run."""
     silence_limit: float | None = None
@@ -60,10 +60,12 @@ class RunOptions:
     def gpus_of(self, processes: int) -> int:
         """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
 
-        They share its images evenly, so it is the largest divisor of the published number. Without GPUs it is 1: the
+        They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
+        job asks for, on as many nodes as that takes, unless `gpus` says how many at most. Without GPUs it is 1: the
         processes of a CPU would only take the cores from each other.
         """
-        return next(n for n in range(min(processes, self.gpus or 1), 0, -1) if processes % n == 0)
+        most = self.gpus or (processes if self.slurm and self.slurm.gpus_per_node else 1)
+        return next(n for n in range(min(processes, most), 0, -1) if processes % n == 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mec_transfer.launchers.launcher import Ended, Task
+from mec_transfer.launchers.slurm_submit import SlurmOptions
 from mec_transfer.suite import run as module
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.plan import RunOptions
@@ -20,6 +21,12 @@ from mec_transfer.suite.registry import benchmark_config, find_benchmark
 )
 def test_a_job_takes_a_divisor_of_its_published_processes(processes: int, gpus: int | None, taken: int) -> None:
     assert RunOptions(out=Path("out"), gpus=gpus).gpus_of(processes) == taken
+
+
+@pytest.mark.parametrize(("of_a_node", "most", "taken"), [(8, None, 8), (4, None, 8), (8, 4, 4), (0, None, 1)])
+def test_a_cluster_gives_a_job_all_its_processes(of_a_node: int, most: int | None, taken: int) -> None:
+    options = RunOptions(out=Path("out"), gpus=most, slurm=SlurmOptions(minutes=60, gpus_per_node=of_a_node))
+    assert options.gpus_of(8) == taken
 
 
 @pytest.mark.parametrize(
