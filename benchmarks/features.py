@@ -34,12 +34,12 @@ from mec_transfer.classification.config import FeatureRecipe, ViewConfig
 from mec_transfer.classification.features import (
     default_batch_size,
     extract_features,
-    open_splits,
     prefers_channels_last,
 )
 from mec_transfer.classification.transforms import eval_transform
 from mec_transfer.common.runtime import hardware, pick_device, versions
 from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.images.folders import open_split
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.pixels import normalise
 from mec_transfer.results.record import DatasetInfo
@@ -156,7 +156,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         root = args.data or draw_images(Path(scratch) / "drawn", args.images, args.crop)
-        images = open_splits(root, "imagefolder")["train"]
+        images = open_split(root, "train")
         images = images.subset(np.linspace(0, len(images) - 1, args.images).astype(int))
         job = Job(
             model_name="speed",
