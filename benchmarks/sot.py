@@ -32,7 +32,7 @@ from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.appearance import Appearance
-from mec_transfer.tracking.sot.config import SotRecipe
+from mec_transfer.tracking.sot.config import SotRecipe, target_cells
 from mec_transfer.tracking.sot.matching import Matcher, hann_window
 from mec_transfer.tracking.sot.search import follow_box, make_matcher
 from mec_transfer.tracking.sot.sot import Sot
@@ -97,7 +97,8 @@ class Contest:
                 boxes.append(np.array([*(middle - size / 2 + 2), *size]))
             crop = self._crop(pixels, middle, size * (1 + recipe.padding))[None].to(self.device)
             if not index or recipe.update:
-                matcher.learn(self.usual(crop).detach())
+                target = target_cells(recipe.crop_size, recipe.padding)
+                matcher.learn(self.usual(crop).detach()[:, :, target, target])
         self._wait()
         return np.array(boxes)
 

@@ -25,6 +25,8 @@ class Features(Protocol):
 
     device: torch.device
     channels: int
+    reach: int
+    """Pixels beyond the one in its middle, 8 x its row or column, that a cell depends on in each direction."""
 
     def prepare(self, frames: np.ndarray) -> torch.Tensor:
         """Normalise RGB frames, (H, W, 3) or (N, H, W, 3) uint8: (N, 3, H, W) float32."""
@@ -56,6 +58,7 @@ class Appearance:
             _undo_strides(part)
         self._network = nn.Sequential(*parts).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.channels = backbone.width // (1 if stage == "layer4" else 2)
+        self.reach = _reach(self._network)
 
     def prepare(self, frames: np.ndarray) -> torch.Tensor:
         """Normalise RGB frames, (H, W, 3) or (N, H, W, 3) uint8, as the checkpoint wants: (N, 3, H, W) float32."""
@@ -79,6 +82,19 @@ class Appearance:
 def map_size(width: int, height: int) -> tuple[int, int]:
     """Return (columns, rows) of the feature map of an image."""
     return -(-width // STRIDE), -(-height // STRIDE)
+
+
+def _reach(network: nn.Module) -> int:
+    """Return how many pixels beyond its middle one a cell depends on; what runs beside a block's main path is 1 x 1."""
+    reach, step = 0, 1
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d) and "downsample" not in name:
+            (kernel, *_), (stride, *_) = (
+                size if isinstance(size, tuple) else (size,) for size in (module.kernel_size, module.stride)
+            )
+            reach += kernel // 2 * step
+            step *= stride
+    return reach
 
 
 def _undo_strides(stage: nn.Module) -> None:

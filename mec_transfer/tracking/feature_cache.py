@@ -29,7 +29,7 @@ class CachedFeatures:
         weights = appearance.backbone.sha256
         self._appearance, self._used, self._limit = appearance, used, limit
         self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}"
-        self.device, self.channels = appearance.device, appearance.channels
+        self.device, self.channels, self.reach = appearance.device, appearance.channels, appearance.reach
         self.prepare = appearance.prepare
 
     @classmethod

@@ -22,6 +22,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
+from mec_transfer.common.memory import keep_freed_memory
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.data import VideoData
@@ -120,6 +121,7 @@ class FrozenTask(Benchmark, Generic[V]):
         """
         began = time.monotonic()
         videos, folder = self.open(job), job.workdir
+        keep_freed_memory()
         recipe = self.config.recipe
         appearance = Appearance(
             job.backbone, stage=recipe.stage, device=pick_device(job.device), precision=recipe.precision

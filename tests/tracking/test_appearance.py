@@ -80,6 +80,19 @@ def test_several_frames_at_once_give_the_same_features_in_bf16_nearly() -> None:
     assert (together - approximate).norm() / together.norm() < 0.02
 
 
+@pytest.mark.parametrize(("arch", "stage", "reach"), [("resnet18", "layer3", 81), ("resnet50", "layer4", 117)])
+def test_a_cell_depends_on_the_pixels_within_reach_and_no_other(arch: str, stage: Stage, reach: int) -> None:
+    model = Appearance(resolve_backbone(f"random:{arch}:3"), stage=stage, device=CPU)
+    assert model.reach == reach
+    torch.manual_seed(0)
+    strip = torch.randn(1, 3, 8, 8 * 33)
+    cell = model(strip)[0, :, 0, 16]
+    for column, changes in ((128 + reach, True), (128 + reach + 1, False), (128 - reach - 1, False)):
+        other = strip.clone()
+        other[..., column] += 1e4
+        assert torch.equal(model(other)[0, :, 0, 16], cell) is not changes
+
+
 def test_small_image_stem_is_refused() -> None:
     backbone = dataclasses.replace(resolve_backbone("random:resnet18"), stem="cifar")
     with pytest.raises(UserError, match="output stride 8"):

@@ -15,17 +15,20 @@ _FRACTION = 1 << 10
 """OpenCV's fixed point: the parts of a pixel in which it adds up coordinates."""
 
 
-def warp_windows(pixels: torch.Tensor, windows: np.ndarray, size: int, *, subpixels: int = 32) -> torch.Tensor:
-    """Return each window of a frame as a (3, size, size) crop, all of them in one tensor.
+def warp_windows(
+    pixels: torch.Tensor, windows: np.ndarray, size: int, *, subpixels: int = 32, part: slice = slice(None)
+) -> torch.Tensor:
+    """Return each window of a frame as a (3, size, size) crop, or the same part of each, all of them in one tensor.
 
     Args:
         pixels: (3, H, W) float32, normalised.
         windows: (N, 4) float64: x0, y0, x1, y1 in pixels, where 0 is the centre of the first pixel.
         size: of the crops, in pixels.
         subpixels: coordinates are rounded to so many parts of a pixel; 0: not at all.
+        part: the crops' rows, and columns, that are wanted.
 
     Returns:
-        (N, 3, size, size) float32 on the device of `pixels`, contiguous as channels_last.
+        (N, 3, size, size) float32 on the device of `pixels`, contiguous as channels_last, or only the part.
     """
     count, height = len(windows), pixels.shape[1] + 2
     scales = (size - 1) / (windows[:, 2:] - windows[:, :2])
@@ -36,15 +39,16 @@ def warp_windows(pixels: torch.Tensor, windows: np.ndarray, size: int, *, subpix
         step = scales[:, 1 - axis] * determinants
         start = -step * (-scales[:, axis] * windows[:, axis])
         taps = _taps(*_coordinates(step, start, size, subpixels, rounded_apart=axis == 0), length)
-        axes.append([tap.to(pixels.device) for tap in taps])
+        axes.append([tap[:, part].to(pixels.device) for tap in taps])
     (left, right, across), (upper, lower, down) = axes
+    side = left.shape[1]
     # Whole columns, then whole rows of what they give: the fewest and the longest copies.
     bordered = F.pad(pixels, (1, 1, 1, 1)).permute(2, 1, 0).contiguous()
     strips = _between(bordered, left.flatten(), right.flatten(), across.flatten())
-    strips = strips.view(count, size, height, 3).transpose(1, 2).reshape(count * height, size, 3)
+    strips = strips.view(count, side, height, 3).transpose(1, 2).reshape(count * height, side, 3)
     begins = height * torch.arange(count, device=pixels.device)[:, None]
     crops = _between(strips, (upper + begins).flatten(), (lower + begins).flatten(), down.flatten())
-    return crops.view(count, size, size, 3).permute(0, 3, 1, 2)
+    return crops.view(count, side, side, 3).permute(0, 3, 1, 2)
 
 
 def _between(lines: torch.Tensor, first: torch.Tensor, second: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

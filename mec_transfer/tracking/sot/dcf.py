@@ -30,13 +30,13 @@ class Dcf:
         self.filter: torch.Tensor | None = None
         """The regression's coefficients, (1, n, n // 2 + 1) complex64."""
 
-    def learn(self, features: torch.Tensor) -> None:
-        """Fit the filter to (1, channels, n, n) features, all but the target's cells taken as zero; or blend it in."""
-        target = features.new_zeros(features.shape)
-        target[:, :, self.middle, self.middle] = features[:, :, self.middle, self.middle]
-        template = torch.fft.rfft2(target)
+    def learn(self, target: torch.Tensor) -> None:
+        """Fit the filter to (1, channels, k, k) features of the target's cells, the others being 0; or blend it in."""
+        whole = target.new_zeros((*target.shape[:2], self.cells, self.cells))
+        whole[:, :, self.middle, self.middle] = target
+        template = torch.fft.rfft2(whole)
         energy = torch.view_as_real(template).square().sum(dim=(1, 4))
-        wanted = torch.fft.rfft2(torch.from_numpy(self.label.astype(np.float32)).to(features.device))
+        wanted = torch.fft.rfft2(torch.from_numpy(self.label.astype(np.float32)).to(target.device))
         fitted = wanted / (energy + self.regularisation)
         if self.template is None or self.filter is None:
             self.template, self.filter = template, fitted

@@ -11,8 +11,8 @@ import torch
 class Matcher(Protocol):
     """Knows the target by its features, and finds it in those of other crops of the same size."""
 
-    def learn(self, features: torch.Tensor) -> None:
-        """Take (1, channels, n, n) features of a crop with the target in its middle; later ones are blended in."""
+    def learn(self, target: torch.Tensor) -> None:
+        """Take (1, channels, k, k) features, those of the target's cells; later ones are blended in."""
 
     def respond(self, features: torch.Tensor) -> torch.Tensor:
         """Return the response (N, rows, columns) to (N, channels, n, n) features."""

@@ -14,7 +14,8 @@ import torch
 from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.tracking.appearance import Features
-from mec_transfer.tracking.sot.config import SotRecipe
+from mec_transfer.tracking.config import STRIDE
+from mec_transfer.tracking.sot.config import SotRecipe, target_cells
 from mec_transfer.tracking.sot.crops import warp_windows
 from mec_transfer.tracking.sot.dcf import Dcf
 from mec_transfer.tracking.sot.matching import Matcher
@@ -67,13 +68,15 @@ def follow_box(frames: Frames, first: np.ndarray, features: Features, recipe: So
     least = np.maximum(recipe.smallest * size, _SMALLEST_PIXELS)
     most = np.minimum(limit, recipe.largest * size)
 
-    def look(pixels: torch.Tensor, windows: np.ndarray) -> torch.Tensor:
+    around, target = _surroundings(recipe, features.reach)
+
+    def look(pixels: torch.Tensor, windows: np.ndarray, part: slice = slice(None)) -> torch.Tensor:
         corners = np.concatenate([middle - windows / 2, middle + windows / 2], axis=1)
-        return features(warp_windows(pixels, corners, recipe.crop_size, subpixels=recipe.subpixels))
+        return features(warp_windows(pixels, corners, recipe.crop_size, subpixels=recipe.subpixels, part=part))
 
     boxes = np.empty((len(frames), 4))
-    for index in range(len(frames)):
-        pixels = features.prepare(frames.read(index))[0]
+    for index, frame in enumerate(frames.read_all()):
+        pixels = features.prepare(frame)[0]
         if index:
             windows = size * (factors[:, None] * spread)
             response = matcher.respond(look(pixels, windows))
@@ -81,10 +84,21 @@ def follow_box(frames: Frames, first: np.ndarray, features: Features, recipe: So
             middle = middle + matcher.shift(row, column) * windows[scale]
             size = np.minimum(np.maximum(windows[scale] / spread, least), most)
         if index + 1 < len(frames) and (not index or recipe.update):
-            matcher.learn(look(pixels, size[None] * spread))
+            matcher.learn(look(pixels, size[None] * spread, around)[:, :, target, target])
         boxes[index] = *(middle - size / 2 + 2), *size
         tick()
     return boxes
+
+
+def _surroundings(recipe: SotRecipe, reach: int) -> tuple[slice, slice]:
+    """Return the pixels along a crop's side that the target's cells depend on, and which cells of their map these are.
+
+    Features of so much of a crop are all that is needed to learn the target: a third of the work, and the same bits.
+    """
+    cells = target_cells(recipe.crop_size, recipe.padding)
+    first = max(0, cells.start - -(-reach // STRIDE))
+    last = min(recipe.crop_size - 1, (cells.stop - 1) * STRIDE + reach)
+    return slice(first * STRIDE, last + 1), slice(cells.start - first, cells.stop - first)
 
 
 def _best(response: torch.Tensor, penalties: np.ndarray, path: Path) -> tuple[int, int, int]:

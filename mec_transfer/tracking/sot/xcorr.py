@@ -26,11 +26,10 @@ class Xcorr:
         self.side = crop_size // STRIDE - (self.middle.stop - self.middle.start) + 1
         self.template: torch.Tensor | None = None
 
-    def learn(self, features: torch.Tensor) -> None:
-        """Keep the target's cells of (1, channels, n, n) features, or blend them in at the rate `update`."""
-        new = features[:, :, self.middle, self.middle]
+    def learn(self, target: torch.Tensor) -> None:
+        """Keep (1, channels, k, k) features of the target's cells, or blend them in at the rate `update`."""
         old = self.template
-        self.template = new.clone() if old is None else (1 - self.update) * old + self.update * new
+        self.template = target.clone() if old is None else (1 - self.update) * old + self.update * target
 
     def respond(self, features: torch.Tensor) -> torch.Tensor:
         """Return the response (N, side, side) to (N, channels, n, n) features."""

@@ -44,6 +44,8 @@ def test_all_windows_at_once_equal_a_slow_warp_of_each(parts: int) -> None:
     for crop, window in zip(crops.numpy(), WINDOWS.values(), strict=True):
         np.testing.assert_allclose(crop, slow_warp(FRAME, window, SIZE, parts), atol=2e-6)
     assert not crops[-1].any() and crops[0].all()
+    part = warp_windows(torch.from_numpy(FRAME), windows, SIZE, subpixels=parts, part=slice(5, 18))
+    assert torch.equal(part, crops[:, :, 5:18, 5:18])
 
 
 def test_opencv_gives_the_same() -> None:

@@ -12,15 +12,20 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import ValidationError
 
+from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.frames import Frames, open_frames
-from mec_transfer.tracking.sot.config import SotRecipe
+from mec_transfer.tracking.appearance import Appearance
+from mec_transfer.tracking.sot import search
+from mec_transfer.tracking.sot.config import SotRecipe, target_cells
+from mec_transfer.tracking.sot.dcf import Dcf
 from mec_transfer.tracking.sot.otb_metrics import measure_boxes
 from mec_transfer.tracking.sot.search import follow_box
 from tests.tracking.sot.test_crops import slow_warp
 from tests.tracking.sot.test_dcf import narrow_inverse
 from tests.tracking.sot.test_xcorr import slow_response
 
+CPU = torch.device("cpu")
 WIDTH, HEIGHT = 101, 83
 Place = Callable[[int], tuple[int, int, int, int]]
 """A frame's index to x, y (from 0), w, h of the target."""
@@ -49,7 +54,7 @@ def true_boxes(count: int, place: Place) -> np.ndarray:
 class Colours:
     """Perfect features: waves of each pixel's colour, averaged over the cell; the dim background is all but zero."""
 
-    device, channels = torch.device("cpu"), 24
+    device, channels, reach = torch.device("cpu"), 24, 7
 
     def __init__(self, shuffled: bool = False) -> None:
         self.waves = torch.randn(self.channels, 3, generator=torch.Generator().manual_seed(0)) * 2
@@ -183,6 +188,24 @@ def test_all_scales_are_one_forward_pass(tmp_path: Path, matcher: str, passes: l
     features = Colours()
     follow(draw(tmp_path / "img", 3, moving), true_boxes(1, moving)[0], features, recipe(matcher))
     assert features.passes == passes
+
+
+def test_what_is_learnt_of_a_part_of_the_crop_is_what_the_whole_crop_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, how = Appearance(resolve_backbone("random:resnet18:0"), device=CPU), recipe("dcf", crop_size=264)
+    learnt: list[torch.Tensor] = []
+    learn = Dcf.learn
+    monkeypatch.setattr(Dcf, "learn", lambda self, target: (learnt.append(target), learn(self, target))[1])
+    frames, first = draw(tmp_path / "img", 3, moving), true_boxes(1, moving)[0]
+    boxes = follow_box(frames, first, features, how, lambda: None)
+    cells = target_cells(264, 3.5)
+    assert search._surroundings(how, features.reach) == (slice(16, 226), slice(11, 17))
+    monkeypatch.setattr(search, "_surroundings", lambda *_: (slice(None), cells))
+    np.testing.assert_array_equal(boxes, follow_box(frames, first, features, how, lambda: None))
+    assert len(learnt) == 4 and len({tuple(box) for box in boxes}) > 1
+    for part, whole in zip(learnt[:2], learnt[2:], strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-6, atol=0)
 
 
 def test_one_frame_only_gives_its_own_box(tmp_path: Path) -> None:
