@@ -28,7 +28,8 @@ class CachedFeatures:
     def __init__(self, appearance: Appearance, folder: Path, used: int, limit: int) -> None:
         weights = appearance.backbone.sha256
         self._appearance, self._used, self._limit = appearance, used, limit
-        self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}"
+        # Channels last, as the network leaves them: to turn a map costs three times as much as to write it.
+        self._folder = folder / f"{weights[:16]}-{appearance.stage}-{appearance.precision}-nhwc"
         self.device, self.channels, self.reach = appearance.device, appearance.channels, appearance.reach
         self.prepare = appearance.prepare
 
@@ -52,7 +53,7 @@ class CachedFeatures:
 
     def _keep(self, path: Path, features: torch.Tensor) -> None:
         stream = io.BytesIO()
-        np.save(stream, features.cpu().numpy())
+        np.save(stream, features.permute(0, 2, 3, 1).cpu().numpy())
         size = stream.tell()
         if self._used + size > self._limit:
             return
@@ -66,6 +67,6 @@ class CachedFeatures:
 
 def _load(path: Path) -> torch.Tensor | None:
     try:
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        return torch.from_numpy(np.load(path, allow_pickle=False)).permute(0, 3, 1, 2)
     except (OSError, ValueError, EOFError):
         return None

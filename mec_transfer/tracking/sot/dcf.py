@@ -47,9 +47,12 @@ class Dcf:
     def respond(self, features: torch.Tensor) -> torch.Tensor:
         """Return the response (N, n, n) to (N, channels, n, n) features; (N, n, n - 1) as published where n is odd."""
         assert self.template is not None and self.filter is not None
-        # Transforms are twice as fast on whole maps than where channels lie side by side.
-        weighted = (features * hann_window(self.cells, features.device)).contiguous()
-        spectrum = torch.fft.rfft2(weighted)
+        # Transforms are twice as fast on whole maps than where channels lie side by side, and a copy of one matrix
+        # after the other turns them four times as fast as one of the whole.
+        weighted = torch.empty(features.shape, device=features.device)
+        for maps, cells in zip(weighted.flatten(2), features.permute(0, 2, 3, 1).flatten(1, 2)):
+            maps.copy_(cells.T)
+        spectrum = torch.fft.rfft2(weighted.mul_(hann_window(self.cells, features.device)))
         likeness = (spectrum * self.template.conj()).sum(dim=1)
         width = self.cells if self.corrected else 2 * (self.filter.shape[-1] - 1)
         return torch.fft.irfft2(likeness * self.filter, s=(self.cells, width))
