@@ -19,9 +19,9 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group(
         "with --launcher slurm",
-        "Every job asks for --time-limit minutes, and is requeued and goes on when they are up. Unless there is --device\n"
-        "cpu, it asks for as many GPUs as its published run had, or at most for --gpus N. The jobs go on when this command\n"
-        "is stopped, and the same command finds them again.",
+        "Every job asks for --time-limit minutes, and is requeued and goes on when they are up. Unless there is\n"
+        "--device cpu it asks for as many GPUs as its published run had, or at most for --gpus N. The jobs go on when\n"
+        "this command is stopped, and the same command finds them again.",
     )
     for name in ("partition", "account", "qos", "constraint"):
         group.add_argument(f"--{name}", metavar="NAME", help="as sbatch takes it")

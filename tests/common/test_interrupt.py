@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.common.command import exit_status
-from mec_transfer.common.interrupt import STOP_SIGNALS, Interrupted, blocked_signals, held_signals, raised_signals
+from mec_transfer.common.interrupt import STOP_SIGNALS, Interrupted, held_signals, raised_signals
 
 
 def send(number: int) -> int:
