@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,8 +18,15 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 _NO_DATA = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
 """Folders that unpackers, network drives and systems put beside the data, in small letters."""
-_STAT_THREADS = 8  # a network file system answers many questions at once; os.stat releases the GIL
-_STAT_BLOCK = 4096
+_THREADS = 16
+_CHUNK = 4096
+_FIRST = 32
+_BLOCK = 16
+"""Files that a thread looks at in one go: handing over each alone takes as long as reading its header."""
+_WAITING = 4.0
+"""How many times as long as it works a thread must have waited, for several of them to be faster."""
+
+T = TypeVar("T")
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
@@ -58,13 +67,29 @@ def file_sizes(root: Path, paths: Sequence[str]) -> np.ndarray:
         DataError: the disk does not say.
     """
     base = os.fspath(root)
+    return np.array(look_at_all(lambda path: _size(f"{base}/{path}"), paths), dtype=np.int64)
 
-    def block_sizes(start: int) -> list[int]:
-        return [_size(f"{base}/{path}") for path in paths[start : start + _STAT_BLOCK]]
 
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
-        blocks = list(pool.map(block_sizes, range(0, len(paths), _STAT_BLOCK)))
-    return np.array([size for block in blocks for size in block], dtype=np.int64)
+def look_at_all(look: Callable[[str], T], paths: Sequence[str]) -> list[T]:
+    """Return what `look` finds out of each file, in the order of `paths`; in threads where the file system is slow.
+
+    A network file system answers many questions at once. A local one answers at once, and threads, which only take
+    turns then, are two to four times as slow as a plain loop. So the first files of each chunk are looked at in one,
+    and how long that waited decides about the others.
+    """
+    found: list[T] = []
+    with ThreadPoolExecutor(_THREADS) as pool:  # whose threads begin when there is work for them
+        for start in range(0, len(paths), _CHUNK):
+            first, rest = start + _FIRST, paths[start + _FIRST : start + _CHUNK]
+            began, worked = time.perf_counter(), time.thread_time()
+            found += map(look, paths[start:first])
+            if time.perf_counter() - began < _WAITING * (time.thread_time() - worked):
+                found += map(look, rest)
+            else:
+                blocks = [rest[at : at + _BLOCK] for at in range(0, len(rest), _BLOCK)]
+                for block in pool.map(lambda block: [look(path) for path in block], blocks):
+                    found += block
+    return found
 
 
 def _size(path: str) -> int:

@@ -6,6 +6,7 @@ picture, and boxes that were drawn on the unturned one are found by it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import struct
@@ -19,10 +20,12 @@ import numpy as np
 from PIL import Image
 
 from mec_transfer.common.errors import DataError, disk_failed, one_line
+from mec_transfer.common.runtime import usable_cores
 from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.datasets.objects.table import ObjectTable
 from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.scan import look_at_all
 
 SAMPLED = 64
 """Images of a split that are decoded before training, beside those whose files end too early."""
@@ -38,9 +41,6 @@ _TURNS = {
 }
 _SWAPPED = (5, 6, 7, 8)
 """Orientations that exchange width and height."""
-_THREADS = 16  # a network file system answers many questions at once
-_BLOCK = 16
-"""Files that a thread looks at in one go: handing over each alone takes as long as reading its header."""
 _ENDS = {"JPEG": (b"\xff\xd9", 2), "PNG": (b"IEND", 12)}
 """How a whole file of a format ends, and in how many last bytes that stands."""
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
@@ -136,12 +136,14 @@ _decoded = _Seen(_decode)
 
 def read_headers(paths: Sequence[str]) -> list[Header | str]:
     """Return each file's header, or what is wrong with the file, in the order of `paths`."""
-    return _many(_header_of, paths)
+    with _without_warnings():
+        return look_at_all(_header_of, paths)
 
 
 def decode_problems(paths: Sequence[str]) -> list[str]:
     """Decode images; return for each what is wrong, or an empty string."""
-    return _many(_decoded, paths)
+    with _without_warnings(), ThreadPoolExecutor(usable_cores()) as pool:  # decoding works in threads, without waiting
+        return list(pool.map(_decoded, paths))
 
 
 def image_problems(
@@ -236,11 +238,11 @@ def _frame(said: tuple[int, int], header: Header) -> str:
     return "stored" if said == stored else "wrong"
 
 
-def _many(look: Callable[[str], T], paths: Sequence[str]) -> list[T]:
-    blocks = [paths[start : start + _BLOCK] for start in range(0, len(paths), _BLOCK)]
-    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as pool:
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of broken tags, which Detectron2 passes over
-        return [found for block in pool.map(lambda block: list(map(look, block)), blocks) for found in block]
+        yield
 
 
 def load_shown(path: Path) -> Image.Image:
