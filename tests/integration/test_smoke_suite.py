@@ -109,7 +109,7 @@ def test_verify_recomputes_every_metric(finished: tuple[Path, str], tmp_path: Pa
 
 
 def test_killed_at_any_moment_the_same_command_ends_the_same(finished: tuple[Path, str], tmp_path: Path) -> None:
-    """SIGKILL to the run's own process: early (drawing or pretraining), in the middle and late.
+    """SIGKILL to the run's own process: early (drawing or pretraining) and late.
 
     A detector is killed in the middle of its training in its own tests, the finetuning in its.
     """
@@ -121,7 +121,7 @@ def test_killed_at_any_moment_the_same_command_ends_the_same(finished: tuple[Pat
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(suite))
     quick = str(tmp_path / "quick.yaml")
     shutil.copytree(out / "data", disturbed / "data")  # the world's own kill test is in tests/datasets
-    for wanted in (0, 1, 4):
+    for wanted in (0, 4):
         process = start(disturbed, quick)
         while process.poll() is None and len(records(disturbed)) < wanted:
             time.sleep(0.05)
