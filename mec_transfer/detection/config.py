@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -63,7 +64,7 @@ class DetectionConfig(BenchmarkConfig):
 
         Batch norm sees the padding of the images that a process has together. With other shares a record says so.
         """
-        published = _images_per_batch(self.files)
+        published = _images_per_batch(self.recipe.config)
         batch = self.recipe.images_per_batch or self.recipe.changes.get("SOLVER.IMS_PER_BATCH", published)
         return batch // 2 if published == 16 and isinstance(batch, int) and batch > 0 and batch % 2 == 0 else 1
 
@@ -85,8 +86,8 @@ _C4, _C4_MASKS, _FPN_MASKS = (
     (140_735_968, 35_126_668, 10_502),
     (176_100_648, 43_967_824, 5_382),
 )
-"""Of a ResNet-50's detector without classes: the bytes of its state, and the numbers that are trained; then the numbers
-that each class adds to both. Counted in the networks that Detectron2 builds."""
+"""For a detector on a ResNet-50: the size of its state in bytes and how many numbers are trained, both without classes,
+and how many numbers each class adds to both. They were counted in the networks that Detectron2 builds."""
 _NETWORKS = {
     **dict.fromkeys(("voc07_c4_d2.yaml", "voc0712_c4_d2.yaml"), _C4),
     **dict.fromkeys(("voc0712_c4_barlow_d2.yaml", "voc0712_c4_vissl_d2.yaml"), _C4),
@@ -115,7 +116,8 @@ def _stock(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _images_per_batch(files: Iterable[Path]) -> int:
-    """Return SOLVER.IMS_PER_BATCH of the first stock yaml that says it, or Detectron2's own."""
-    solvers = [_stock(path).get("SOLVER") for path in files]
+@functools.cache  # a run asks it of every job that waits, whenever one has ended
+def _images_per_batch(config: str) -> int:
+    """Return SOLVER.IMS_PER_BATCH of a stock yaml, or of the first of its bases that says it, or Detectron2's own."""
+    solvers = [_stock(path).get("SOLVER") for path in _with_bases(stock_path(config))]
     return next((s["IMS_PER_BATCH"] for s in solvers if isinstance(s, dict) and "IMS_PER_BATCH" in s), 16)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Task:
     own_python: bool = False
     """In a fresh interpreter, since it changes what it imports."""
     limit_seconds: float | None = None
-    """After which it is ended."""
+    """It is ended when it has worked for so long."""
     silence_seconds: float | None = None
     """It is ended when its log has not grown for so long."""
 
@@ -49,10 +50,6 @@ class Launcher(Protocol):
 
     def __exit__(self, *error: object) -> None: ...
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything is started that `wait` has not returned."""
-
     def has_room(self, task: Task) -> bool:
         """Whether a task can start now."""
 
@@ -64,6 +61,14 @@ class Launcher(Protocol):
 
     def stop(self) -> None:
         """Let go of all tasks that have not ended, as the launcher does."""
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """Do what `python -m name` does, but in this process, which goes on; return the exit status."""
+    module = importlib.import_module(name)
+    program: Any = importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
+    status: int = program.main([*arguments])
+    return status
 
 
 def in_words(seconds: float) -> str:

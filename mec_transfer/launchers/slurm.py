@@ -127,7 +127,7 @@ class SlurmLauncher:
         """Whether one of them has come since the last look at the queue."""
         self._jobs: list[_Job] = []
         self._at_once: dict[str, int] = {}
-        """By array: how many jobs of it SLURM may start at once, where that is limited."""
+        """How many jobs of an array SLURM may start at once, by the array's name; 0 where there is no limit."""
         self._over: list[Ended] = []
         self._next_look = self._next_news = 0.0
         self._answers, self._news = True, ""

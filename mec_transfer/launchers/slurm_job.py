@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import os
 import signal
 import subprocess
@@ -21,19 +20,20 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.interrupt import raised_signals, signal_of
 from mec_transfer.common.processes import end_process
-from mec_transfer.common.progress import say, warn
+from mec_transfer.common.progress import is_main_process, say, warn
+from mec_transfer.launchers.launcher import run_module
 
 STATE_NAME = "slurm_job.json"
 """Beside a task's log: how its job stands. Removed before it is submitted."""
 NOTICE = signal.SIGUSR1
 _KILL_SECONDS = 900.0
-"""In which SLURM kills a job that it has asked to stop."""
+"""SLURM kills a job that it has asked to stop within this time."""
 _ASK_SECONDS, _ASK_TIMES = 10.0, 6
 
 
@@ -79,7 +79,7 @@ class Work:
                 reason = self._go_on_later()
             elif status == 128 + signal.SIGTERM:
                 time.sleep(_KILL_SECONDS)
-            if _first() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
+            if is_main_process() or status not in (0, 128 + NOTICE, 128 + signal.SIGTERM):
                 dataclasses.replace(JobState.read(self.log), status=status, reason=reason).write(self.log)
         end_process(status)
 
@@ -88,8 +88,7 @@ class Work:
             signal.signal(number, signal.SIG_DFL)
         try:
             with raised_signals():
-                status: int = _program(self.module).main(list(self.arguments))
-                return status
+                return run_module(self.module, self.arguments)
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except KeyboardInterrupt as error:  # while it still imported
@@ -104,16 +103,12 @@ class Work:
         count = state.limits + 1
         if count > self.limits:
             return f"its time limit has ended it {count} times"
-        if _first():
+        if is_main_process():
             dataclasses.replace(state, limits=count).write(self.log)
             say(f"its time is up; requeued, to go on from here ({count} of at most {self.limits} times)")
             _requeue()
         time.sleep(_KILL_SECONDS)
         return "SLURM has not started it again after its time limit"
-
-
-def _first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _requeue() -> None:
@@ -139,12 +134,6 @@ def _join_processes() -> None:
     environ["MASTER_PORT"] = str(20000 + int(environ["SLURM_JOB_ID"]) % 20000)  # of its own on a shared node
     environ["WORLD_SIZE"] = environ["SLURM_NTASKS"]
     environ["RANK"], environ["LOCAL_RANK"] = environ["SLURM_PROCID"], environ["SLURM_LOCALID"]
-
-
-def _program(name: str) -> Any:
-    """Return the module that `python -m name` runs. Run as a program, it would end this process, too."""
-    module = importlib.import_module(name)
-    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class SlurmOptions:
     """What every job asks SLURM for."""
 
     minutes: int
-    """After which a job is stopped, requeued, and goes on."""
+    """A job is stopped after so long, requeued, and goes on."""
     requeues: int = 10
     """How often at most."""
     partition: str | None = None
@@ -52,7 +52,7 @@ class SlurmOptions:
     extra: tuple[str, ...] = ()
     """More options of sbatch: KEY=VALUE, or KEY alone."""
     cpus: int = 8
-    """Of each process."""
+    """How many cores each process has."""
     gpus_per_node: int = 0
     """A task of more takes several nodes. 0: jobs ask for none."""
     max_running: int | None = None

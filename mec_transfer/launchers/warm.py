@@ -24,6 +24,7 @@ from typing import Any
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.processes import end_process, tie_to_parent
+from mec_transfer.launchers.launcher import run_module
 
 _REAP_SECONDS = 0.02
 _START_SECONDS = 300.0
@@ -144,8 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     request = _serve(answers, heeded)
     if request is None:
         return 0
-    status: int = importlib.import_module(request["module"]).main(request["arguments"])
-    return status
+    return run_module(request["module"], request["arguments"])
 
 
 def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any] | None:

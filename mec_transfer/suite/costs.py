@@ -79,10 +79,10 @@ class Cost:
     """What a job takes. None: nobody knows."""
 
     hours: float | None
-    """Of one GPU, or of a whole CPU."""
+    """How many hours one GPU, or a whole CPU, works."""
     own_bytes: int | None
     cached_bytes: Mapping[str, int] | None
-    """By what is kept, the network's weights included: what two jobs share has one name."""
+    """How many bytes each kept thing takes. What two jobs share has one name, which holds the weights' hash."""
     more: bool = False
     """Whether predictions come on top of the bytes."""
     machines: frozenset[str] = frozenset()

@@ -124,7 +124,7 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
             _leave_failure(spec, warnings, error, time.monotonic() - began)
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
-        raise RunError(f"{one_line(error)} (see {job.workdir / TRACEBACK_NAME})") from error
+        raise RunError(f"{_with_type(error)} (see {job.workdir / TRACEBACK_NAME})") from error
     details = {**record.details, "peak_memory_bytes": runtime.peak_memory()}
     record = record.model_copy(update={"warnings": [*warnings, *record.warnings], "details": details})
     if distributed.rank() == 0:
@@ -144,7 +144,7 @@ def _require_finite(record: Record) -> None:
 
 def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds: float) -> None:
     about = {"warnings": warnings, "seconds": round(seconds, 3), "hardware": runtime.hardware()}
-    record = spec.failed_record(one_line(error)).model_copy(update=about)
+    record = spec.failed_record(_with_type(error)).model_copy(update=about)
     try:
         write_text(spec.workdir / TRACEBACK_NAME, "".join(traceback.format_exception(error)))
         write_record(spec.workdir, record)
@@ -152,7 +152,7 @@ def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds
         warn(f"the failure could not be recorded: {second}")
 
 
-def one_line(error: Exception) -> str:
+def _with_type(error: Exception) -> str:
     """Say in one line what an exception says, with its type where it is not one of ours."""
     text = tell(error)
     if isinstance(error, UserError | RunError) or (isinstance(error, OSError) and error.filename is not None):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mec_transfer.datasets.images.folders import open_unlabelled
-from mec_transfer.datasets.images.shard_writer import write_shards
+from mec_transfer.datasets.images.shard_writer import write_splits
 from pretrain.__main__ import main
 
 TINY = """
@@ -33,7 +33,7 @@ def test_pretraining_on_shards_is_bitwise_that_on_files(tmp_path: Path) -> None:
         path = tmp_path / "images" / f"part{i % 2}" / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(path)
-    write_shards(open_unlabelled(tmp_path / "images"), tmp_path / "shards", 20_000)
+    write_splits({"": open_unlabelled(tmp_path / "images")}, tmp_path / "shards", 20_000)
     assert len(list((tmp_path / "shards").glob("*.tar"))) > 2
     (tmp_path / "tiny.yaml").write_text(TINY)
     logs, weights = [], []
@@ -59,7 +59,7 @@ def test_damaged_shards_stop_before_the_first_step(tmp_path: Path, capsys) -> No
         path = tmp_path / "images" / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (40, 40), (i, i, i)).save(path)
-    write_shards(open_unlabelled(tmp_path / "images"), tmp_path / "shards", 10**6)
+    write_splits({"": open_unlabelled(tmp_path / "images")}, tmp_path / "shards", 10**6)
     shard = tmp_path / "shards" / "shard-000000.tar"
     shard.write_bytes(shard.read_bytes()[:-1])
     (tmp_path / "tiny.yaml").write_text(TINY)

@@ -68,11 +68,9 @@ class Start:
 def below(pid: int) -> list[int]:
     """Return the processes that `pid` has started, and those that they have started, and so on."""
     children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            words = stat.read_text(errors="replace").rpartition(")")[2].split()
-            if words[0] != "Z":
-                children.setdefault(int(words[1]), []).append(int(stat.parent.name))
+    for entry in Path("/proc").glob("[0-9]*"):
+        if parent := _working_parent(int(entry.name)):
+            children.setdefault(parent, []).append(int(entry.name))
     found, todo = [], [pid]
     while todo:
         todo = [child for parent in todo for child in children.get(parent, ())]
@@ -90,7 +88,7 @@ def kill(pids: Iterable[int]) -> None:
 def seconds_until_gone(pids: Iterable[int], limit: float) -> float | None:
     """Wait until none of `pids` works any more; return the seconds, or None where `limit` of them are not enough."""
     began, left = time.monotonic(), set(pids)
-    while left := {pid for pid in left if _works(pid)}:
+    while left := {pid for pid in left if _working_parent(pid) is not None}:
         if time.monotonic() - began > limit:
             kill(left)
             return None
@@ -98,8 +96,9 @@ def seconds_until_gone(pids: Iterable[int], limit: float) -> float | None:
     return time.monotonic() - began
 
 
-def _works(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def _working_parent(pid: int) -> int | None:
+    """Return the parent of a process that works; None for one that is over."""
+    with contextlib.suppress(OSError):
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(parent) if state != "Z" else None
+    return None

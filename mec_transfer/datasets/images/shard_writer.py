@@ -32,11 +32,6 @@ def parse_size(text: str) -> int:
     return size
 
 
-def write_shards(images: ImageList, out: Path, shard_size: int) -> list[Shard]:
-    """Write `images` in their order, and an index, to the new folder `out`: as `write_splits` does. Raises as it."""
-    return write_splits({"": images}, out, shard_size)
-
-
 def write_splits(
     splits: Mapping[str, ImageList], out: Path, shard_size: int, beside: Sequence[Path] = ()
 ) -> list[Shard]:

@@ -12,7 +12,7 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.folders import open_splits, open_unlabelled
 from mec_transfer.datasets.images.labels import label_subset
-from mec_transfer.datasets.images.shard_writer import write_shards
+from mec_transfer.datasets.images.shard_writer import write_splits
 from mec_transfer.datasets.images.shards import INDEX, ShardedImages
 from tests.datasets.reading import find_problems, summarise
 
@@ -30,7 +30,7 @@ def shard(plain: Path, out: Path, splits: Sequence[str] = ("train", "val")) -> P
     """Write the splits as shards, the others as they are."""
     for split in ("train", "val"):
         if split in splits:
-            write_shards(open_unlabelled(plain / split), out / split, 8000)
+            write_splits({"": open_unlabelled(plain / split)}, out / split, 8000)
         else:
             shutil.copytree(plain / split, out / split)
     return out
@@ -80,10 +80,10 @@ def test_what_is_wrong_with_labelled_shards_is_one_line(plain: Path, tmp_path: P
     (sharded / "val" / INDEX).rename(tmp_path / INDEX)
     assert f"{sharded / 'val'}: holds 2 .tar files and no {INDEX}" in error()
     shutil.rmtree(sharded / "val")
-    write_shards(open_unlabelled(plain / "val" / "cat"), sharded / "val", 8000)
+    write_splits({"": open_unlabelled(plain / "val" / "cat")}, sharded / "val", 8000)
     assert "no label file" in error()
     shutil.rmtree(sharded / "train")
-    write_shards(open_unlabelled(plain / "train" / "cat"), sharded / "train", 8000)
+    write_splits({"": open_unlabelled(plain / "train" / "cat")}, sharded / "train", 8000)
     assert "5 images lie beside 1 class folders (0.png, 1.png, 2.png" in error()
     shutil.copytree(plain / "train", sharded / "train", dirs_exist_ok=True)
     sharded = sharded / "val"

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.datasets.images import shards
 from mec_transfer.datasets.images.folders import open_unlabelled, unlabelled_paths
-from mec_transfer.datasets.images.shard_writer import parse_size, write_shards
+from mec_transfer.datasets.images.shard_writer import parse_size, write_splits
 from mec_transfer.datasets.images.shards import INDEX, ShardedImages, holds_shards, open_shards
 from tests.datasets.reading import find_problems, summarise
 
@@ -31,7 +31,7 @@ def plain(make_images: MakeImages) -> Path:
 
 @pytest.fixture
 def sharded(plain: Path, tmp_path: Path) -> Path:
-    write_shards(open_unlabelled(plain), tmp_path / "shards", 5000)
+    write_splits({"": open_unlabelled(plain)}, tmp_path / "shards", 5000)
     return tmp_path / "shards"
 
 
@@ -67,7 +67,7 @@ def test_shards_are_tars_that_others_read(plain: Path, sharded: Path) -> None:
 def test_the_same_images_give_the_same_bytes(plain: Path, sharded: Path, tmp_path: Path) -> None:
     for path in plain.rglob("*.*"):
         path.touch()
-    write_shards(open_unlabelled(plain), tmp_path / "again", 5000)
+    write_splits({"": open_unlabelled(plain)}, tmp_path / "again", 5000)
     files = sorted(path.name for path in sharded.iterdir())
     assert files == sorted(path.name for path in (tmp_path / "again").iterdir())
     assert all((sharded / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in files)
@@ -75,7 +75,7 @@ def test_the_same_images_give_the_same_bytes(plain: Path, sharded: Path, tmp_pat
 
 def test_shards_are_as_large_as_asked(plain: Path, sharded: Path, tmp_path: Path) -> None:
     assert all(path.stat().st_size <= 5000 for path in sharded.glob("*.tar"))
-    write_shards(open_unlabelled(plain), tmp_path / "each", 1)
+    write_splits({"": open_unlabelled(plain)}, tmp_path / "each", 1)
     assert len(list((tmp_path / "each").glob("*.tar"))) == len(NAMES)
     assert parse_size("1.5gb") == 1_500_000_000 and parse_size("500 MB") == 500_000_000
     for wrong in ("500", "MB", "-1MB", "0MB"):
@@ -189,7 +189,7 @@ def test_loading_processes_read_from_what_was_read_before(plain: Path, sharded: 
 
 
 def test_threads_and_copies_and_many_shards(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_shards(open_unlabelled(plain), tmp_path / "each", 1)
+    write_splits({"": open_unlabelled(plain)}, tmp_path / "each", 1)
     monkeypatch.setattr(shards, "_MOST_OPEN", 2)
     images = pickle.loads(pickle.dumps(open_shards(tmp_path / "each")))
     expected = [open_unlabelled(plain).read(i) for i in range(7)]
@@ -214,15 +214,15 @@ def test_nothing_is_left_of_shards_that_could_not_be_finished(
     images, out = open_unlabelled(plain), tmp_path / "shards"
     (plain / images.paths[-1]).unlink()
     with pytest.raises(DataError, match="No such file"):
-        write_shards(images, out, 1)
+        write_splits({"": images}, out, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     partial = tmp_path / ".shards.partial"  # as a killed run leaves it
     partial.mkdir()
     (partial / "shard-000099.tar").write_bytes(b"half")
-    write_shards(open_unlabelled(plain), out, 10**6)
+    write_splits({"": open_unlabelled(plain)}, out, 10**6)
     assert sorted(path.name for path in out.iterdir()) == ["shard-000000.tar", INDEX]
     with pytest.raises(UserError, match="not an empty folder"):
-        write_shards(images, out, 10**6)
+        write_splits({"": images}, out, 10**6)
     assert not partial.exists()
 
 
