@@ -2,7 +2,7 @@
 # Every check there is: format, lint, types, layers, tests, and a short suite on real files.
 #
 #   bash tools/test.sh              all of it (set-up included: about ten minutes on two cores)
-#   bash tools/test.sh --fast       the checks, then the tests that neither train, start processes nor need Detectron2
+#   bash tools/test.sh --fast       the checks, then the tests that neither train, start processes nor need an engine
 #                                   (under two minutes)
 #   bash tools/test.sh tests/suite  the checks, then only these tests (arguments go to pytest)
 set -euo pipefail
@@ -10,7 +10,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 without=()
 for word in "$@"; do
-  [ "$word" != --fast ] || without=(--without detection)
+  [ "$word" != --fast ] || without=(--without detection --without mmtracking)
 done
 bin=$(bash tools/setup_env.sh --dev "${without[@]}" | tail -n 1)
 

@@ -114,11 +114,7 @@ def _source_steps(backbone: Backbone, x: torch.Tensor, sot: bool) -> list[torch.
     """Run torchvision's modules; return the outputs of convolutions, norms and stages in the order of computing."""
     import torch
 
-    with torch.device("meta"):  # nothing is drawn and copied that the weights would only replace
-        network = build_resnet(backbone.arch, backbone.stem).eval()
-    network.load_state_dict(LAYOUTS["torchvision"].to_engine(backbone), strict=False, assign=True)
-    if sot:
-        _repad(network)
+    network = _source_network(backbone, sot)
     steps: list[torch.Tensor] = []
     for name, module in network.named_modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.BatchNorm2d) or name in _STAGE_MODULES:
@@ -126,6 +122,36 @@ def _source_steps(backbone: Backbone, x: torch.Tensor, sot: bool) -> list[torch.
             module.register_forward_hook(lambda _module, _inputs, output: steps.append(output.clone()))
     network(x)
     return steps
+
+
+def _source_network(backbone: Backbone, sot: bool) -> Any:
+    import torch
+
+    with torch.device("meta"):  # nothing is drawn and copied that the weights would only replace
+        network = build_resnet(backbone.arch, backbone.stem).eval()
+    network.load_state_dict(LAYOUTS["torchvision"].to_engine(backbone), strict=False, assign=True)
+    if sot:
+        _repad(network)
+    return network
+
+
+def source_stages(backbone: Backbone, pixels: torch.Tensor, sot: bool = False) -> dict[str, torch.Tensor]:
+    """Return layer1 to layer4 of torchvision's own network on RGB pixels.
+
+    Args:
+        backbone: the weights, and how they want their input.
+        pixels: (N, 3, H, W) float32, RGB in 0 to 255, not normalised.
+        sot: whether with the geometry of mmtrack's SOTResNet.
+    """
+    import torch
+
+    network = _source_network(backbone, sot)
+    stages: dict[str, torch.Tensor] = {}
+    with torch.inference_mode():
+        x = network.maxpool(network.relu(network.bn1(network.conv1(_normalised(pixels, backbone)))))
+        for name in _STAGE_MODULES[1:]:
+            stages[name] = x = getattr(network, name)(x)
+    return stages
 
 
 def _repad(network: Any) -> None:

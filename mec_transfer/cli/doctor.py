@@ -21,7 +21,7 @@ from mec_transfer.common import extras
 
 CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors")
 """What every command imports; a library that lacks one of the system's own fails here as it would there."""
-OPTIONAL = ("detection", "tracking", "plot")
+OPTIONAL = ("detection", "tracking", "mmtracking", "plot")
 """The parts that an installation may do without."""
 TESTED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 ROOMY_GIB = 20
@@ -96,6 +96,11 @@ def _part(part: str) -> Iterator[str]:
         engine.load()
         if importlib.util.find_spec("faster_coco_eval"):  # else pycocotools measures the same, slower
             names.append(importlib.import_module("faster_coco_eval").__name__)
+    if part == "mmtracking":
+        from mec_transfer.engines.presence import import_failure
+
+        if reason := import_failure("mmtracking"):  # in a process of its own, which it patches
+            raise RuntimeError(reason)
     yield f"{extras.PARTS[part].what}: {', '.join(names)}"
 
 

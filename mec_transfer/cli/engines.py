@@ -2,7 +2,9 @@
 
 mec-transfer engines install detectron2                 keep what is there, else build it, else the wheel without C++
 mec-transfer engines install detectron2 --from FILE     a wheel, source archive or checkout of your own
-mec-transfer engines check                              exit status 1 when a proof fails
+mec-transfer engines install mmtracking                 keep what is there, else the pinned versions, without C++
+mec-transfer engines install mmtracking --from DIR      from a folder that holds their archives, without a network
+mec-transfer engines check [mmtracking]                 exit status 1 when a proof fails
 """
 
 from __future__ import annotations
@@ -10,33 +12,30 @@ from __future__ import annotations
 import argparse
 
 from mec_transfer.common.errors import UserError
-
-ENGINES = ("detectron2",)
+from mec_transfer.engines.engine import DEFAULT, ENGINES, find_engine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("action", choices=("install", "check"))
-    parser.add_argument("engine", nargs="?", choices=ENGINES, default=ENGINES[0])
-    parser.add_argument("--from", dest="source", metavar="WHAT", help="a wheel, archive, checkout or URL to install")
+    parser.add_argument("engine", nargs="?", choices=tuple(ENGINES), default=DEFAULT)
+    what = "a wheel, archive, checkout or URL to install (mmtracking: a folder of archives)"
+    parser.add_argument("--from", dest="source", metavar="WHAT", help=what)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    engine = find_engine(args.engine)
     if args.action == "install":
-        from mec_transfer.detection.install import install_detectron2
-
-        print(install_detectron2(args.source))
+        print(engine.install(args.source))
         return 0
     if args.source:
         raise UserError("--from: goes with `engines install`")
-    from mec_transfer.detection import check, engine
-
     engine.load()
     for version in engine.versions():
         print(f"ok    {engine.describe(version)}")
     broken = 0
-    for name, prove in check.PROOFS.items():
+    for name, prove in engine.proofs().items():
         try:
             print(f"ok    {name}: {prove()}")
         except Exception as error:  # whatever a broken installation raises is what this command is there to tell

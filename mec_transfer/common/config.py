@@ -25,6 +25,8 @@ class StrictModel(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+Setting = bool | int | float | str | list[int] | list[float] | list[str]
+"""What a key of an engine's own config may be set to."""
 
 _TOLD = 3
 _YAML_WORDS = {

@@ -79,6 +79,19 @@ PARTS = {
             Library(("trackeval",), "TrackEval", "trackeval", "pip install --no-deps trackeval"),
         ),
     ),
+    "mmtracking": Part(
+        "a trained tracker",
+        tuple(
+            # tracking/mmtrack/engine.py imports it, with all its parts.
+            Library((module,), name, module, cure="mec-transfer engines install mmtracking", light=False)
+            for module, name in (
+                ("mmtrack", "MMTracking"),
+                ("mmdet", "MMDetection"),
+                ("mmcls", "MMCls"),
+                ("mmcv", "MMCV"),
+            )
+        ),
+    ),
     "plot": Part("a plot", (Library(("matplotlib",), "matplotlib", "matplotlib"),)),
     "tensorboard": Part("--tensorboard", (Library(("tensorboard",), "tensorboard", "tensorboard"),)),
     "slurm": Part("--launcher slurm", (Library(("submitit",), "submitit", "submitit"),)),

@@ -10,14 +10,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
-from mec_transfer.common.config import StrictModel, json_sha256, parse_yaml
+from mec_transfer.common.config import Setting, StrictModel, json_sha256, parse_yaml
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.results.record import DatasetInfo
-
-Setting = bool | int | float | str | list[int] | list[float] | list[str]
 
 
 class DetectionRecipe(StrictModel):

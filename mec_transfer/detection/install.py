@@ -1,7 +1,7 @@
 """Install Detectron2: keep what is there, else build the official source, else take the wheel of `repackage`.
 
-pip does all fetching, so that its own configuration (index, proxy, certificates) holds. Every step can be cut off and
-run again: Detectron2 itself comes last, and a half-copied one is recognised and copied anew.
+Every step can be cut off and run again: Detectron2 itself comes last, and a half-copied one is recognised and copied
+anew.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import sha256_file
-from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.progress import say
 from mec_transfer.detection.repackage import (
     NEEDS,
@@ -28,10 +24,14 @@ from mec_transfer.detection.repackage import (
     WHEEL_VERSION,
     build_wheel,
 )
+from mec_transfer.engines.pip import download_sdist, run_pip
+from mec_transfer.engines.presence import are_there, found_version, import_failure, is_of_ours, is_whole, overwriting
 
 OFFICIAL = "https://github.com/facebookresearch/detectron2"
 OFFICIAL_COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"
 """The newest one that `engine_check` has passed on (June 2026, 65 s to build on two cores)."""
+
+OFFLINE = "--from WHEEL, with its needs installed"
 
 COMPILERS = ("c++", "g++", "clang++")
 REACH_SECONDS = 8.0
@@ -56,31 +56,31 @@ def install_detectron2(source: str | None = None) -> str:
     if source is None:
         if _repackaged_is_whole():
             return f"detectron2 {WHEEL_VERSION} (repackaged): is installed, kept"
-        if find_spec("detectron2") and not _is_ours():
+        if find_spec("detectron2") and not is_of_ours("detectron2"):
             return _keep_working()
     else:
         _check_source(source)
-    _pip("install", *NEEDS, *EVALUATION_NEEDS, what="what Detectron2 needs")
+    _pip(*NEEDS, *EVALUATION_NEEDS, what="what Detectron2 needs")
     with tempfile.TemporaryDirectory(prefix="mec-transfer-") as folder:
         if source is None:
             _install_official_or_repackaged(Path(folder))
         else:
             _install_source(source, Path(folder))
-    reason = _import_failure()
+    reason = import_failure("detectron2")
     if reason:
         raise RunError(f"Detectron2 is installed now, but {reason}")
-    return f"detectron2 {_installed_version()} ({'repackaged' if _is_ours() else 'official'}): installed"
+    return f"detectron2 {_version()} ({'repackaged' if is_of_ours('detectron2') else 'official'}): installed"
 
 
 def _keep_working() -> str:
     """Keep a Detectron2 that is not of this program's making. Raises UserError if it does not import."""
-    reason = _import_failure()
+    reason = import_failure("detectron2")
     if reason:
         raise UserError(
             f"the Detectron2 that is installed was left alone, but {reason.partition('; run:')[0]}; "
             "mend it, or take it out (pip uninstall detectron2) and run this again"
         )
-    return f"detectron2 {_installed_version()}: is installed and works, kept"
+    return f"detectron2 {_version()}: is installed and works, kept"
 
 
 def _install_official_or_repackaged(folder: Path) -> None:
@@ -130,115 +130,22 @@ def _install_source(source: str, folder: Path) -> None:
 def _install_package(package: str, build: bool = False) -> None:
     """Install one Detectron2 over whatever is there, without its own list of needs."""
     if build:
-        _pip("install", *BUILD_NEEDS, what="what building Detectron2 needs")
-    # Without a RECORD (a copy was cut off) pip cannot take the old files away; it is to write over them.
-    over = "--force-reinstall" if _files_recorded() else "--ignore-installed"
+        _pip(*BUILD_NEEDS, what="what building Detectron2 needs")
     isolation = ("--no-build-isolation",) if build else ()
-    _pip("install", "--no-deps", over, *isolation, package, what="Detectron2")
+    _pip("--no-deps", overwriting("detectron2"), *isolation, package, what="Detectron2")
 
 
 def _download_sdist(requirement: str, folder: Path) -> Path:
-    """Download the source archive that `requirement` names (name or URL) into `folder`, running none of its code.
-
-    pip asks a package's build system for its metadata, and this one's wants torch and a compiler's tools. It is given
-    a stand-in that answers at once. pip checks the sha256 before it unpacks.
-    """
-    backend = folder / "backend" / "setuptools"
-    backend.mkdir(parents=True)
-    (backend / "__init__.py").touch()
-    (backend / "build_meta.py").write_text(_BACKEND, encoding="utf-8")
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{requirement} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")
-    how = ("--no-deps", "--no-build-isolation", "--use-pep517", "--no-binary=:all:", "--require-hashes")
-    wanted = (*how, "-r", str(requirements), "-d", str(folder))
-    _pip("download", *wanted, what=f"{SDIST_NAME} {SDIST_VERSION}", path=folder / "backend", pinned=False)
-    return folder / f"{SDIST_NAME}-{SDIST_VERSION}.tar.gz"
+    return download_sdist(requirement, SDIST_NAME, SDIST_VERSION, SDIST_SHA256, folder, OFFLINE)
 
 
-_DISTRIBUTION = f"{SDIST_NAME.replace('-', '_')}-{SDIST_VERSION}"
-_BACKEND = f'''
-import pathlib, sys
-
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    info = pathlib.Path(metadata_directory, "{_DISTRIBUTION}.dist-info")
-    info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: {SDIST_NAME}\\nVersion: {SDIST_VERSION}\\n")
-    return info.name
-
-__legacy__ = sys.modules[__name__]
-'''
+def _pip(*arguments: str, what: str) -> None:
+    run_pip("install", *arguments, what=what, offline=OFFLINE)
 
 
-def _pip(action: str, *arguments: str, what: str, path: Path | None = None, pinned: bool = True) -> None:
-    """Run pip, with the tested versions where the project's constraints.txt is at hand. Raises RunError if it fails."""
-    constraints = CONFIGS.parent / "constraints.txt"
-    pins = ("-c", str(constraints)) if pinned and constraints.is_file() else ()
-    command = (sys.executable, "-m", "pip", action, "--quiet", "--disable-pip-version-check", *pins, *arguments)
-    environment = dict(os.environ) | ({"PYTHONPATH": str(path)} if path else {})
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if line.lower().startswith("error")] or lines or [f"exit {done.returncode}"]
-        raise RunError(
-            f"pip could not {action} {what} ({errors[-1]}); mend that and run this again, it goes on from here "
-            "(without a network: --from WHEEL, with its needs installed)"
-        )
-
-
-def _import_failure() -> str | None:
-    """Try the engine in a fresh process (this one may remember an older state); say what fails, or None."""
-    code = "from mec_transfer.detection import engine; engine.load()"
-    path = os.pathsep.join(filter(None, (str(CONFIGS.parent), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        (sys.executable, "-P", "-c", code),
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode == 0:
-        return None
-    last = (done.stderr.strip().splitlines() or [f"it ends Python with status {done.returncode}"])[-1]
-    return last.removeprefix("mec_transfer.common.errors.UserError: ")
-
-
-def _installed_version() -> str:
-    try:
-        return metadata.version("detectron2")
-    except metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def _is_ours() -> bool:
-    """Whether the Detectron2 here is a wheel of `repackage`, or what a cut-off copy of one left behind."""
-    try:
-        return "+mec" in metadata.version("detectron2")
-    except metadata.PackageNotFoundError:
-        spec = find_spec("detectron2")
-        places = (spec.submodule_search_locations if spec else None) or []
-        return str(Path(sysconfig.get_path("purelib"), "detectron2")) in places
-
-
-def _files_recorded() -> bool:
-    try:
-        return metadata.distribution("detectron2").read_text("RECORD") is not None
-    except metadata.PackageNotFoundError:
-        return True
+def _version() -> str:
+    return found_version("detectron2") or "of unknown version"
 
 
 def _repackaged_is_whole() -> bool:
-    """Whether the present wheel of `repackage` is here with every file and need. Takes milliseconds."""
-    try:
-        distribution = metadata.distribution("detectron2")
-        for need in (*NEEDS, *EVALUATION_NEEDS):
-            metadata.version(need.split(">")[0])
-    except metadata.PackageNotFoundError:
-        return False
-    if distribution.version != WHEEL_VERSION or not distribution.files:
-        return False
-    sizes = {file.locate(): file.size for file in distribution.files if file.size is not None}
-    return all(Path(str(path)).is_file() and Path(str(path)).stat().st_size == size for path, size in sizes.items())
+    return is_whole("detectron2", WHEEL_VERSION) and are_there((*NEEDS, *EVALUATION_NEEDS))

@@ -3,23 +3,13 @@
 The archive `pb1-detectron2` 0.6 holds the Python of the official 0.6, unchanged, and none of its C++. What that C++
 would offer beyond torchvision's kernels is rotated boxes, deformable convolution and a faster COCO evaluation. The
 wheel is named `detectron2`, so that the official package replaces it and `pip uninstall` finds it.
-
-Every change to the source is an `Edit` that says what it expects to find; an archive that differs is refused.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import hashlib
-import io
-import tarfile
-import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mec_transfer.common.errors import UserError
-from mec_transfer.common.files import write_bytes
+from mec_transfer.engines.repackage import Edit, apply_edits, check_archive, package_files, read_sdist, write_wheel
 
 SDIST_NAME = "pb1-detectron2"
 SDIST_VERSION = "0.6"
@@ -57,17 +47,6 @@ Copyright (c) Facebook, Inc. and its affiliates. Licensed under the Apache Licen
 
 Repackaged by mec-transfer without the C++ extension. Files that were changed say so in their first line.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Edit:
-    """`old` stands in `file` exactly `count` times and becomes `new`."""
-
-    reason: str
-    file: str
-    old: str
-    new: str
-    count: int = 1
 
 
 _NUMPY = "NumPy 1.24 and later have no such aliases of Python's types"
@@ -114,90 +93,17 @@ def build_wheel(sdist: Path, out: Path) -> Path:
     Raises:
         UserError: `sdist` is not the archive that the edits are written for.
     """
-    found = hashlib.sha256(sdist.read_bytes()).hexdigest()
-    if found != SDIST_SHA256:
-        raise UserError(
-            f"{sdist}: sha256 {found} is not that of {SDIST_NAME} {SDIST_VERSION} ({SDIST_SHA256}); "
-            "nothing of it was used: download it again, or look for who changed it"
-        )
+    check_archive(sdist, f"{SDIST_NAME} {SDIST_VERSION}", SDIST_SHA256)
     sources = read_sdist(sdist)
-    files = apply_edits(package_files(sources), EDITS)
-    info = f"detectron2-{WHEEL_VERSION}.dist-info"
-    files[f"{info}/licenses/LICENSE"] = sources["LICENSE"]
-    files[f"{info}/licenses/NOTICE"] = _NOTICE.encode()
-    files[f"{info}/METADATA"] = _metadata().encode()
-    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: mec-transfer\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
-    wheel = out / f"detectron2-{WHEEL_VERSION}-py3-none-any.whl"
-    write_bytes(wheel, _zip(files))
-    return wheel
+    files = apply_edits(package_files(sources, PACKAGES, (".py", ".yaml")), EDITS, "detectron2", "Detectron2 0.6")
+    licences = {"LICENSE": sources["LICENSE"], "NOTICE": _NOTICE.encode()}
+    return write_wheel(out, "detectron2", WHEEL_VERSION, files, licences, _about())
 
 
-def read_sdist(sdist: Path) -> dict[str, bytes]:
-    """Return the plain files of a source archive, by their path below its top folder; nothing is unpacked to disk."""
-    with tarfile.open(sdist, "r:gz") as archive:
-        return {
-            member.name.partition("/")[2]: archive.extractfile(member).read()  # type: ignore[union-attr]
-            for member in archive
-            if member.isfile()
-        }
-
-
-def package_files(sources: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the files that the wheel installs (code and yaml configs), by their path in it."""
-    return {
-        f"{target}{name.removeprefix(folder)}": content
-        for folder, target in PACKAGES.items()
-        for name, content in sources.items()
-        if name.startswith(f"{folder}/") and name.endswith((".py", ".yaml"))
-    }
-
-
-def apply_edits(files: Mapping[str, bytes], edits: Sequence[Edit]) -> dict[str, bytes]:
-    """Return `files` with every edit done, each changed file saying so in its first line (Apache-2.0, section 4b).
-
-    Raises:
-        UserError: a file is not there, or does not hold the text as often as its edit expects.
-    """
-    edited = dict(files)
-    for edit in edits:
-        name = f"detectron2/{edit.file}"
-        text = edited[name].decode() if name in edited else ""
-        if text.count(edit.old) != edit.count:
-            raise UserError(
-                f"{name}: {edit.old!r} stands there {text.count(edit.old)} times where {edit.count} are expected "
-                f"({edit.reason}); this is not the source that the edits are written for"
-            )
-        edited[name] = text.replace(edit.old, edit.new).encode()
-    for name in sorted({f"detectron2/{edit.file}" for edit in edits}):
-        reasons = "; ".join(dict.fromkeys(edit.reason for edit in edits if f"detectron2/{edit.file}" == name))
-        edited[name] = f"# Changed by mec-transfer from Detectron2 0.6: {reasons}.\n".encode() + edited[name]
-    return edited
-
-
-def _metadata() -> str:
+def _about() -> str:
     needs = "".join(f"Requires-Dist: {need}\n" for need in NEEDS)
     return (
-        f"Metadata-Version: 2.1\nName: detectron2\nVersion: {WHEEL_VERSION}\n"
         "Summary: Detectron2 0.6 without its C++ extension, repackaged by mec-transfer\n"
         "Home-page: https://github.com/facebookresearch/detectron2\nAuthor: FAIR\nLicense: Apache-2.0\n"
-        f"License-File: LICENSE\nLicense-File: NOTICE\nRequires-Python: >=3.8\n{needs}"
+        f"Requires-Python: >=3.8\n{needs}"
     )
-
-
-def _record(files: Mapping[str, bytes], own: str) -> str:
-    lines = []
-    for name, content in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        lines.append(f"{name},sha256={digest},{len(content)}\n")
-    return "".join(lines) + f"{own},,\n"
-
-
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            entry = zipfile.ZipInfo(name)  # dated 1980: the same bytes whenever it is built
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(entry, content)
-    return buffer.getvalue()

@@ -44,7 +44,7 @@ def test_data_of_ones_own_has_its_own_name_and_protocol(clips: Path, tmp_path: P
     [
         (["--config", "vos_dino", "--split", "all"], "'recipe.crop_size' is not an option"),
         (["--config", "sot_xcorr"], "Basketball, Biker, Bird1, Bird2, BlurBody, ... (data of your own: name its part"),
-        ([], "--config is needed: one of demo_mot"),
+        ([], "--config is needed: one of deepsort_mot17"),
         (["--config", "knn_dino"], "knn_dino: no such config"),
         (["--config", "sot_xcorr", "--split", "val"], "has no split 'val'"),
         (

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from mec_transfer.cli import doctor
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("mec_transfer", "pretrain", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 OPTIONAL = (
     *("cv2", "scipy", "pycocotools", "matplotlib", "trackeval", "detectron2", "faster_coco_eval", "tensorboard"),
-    "submitit",
+    *("submitit", "mmtrack", "mmdet", "mmcls", "mmcv"),
 )
 COMMAND = "mec_transfer.cli.main"
 SMALL = ("--device", "cpu", "--workers", "0")
@@ -134,6 +136,8 @@ CURES = {
     "pip install 'mec-transfer[detection]' and mec-transfer engines install detectron2",
     "tracking": "object tracking needs scipy, opencv, pycocotools and TrackEval: "
     "pip install 'mec-transfer[tracking]' and pip install --no-deps trackeval",
+    "mmtracking": "a trained tracker needs MMTracking, MMDetection, MMCls and MMCV: "
+    "mec-transfer engines install mmtracking",
     "plot": "a plot needs matplotlib: pip install 'mec-transfer[plot]'",
     "tensorboard": "--tensorboard needs tensorboard: pip install 'mec-transfer[tensorboard]'",
     "slurm": "--launcher slurm needs submitit: pip install 'mec-transfer[slurm]'",
@@ -179,10 +183,10 @@ def test_doctor_names_the_extras(python: Path, tmp_path: Path) -> None:
     bad, good = in_one_process(
         python,
         tmp_path,
-        [["doctor"], ["doctor", *(word for part in ("detection", "tracking", "plot") for word in ("--without", part))]],
+        [["doctor"], ["doctor", *(word for part in doctor.OPTIONAL for word in ("--without", part))]],
     )
     lines = [line.removeprefix("BAD   ") for line in bad[1].splitlines() if not line.startswith("ok ")]
-    assert (bad[0], lines) == (1, [CURES["detection"], CURES["tracking"], CURES["plot"]])
+    assert (bad[0], lines) == (1, [CURES[part] for part in doctor.OPTIONAL])
     assert good[0] == 0 and "every command: numpy, torch" in good[1], good
 
 

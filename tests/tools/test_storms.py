@@ -48,7 +48,7 @@ def test_every_other_difference_is_found(tmp_path: Path) -> None:
 
 
 def test_what_a_command_starts_is_found_and_seen_to_end(tmp_path: Path) -> None:
-    start = Start(["bash", "-c", "sleep 60 & echo begun; wait"], tmp_path / "log.txt", {})
+    start = Start(["bash", "-c", "sleep 60 & echo begun; wait; sleep 60"], tmp_path / "log.txt", {})
     while "begun" not in start.said():
         assert start.sleep(0.05)
     children = below(start.pid)
