@@ -37,9 +37,9 @@ from mec_transfer.backbone.source import resolve_backbone
 from mec_transfer.common.config import load_config
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.config import DatasetConfig, TracksDatasetConfig
 from mec_transfer.datasets.index import Index
-from mec_transfer.datasets.registry import open_data
+from mec_transfer.datasets.registry import find_layout, open_data
 from mec_transfer.results.record import write_record
 from mec_transfer.results.store import Store
 from mec_transfer.suite.config import load_suite
@@ -51,6 +51,7 @@ from tests.backbone.conftest import make_weights
 from tests.backbone.test_formats import PICKLED, detectron2
 from tests.datasets.objects.test_fuzz import read_all, write_sound
 from tests.datasets.test_mutations import spoil_bytes, spoil_json, try_once
+from tests.datasets.tracks import tiny_tracks
 from tests.datasets.videos import tiny_videos
 from tests.results.test_store import RECORD
 
@@ -239,6 +240,23 @@ def _videos(layout: str) -> Subject:
     return Subject(lambda root: tiny_videos.write(root, layout), lambda root, path: try_once(root, layout, path))
 
 
+def _tracks(layout: str) -> Subject:
+    def read(root: Path, path: Path) -> bool:
+        config = TracksDatasetConfig(name="x", layout=layout, split=tiny_tracks.SPLITS[layout])
+        data, problems = find_layout(layout).examine(config, root, Index())
+        for line in problems:
+            _one_line(line, root)
+        if data is None:
+            return False
+        for track in data.tracks:  # type: ignore[attr-defined]
+            if not (np.isfinite(track.boxes).all() and all(path.is_file() for path in track.paths)):
+                raise Bad("a track was read whose boxes are not finite, or whose pictures are not there")
+        _ = data.fingerprint
+        return not problems
+
+    return Subject(tiny_tracks.WRITERS[layout], read)
+
+
 SUBJECTS = {
     "checkpoint": Subject(checkpoints, read_checkpoint, code=True),
     "config": Subject(configs, read_config, code=True),
@@ -246,6 +264,7 @@ SUBJECTS = {
     "kept": Subject(kept, read_kept),
     **{layout: _objects(layout) for layout in ("coco", "voc", "cityscapes")},
     **{layout: _videos(layout) for layout in tiny_videos.SPLITS},
+    **{layout: _tracks(layout) for layout in tiny_tracks.WRITERS},
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -22,6 +22,9 @@ class Contents(StrictModel):
 
 class DatasetConfig(StrictModel):
     """The data set of a benchmark."""
+
+    OPENER: ClassVar[str] = ""
+    """What opens such data, as `module:function`, where that is not a layout alone."""
 
     name: str
     """As the leaderboard shows it, for instance `imagenet`."""
@@ -87,9 +90,21 @@ class VideosDatasetConfig(DatasetConfig):
     """Only these of the split; none: all of them."""
     detections: str = ""
     """Where association finds what a detector saw: a path below the data set's folder (or an absolute one) with
-    `{sequence}` for the sequence's name, for instance `train/{sequence}/det/det.txt`."""
+    `{sequence}` for the sequence's name, for instance `train/{sequence}/det/det.txt`; `none` where none are needed."""
 
     @classmethod
     def kind(cls) -> str:
         """Return `videos`."""
         return "videos"
+
+
+class TracksDatasetConfig(DatasetConfig):
+    """A set of tracks that a tracker learns from."""
+
+    split: str
+    """As the layout calls it, for instance `train` of ImageNet VID."""
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return `tracks`."""
+        return "tracks"

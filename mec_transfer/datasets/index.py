@@ -44,6 +44,7 @@ class Index:
         self._sizes: dict[str, list[int]] = kept["sizes"]
         self._results: dict[str, Any] = kept["results"]
         self._changed = False
+        self._beside: dict[Path, Index] = {}
         self.listed = 0
         """How many folders this object has listed on the disk."""
 
@@ -56,6 +57,17 @@ class Index:
     def read(cls, file: Path | None) -> Index:
         """Return the index that an earlier run kept in `file`: an empty one where there is none or it is damaged."""
         return cls(file, _read(file))
+
+    @classmethod
+    def of(cls, folder: Path, where: Path) -> Path:
+        """Return the file, in the folder `where`, of the index of a data set in `folder`."""
+        return where / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]}.index"
+
+    def beside(self, folder: Path) -> Index:
+        """Return the index of another data set, kept in the same place as this one and saved with it."""
+        if folder not in self._beside:
+            self._beside[folder] = Index.read(self.of(folder, self._file.parent) if self._file else None)
+        return self._beside[folder]
 
     def list_folder(self, folder: Path) -> tuple[list[str], list[str]]:
         """Return the sorted names of the folders and of the files in `folder`, hidden ones left out.
@@ -113,6 +125,8 @@ class Index:
         Raises:
             RunError: the disk is full or the folder cannot be written.
         """
+        for index in self._beside.values():
+            index.save()
         if self._file and self._changed:
             kept = {"format": _FORMAT, "folders": self._folders, "sizes": self._sizes, "results": self._results}
             text = json.dumps(kept).encode()

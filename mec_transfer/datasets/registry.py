@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mec_transfer.common.errors import DataError, did_you_mean
 
@@ -28,10 +28,24 @@ LAYOUTS = {
     },
     "videos": {
         "otb": "mec_transfer.datasets.videos.otb:OtbLayout",
+        "lasot": "mec_transfer.datasets.videos.lasot:LasotLayout",
+        "uav123": "mec_transfer.datasets.videos.uav123:Uav123Layout",
+        "trackingnet": "mec_transfer.datasets.videos.trackingnet:TrackingNetLayout",
+        "got10k": "mec_transfer.datasets.videos.got10k:Got10kLayout",
+        "vot": "mec_transfer.datasets.videos.vot:VotLayout",
         "davis": "mec_transfer.datasets.videos.davis:DavisLayout",
         "motchallenge": "mec_transfer.datasets.videos.motchallenge:MotChallengeLayout",
         "mots": "mec_transfer.datasets.videos.mots:MotsLayout",
         "posetrack18": "mec_transfer.datasets.videos.posetrack:PoseTrackLayout",
+    },
+    "tracks": {
+        "imagenet_vid": "mec_transfer.datasets.tracks.imagenet_vid:ImageNetVidLayout",
+        "imagenet_det": "mec_transfer.datasets.tracks.imagenet_det:ImageNetDetLayout",
+        "coco_tracks": "mec_transfer.datasets.tracks.coco:CocoTracksLayout",
+        **{
+            f"{name}_tracks": "mec_transfer.datasets.tracks.videos:VideoTracksLayout"
+            for name in ("lasot", "got10k", "trackingnet", "otb", "uav123")
+        },
     },
 }
 """Kind -> name -> the class, a `data.Layout`."""
@@ -53,9 +67,13 @@ def kind_of(name: str) -> str:
 
 def find_layout(name: str) -> Layout:
     """Return a layout. Raises DataError for an unknown name."""
-    module, _, class_name = LAYOUTS[kind_of(name)][name].partition(":")
-    layout: Layout = getattr(importlib.import_module(module), class_name)(name)
+    layout: Layout = _find(LAYOUTS[kind_of(name)][name])(name)
     return layout
+
+
+def _find(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def open_data(config: DatasetConfig, folder: Path, index: Index | None = None) -> Data:
@@ -71,4 +89,8 @@ def open_data(config: DatasetConfig, folder: Path, index: Index | None = None) -
     """
     from mec_transfer.datasets.index import Index
 
-    return find_layout(config.layout).open(config, folder, index or Index())
+    index = index or Index()
+    if config.OPENER:
+        data: Data = _find(config.OPENER)(config, folder, index)
+        return data
+    return find_layout(config.layout).open(config, folder, index)

@@ -1,4 +1,4 @@
-"""The demo world's objects: the same pictures as a COCO data set with masks and as a VOC devkit."""
+"""The demo world's objects: the same pictures as a COCO data set with masks, as a VOC devkit and as ImageNet DET."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mec_transfer.common.files import write_json, write_text
+from mec_transfer.demo_world import ilsvrc
 from mec_transfer.demo_world.picture import write_jpeg
 from mec_transfer.demo_world.render import Rendering
 from mec_transfer.demo_world.scene import CATEGORIES, Scene
@@ -34,7 +35,7 @@ def picture_names() -> list[str]:
 
 
 def write_objects(out: Path, pictures: Iterable[tuple[str, Drawn]]) -> None:
-    """Write pictures (path below `out`, what was drawn) and their annotations in both layouts."""
+    """Write pictures (path below `out`, what was drawn) and their annotations in every layout."""
     data: dict[str, dict[str, Any]] = {split: _empty() for split in COUNTS}
     names: dict[str, list[str]] = {split: [] for split in COUNTS}
     voc = out / "voc" / "VOC2007"
@@ -47,6 +48,11 @@ def write_objects(out: Path, pictures: Iterable[tuple[str, Drawn]]) -> None:
         data[split]["images"].append({"id": number, "file_name": file, "width": width, "height": height})
         for category, mask, polygons in things:
             data[split]["annotations"].append(_coco_annotation(data[split], number, category, mask, polygons))
+        if split == "train2017":
+            boxes = [("", _box(mask), False) for _, mask, _ in things]
+            write_jpeg(out / "ILSVRC" / "Data" / ilsvrc.DET / f"{Path(file).stem}.JPEG", drawn.image)
+            annotation = out / "ILSVRC" / "Annotations" / ilsvrc.DET / f"{Path(file).stem}.xml"
+            ilsvrc.write_annotation(annotation, drawn.owner.shape, boxes)
         name = f"{number:06d}"
         names[split].append(name)
         write_jpeg(voc / "JPEGImages" / f"{name}.jpg", drawn.image)

@@ -154,9 +154,19 @@ SEQUENCES = {
         "PannedKite": "panned",
         "BusyDrop": "busy",
     },
+    "lasot": {"heart/heart-1": "hidden", "star/star-1": "twins"},
+    "uav123": {"kite": "panned"},
+    "trackingnet": {"drop_0": "busy"},
+    "got10k": {"GOT-10k_Train_000001": "nearing"},
+    "vot": {"star": "twins", "kite": "panned"},
+    "ILSVRC": {
+        "ILSVRC2015_train_00000000": "three",
+        "ILSVRC2015_train_00000001": "crowd",
+        "ILSVRC2015_train_00000002": "away",
+    },
     "davis": {"twin-stars": "twins", "kite-and-flower": "panned", "drop-returns": "three"},
     "motchallenge": {"DEMO-01": "crowd", "DEMO-02": "away", "DEMO-03": "street"},
     "mots": {"DEMO-01": "crowd", "DEMO-02": "away", "DEMO-03": "street"},
     "posetrack18": {"900001_demo_test": "street", "900002_demo_test": "dance"},
 }
-"""Layout -> its sequences -> the clip that each shows. In OTB identity 1 is the target."""
+"""Folder -> its sequences -> the clip that each shows. Where there is one target, it is identity 1."""

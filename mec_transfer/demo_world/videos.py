@@ -1,4 +1,4 @@
-"""The demo world's videos, in the layouts of OTB, DAVIS, MOTChallenge, MOTS and PoseTrack18.
+"""The demo world's videos, in the layouts of the tracking data sets.
 
 A clip is drawn once, also where several layouts show it.
 """
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mec_transfer.common.files import write_text
 from mec_transfer.common.progress import track
-from mec_transfer.demo_world import videos_crowd, videos_pose, videos_single
+from mec_transfer.demo_world import ilsvrc, videos_crowd, videos_pose, videos_single
 from mec_transfer.demo_world.detector import Detected, detect
 from mec_transfer.demo_world.footage import Frame, shoot
 from mec_transfer.demo_world.picture import write_jpeg
@@ -25,6 +25,12 @@ class _Writer(Protocol):
 
 _IMAGES = {
     "otb": ("otb/{}/img/{:04d}.jpg", 1),
+    "lasot": ("lasot/{}/img/{:08d}.jpg", 1),
+    "uav123": ("uav123/data_seq/UAV123/{}/{:06d}.jpg", 1),
+    "trackingnet": ("trackingnet/TRAIN_0/frames/{}/{}.jpg", 0),
+    "got10k": ("got10k/train/{}/{:08d}.jpg", 1),
+    "vot": ("vot/{}/color/{:08d}.jpg", 1),
+    "ILSVRC": (f"ILSVRC/Data/{ilsvrc.VID}/{{}}/{{:06d}}.JPEG", 0),
     "davis": ("davis/JPEGImages/480p/{}/{:05d}.jpg", 0),
     "motchallenge": ("motchallenge/train/{}/img1/{:06d}.jpg", 1),
     "mots": ("mots/train/{}/img1/{:06d}.jpg", 1),
@@ -33,6 +39,12 @@ _IMAGES = {
 """Layout -> its frames' names below the world and the first one's number."""
 _ANNOTATIONS = {
     "otb": ("otb/{}/groundtruth_rect.txt",),
+    "lasot": tuple(f"lasot/{{}}/{name}.txt" for name in ("groundtruth", "full_occlusion", "out_of_view")),
+    "uav123": ("uav123/anno/UAV123/{}.txt",),
+    "trackingnet": ("trackingnet/TRAIN_0/anno/{}.txt",),
+    "got10k": tuple(f"got10k/train/{{}}/{name}" for name in ("groundtruth.txt", "absence.label", "cover.label")),
+    "vot": ("vot/{}/groundtruth.txt",),
+    "ILSVRC": (f"ILSVRC/Annotations/{ilsvrc.VID}/{{}}/{{:06d}}.xml",),
     "davis": ("davis/Annotations/480p/{}/{:05d}.png",),
     "motchallenge": (
         "motchallenge/train/{}/gt/gt.txt",
@@ -44,12 +56,22 @@ _ANNOTATIONS = {
 }
 _WRITERS: dict[str, _Writer] = {
     "otb": videos_single.write_otb,
+    "lasot": videos_single.write_lasot,
+    "uav123": videos_single.write_uav123,
+    "trackingnet": videos_single.write_trackingnet,
+    "got10k": videos_single.write_got10k,
+    "vot": videos_single.write_vot,
+    "ILSVRC": ilsvrc.write_video,
     "davis": videos_single.write_davis,
     "motchallenge": videos_crowd.write_motchallenge,
     "mots": videos_crowd.write_mots,
     "posetrack18": videos_pose.write_posetrack18,
 }
-_LISTS = {"davis": "davis/ImageSets/2017/val.txt"}
+_LISTS = {
+    "davis": "davis/ImageSets/2017/val.txt",
+    "vot": "vot/list.txt",
+    "got10k": "got10k/train/list.txt",
+}
 
 
 def file_names() -> tuple[list[str], list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from pathlib import Path
 
 from mec_transfer.common.errors import DataError, RunError
@@ -39,7 +37,7 @@ class OpenedData:
 
     def index_file(self, folder: Path) -> Path:
         """Return where what is known of the folder is kept, for a process that opens it too."""
-        return self._folder / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]}.index"
+        return Index.of(folder, self._folder)
 
     def save(self) -> None:
         """Write what is known; where that cannot be, say so: it would only have saved time."""

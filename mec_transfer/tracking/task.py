@@ -8,9 +8,8 @@ Every number is computed from the written files.
 from __future__ import annotations
 
 import abc
-import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar, cast
 
@@ -21,10 +20,7 @@ from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
 from mec_transfer.common.device import maps_cost_more_than_reading
 from mec_transfer.common.errors import DataError, RunError, UserError
-from mec_transfer.common.files import read_json, write_bytes, write_json
-from mec_transfer.common.interrupt import Interrupted, StopRequest, held_signals
 from mec_transfer.common.memory import keep_freed_memory
-from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.data import VideoData
 from mec_transfer.datasets.videos.video import Video, remarks
@@ -32,28 +28,10 @@ from mec_transfer.results.record import RECORD_NAME, Record, Selection
 from mec_transfer.tracking.appearance import Appearance, Features
 from mec_transfer.tracking.config import FrozenConfig
 from mec_transfer.tracking.feature_cache import CachedFeatures
-from mec_transfer.tracking.overlay import Marks, write_animation
-
-RESULTS = "results"
-"""What was found, in the task's official submission format."""
-TRUTH = "truth"
-"""A copy of what it is measured against."""
-_FINISHED = "finished"
+from mec_transfer.tracking.overlay import Marks
+from mec_transfer.tracking.sequences import Files, Measured, Tick, draw_extremes, follow_all, frames_per_second
 
 V = TypeVar("V", bound=Video)
-Files = Mapping[str, bytes]
-"""File names relative to a folder, and their bytes."""
-Tick = Callable[[], None]
-"""To be called once for every frame that is done: shows progress, and raises `Interrupted` where a signal came."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The numbers of a run."""
-
-    overall: dict[str, float]
-    """Percentages as 0-100."""
-    by_sequence: dict[str, dict[str, float]]
 
 
 class FrozenTask(Benchmark, Generic[V]):
@@ -101,9 +79,11 @@ class FrozenTask(Benchmark, Generic[V]):
         return problems
 
     def open(self, job: Job) -> tuple[V, ...]:
-        """Return the videos. Raises DataError where there is nothing to follow in them."""
+        """Return the videos. Raises DataError where there is nothing to follow in them, or nobody here can score it."""
         assert isinstance(job.data, VideoData)
         videos = cast("tuple[V, ...]", job.data.videos)
+        if withheld := [video.withheld for video in videos if video.withheld]:
+            raise DataError(f"{withheld[0]}; choose a split with a truth")
         if why := self.nothing_left(videos):
             raise DataError(f"{videos[0].files[-1]}: nothing to follow: {why}")
         return videos
@@ -130,18 +110,19 @@ class FrozenTask(Benchmark, Generic[V]):
         features: Features = appearance
         if self.WHOLE_FRAMES and job.cache and maps_cost_more_than_reading(appearance.device):
             features = CachedFeatures.open(appearance, job.cache / "maps")
-        self._follow_all(videos, features, folder)
+        follow_all(
+            videos, folder, self.config.title, lambda video, tick: self.follow(video, features, tick), self.truth
+        )
         distributed.barrier()
 
         def measure() -> Measured:
             measured = self.measure(folder, [video.name for video in videos])
-            self._draw(videos, measured, folder)
+            sign, primary = 1 if self.config.metrics.higher_is_better else -1, self.config.metrics.primary
+            values = {name: sign * row[primary] for name, row in measured.by_sequence.items()}
+            draw_extremes(videos, values, folder, lambda video: self.marks(video, folder))
             return measured
 
         measured = distributed.on_first(measure)
-        finished = [read_json(_entry(folder, video)) for video in videos]
-        seconds = sum(entry["seconds"] for entry in finished)
-        frames = sum(len(video.frames) for video in videos)
         return make_record(
             self.config,
             job,
@@ -151,8 +132,8 @@ class FrozenTask(Benchmark, Generic[V]):
             warnings=remarks(videos),
             details={
                 "by_sequence": measured.by_sequence,
-                "frames": frames,
-                "frames_per_second": round(frames / seconds, 3) if seconds else 0.0,
+                "frames": sum(len(video.frames) for video in videos),
+                "frames_per_second": frames_per_second(videos, folder),
                 "stage": recipe.stage,
                 "precision": recipe.precision,
             },
@@ -165,47 +146,6 @@ class FrozenTask(Benchmark, Generic[V]):
             what = "names no sequence in 'details.by_sequence'"
             raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
         return self.measure(folder, sequences).overall
-
-    def _follow_all(self, videos: Sequence[V], features: Features, folder: Path) -> None:
-        mine = videos[distributed.rank() :: distributed.world_size()]
-        todo = [video for video in mine if not _entry(folder, video).is_file()]
-        if len(todo) < len(mine):
-            say(f"{len(mine) - len(todo)} of {len(mine)} sequences are there already")
-        meter = Meter(self.config.title, sum(len(video.frames) for video in todo), "frames")
-        try:
-            with held_signals() as stop:
-                for video in todo:
-                    started = time.monotonic()
-                    for name, files in (
-                        (TRUTH, self.truth(video)),
-                        (RESULTS, self._follow(video, features, meter, stop)),
-                    ):
-                        for path, data in files.items():
-                            write_bytes(folder / name / path, data)
-                    seconds = round(time.monotonic() - started, 3)
-                    write_json(_entry(folder, video), {"frames": len(video.frames), "seconds": seconds})
-        finally:
-            meter.close()
-
-    def _follow(self, video: V, features: Features, meter: Meter, stop: StopRequest) -> Files:
-        def tick() -> None:
-            meter.advance()
-            if stop.number:
-                raise Interrupted(stop.number)
-
-        return self.follow(video, features, tick)
-
-    def _draw(self, videos: Sequence[V], measured: Measured, folder: Path) -> None:
-        """Animate the best and the worst sequence; a number is not lost for a picture."""
-        sign = 1 if self.config.metrics.higher_is_better else -1
-        ranked = sorted(videos, key=lambda video: -sign * measured.by_sequence[video.name][self.config.metrics.primary])
-        chosen = {"best": ranked[0], "worst": ranked[-1]} if len(ranked) > 1 else {"only": ranked[0]}
-        for kind, video in chosen.items():
-            path = folder / "pictures" / f"{kind}_{video.name}.gif"
-            try:
-                write_animation(path, video.frames, self.marks(video, folder))
-            except (OSError, RunError) as error:
-                warn(f"{path}: not drawn ({error})")
 
 
 def frame_map(video: Video, index: int, pixels: np.ndarray, features: Features) -> torch.Tensor:
@@ -221,7 +161,3 @@ def frame_map(video: Video, index: int, pixels: np.ndarray, features: Features) 
             f"{path}: its features are not finite; try --set recipe.precision=fp32, or look at the checkpoint"
         )
     return found
-
-
-def _entry(folder: Path, video: Video) -> Path:
-    return folder / _FINISHED / f"{video.name}.json"

@@ -15,12 +15,13 @@ import pytest
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.folders import open_split
 from mec_transfer.datasets.images.labels import label_subset
+from mec_transfer.datasets.videos.box_video import BoxVideo
 from mec_transfer.datasets.videos.davis import DavisVideo
 from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.datasets.videos.mots import MotsVideo
-from mec_transfer.datasets.videos.otb import BoxVideo
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.datasets.videos.video import Video
+from mec_transfer.datasets.videos.vot import VotVideo
 from mec_transfer.tracking.association import mot_metrics, mots_metrics, posetrack_metrics
 from tests.datasets.images import test_ilsvrc
 from tests.datasets.videos import test_mots
@@ -89,7 +90,8 @@ def use(video: Video) -> None:
     assert len(video.frames) and all(path.is_file() for path in video.frames.paths)
     if isinstance(video, BoxVideo):
         assert video.boxes.shape == (len(video.frames), 4) and not np.isinf(video.boxes).any()
-        assert (video.boxes[0, 2:] > 0).all()
+        assert (video.boxes[0, 2:] > 0).all() and video.is_visible().shape == (len(video.frames),)
+        assert not isinstance(video, VotVideo) or np.isfinite(video.polygons).all()
         return
     if isinstance(video, DavisVideo):
         assert video.mask(0).any()

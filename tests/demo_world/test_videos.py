@@ -14,7 +14,9 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
+from mec_transfer.datasets.config import TracksDatasetConfig
 from mec_transfer.datasets.decode import load_rgb
+from mec_transfer.datasets.registry import open_data
 from mec_transfer.demo_world import videos
 from mec_transfer.demo_world.clips import Clip
 from mec_transfer.demo_world.figures import KEYPOINTS
@@ -30,6 +32,11 @@ from tests.datasets.reading import open_videos
 SEED = 3
 READ = {
     "otb": ("all", ""),
+    "lasot": ("all", ""),
+    "uav123": ("all", ""),
+    "trackingnet": ("TRAIN_0", ""),
+    "got10k": ("train", ""),
+    "vot": ("all", ""),
     "davis": ("2017/val", ""),
     "motchallenge": ("train", "train/{sequence}/det/det.txt"),
     "mots": ("train", "train/{sequence}/det/det.txt"),
@@ -94,9 +101,9 @@ def masks(path: Path) -> dict[int, list[tuple[int, np.ndarray]]]:
 
 def test_everything_that_is_listed_is_written_and_nothing_else(root: Path) -> None:
     pictures, others = videos.file_names()
-    assert len(pictures) == 5 * 20 + 3 * 20 + 2 * 3 * 24 + 2 * 24 and len(set(pictures + others)) == len(
-        pictures + others
-    )
+    small = {"otb": 5, "lasot": 2, "uav123": 1, "trackingnet": 1, "got10k": 1, "vot": 2, "davis": 3}
+    assert len(pictures) == 20 * sum(small.values()) + 2 * 3 * 24 + 2 * 24 + (20 + 2 * 24)
+    assert len(set(pictures + others)) == len(pictures + others)
     assert set(contents(root)) == {*pictures, *others, "world.json"}
     assert json.loads((root / "world.json").read_text())["parts"] == {"tracking": len(pictures)}
     assert load_rgb(root / "otb/TwinStars/img/0001.jpg").size == (160, 128)
@@ -108,7 +115,7 @@ def test_the_code_for_real_data_reads_it(root: Path, layout: str) -> None:
     split, detections = READ[layout]
     read = open_videos(root / layout, layout, split, detections=detections)
     found = {video.name: (len(video.frames), video.frames.width, video.frames.height) for video in read}
-    clips = {name: CLIPS[clip] for name, clip in SEQUENCES[layout].items()}
+    clips = {Path(name).name: CLIPS[clip] for name, clip in SEQUENCES[layout].items()}
     assert found == {name: (clip.length, clip.width, clip.height) for name, clip in clips.items()}
     assert all(video.frames.read(len(video.frames) - 1).any() for video in read)
 
@@ -185,6 +192,43 @@ def test_otb_boxes_hold_the_whole_target(root: Path, sequence: str) -> None:
         whole = painted(clip, frame)[1][1][clip.height : 2 * clip.height, clip.width : 2 * clip.width]
         assert np.abs(np.subtract([x - 1, y - 1, x - 1 + w, y - 1 + h], box_of(whole))).max() <= 2
         assert x >= 1 and y >= 1 and x + w - 1 <= clip.width and y + h - 1 <= clip.height
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "otb"),
+    [
+        ("lasot", "heart-1", "HiddenHeart"),
+        ("uav123", "kite", "PannedKite"),
+        ("trackingnet", "drop_0", "BusyDrop"),
+        ("got10k", "GOT-10k_Train_000001", "NearingCog"),
+    ],
+)
+def test_other_box_layouts_count_pixels_from_nought(root: Path, layout: str, name: str, otb: str) -> None:
+    (video,) = open_videos(root / layout, layout, READ[layout][0], (name,))
+    (same,) = open_videos(root / "otb", "otb", "all", (otb,))
+    np.testing.assert_array_equal(video.boxes + np.array([1, 1, 0, 0]), same.boxes)
+
+
+def test_flags_and_turned_boxes_say_what_is_seen(root: Path) -> None:
+    (heart,) = open_videos(root / "lasot", "lasot", "all", ("heart-1",))
+    seen = [frame.bodies[1].seen for frame in shoot(CLIPS["hidden"], SEED)]
+    assert heart.visible.tolist() == [bool(mask.any()) for mask in seen] and 0 < heart.visible.sum() < len(seen)
+    (kite,) = open_videos(root / "vot", "vot", "all", ("kite",))
+    for corners, frame in zip(kite.polygons, shoot(CLIPS["panned"], SEED), strict=True):
+        mask = frame.bodies[1].seen
+        inside = Image.new("1", mask.shape[::-1])
+        ImageDraw.Draw(inside).polygon(list(map(tuple, corners.reshape(-1, 2))), fill=1)
+        assert mask[~np.asarray(inside)].sum() <= 0.02 * mask.sum() and np.asarray(inside).sum() < 3 * mask.sum()
+
+
+def test_imagenet_vid_follows_everyone(root: Path) -> None:
+    config = TracksDatasetConfig(name="x", layout="imagenet_vid", split="train")
+    data = open_data(config, root / "ILSVRC")
+    assert data.problems == [] and data.splits == {"train": 20 + 2 * 24 - 5}  # nobody is in five frames
+    tracks = data.tracks  # type: ignore[attr-defined]
+    assert len(tracks) == 3 + 5 + 4 and 0 < sum((~track.visible).sum() for track in tracks) < 60
+    shown = next(iter(shoot(CLIPS["three"], SEED))).bodies[1].box
+    assert tracks[0].boxes[0].tolist() == [shown[0], shown[1], shown[2] - shown[0], shown[3] - shown[1]]
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES["davis"])

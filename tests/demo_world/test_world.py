@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mec_transfer.common.errors import DataError, RunError
+from mec_transfer.datasets.config import TracksDatasetConfig
 from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.images.folders import open_split, open_unlabelled
+from mec_transfer.datasets.registry import open_data
 from mec_transfer.demo_world import videos, world
 from mec_transfer.demo_world.draw import random_scene
 from mec_transfer.demo_world.render import render
@@ -125,7 +127,7 @@ def test_parts_are_added(tmp_path: Path, tiny_world: Path) -> None:
         write_demo_world(out, size=TINY, parts=("nix",))
 
 
-def test_objects_are_the_same_in_both_layouts_and_their_masks_lie_in_their_boxes(tmp_path: Path) -> None:
+def test_objects_are_the_same_in_all_layouts_and_their_masks_lie_in_their_boxes(tmp_path: Path) -> None:
     out = write_demo_world(tmp_path / "w", parts=("detection",), size=TINY)
     splits = (("train2017", "trainval", 80), ("val2017", "test", 24))
     for coco_name, voc_name, number in splits:
@@ -145,6 +147,11 @@ def test_objects_are_the_same_in_both_layouts_and_their_masks_lie_in_their_boxes
                 assert corners[:, 0].min() <= x0 + 1 and corners[:, 0].max() >= x1 - 1
                 assert corners[:, 1].min() <= y0 + 1 and corners[:, 1].max() >= y1 - 1
     assert sum(len(image.objects) for image in coco.images) >= 24
+    tracks = []
+    for layout, folder, split in (("coco_tracks", "coco", "train2017"), ("imagenet_det", "ILSVRC", "train")):
+        config = TracksDatasetConfig(name="x", layout=layout, split=split)
+        tracks.append(open_data(config, out / folder).tracks)  # type: ignore[attr-defined]
+    assert len(tracks[0]) >= 80 and np.array_equal(tracks[0].boxes, tracks[1].boxes)
 
 
 def test_other_worlds_and_foreign_folders_are_refused(tmp_path: Path, tiny_world: Path) -> None:

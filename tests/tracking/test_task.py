@@ -26,14 +26,8 @@ from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.task import (
-    RESULTS,
-    TRUTH,
-    Files,
-    FrozenTask,
-    Measured,
-    Tick,
-)
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured, Tick
+from mec_transfer.tracking.task import FrozenTask
 from tests.datasets.reading import open_videos
 
 SPOTS = {"one": [(3, 4), (5, 6), (7, 8)], "two": [(1, 1), (9, 9)]}
@@ -154,7 +148,7 @@ def test_a_number_is_not_lost_for_a_picture(
     def full(path: Path, *_: object) -> None:
         raise RunError(f"{path}: cannot be written (No space left on device)")
 
-    monkeypatch.setattr("mec_transfer.tracking.task.write_animation", full)
+    monkeypatch.setattr("mec_transfer.tracking.sequences.write_animation", full)
     assert task.run(job).metrics == {"hit": 100.0}
     assert capsys.readouterr().err.count("not drawn") == 2
 

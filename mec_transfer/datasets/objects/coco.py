@@ -50,6 +50,8 @@ class CocoSource:
             [root / split, root / "images" / split, root / "images", root, self.path.parent], self._images, self.seen
         )
         self._index_of: dict[int | str, int] = {}
+        self.order = np.zeros(0, dtype=np.int64)
+        """(M,) int64: where each object of what `read` has returned stands among the file's annotations."""
 
     def names(self) -> list[str]:
         """Return the classes by the ids of their categories, each once."""
@@ -76,7 +78,8 @@ class CocoSource:
             index = np.concatenate([index, [number for number, _, _ in found]])
             place = np.concatenate([place, [at for _, at, _ in found]])
             objects = ObjectColumns.join([objects, pack_objects([thing for _, _, thing in found])])
-        objects = objects.take(np.lexsort((index, place)))  # by image, those of one in the file's order
+        order = np.lexsort((index, place))  # by image, those of one in the file's order
+        objects, self.order = objects.take(order), np.asarray(index)[order]
         first = np.searchsorted(np.sort(place), np.arange(len(ids) + 1))
         table = ObjectTable([known[image_id][0] for image_id in ids], ids, sizes, first, objects)
         return ObjectSplit(name=self.name, classes=classes, images=table), problems

@@ -1,13 +1,8 @@
-"""Splits of objects as they were read, kept in files of arrays, so that the next process need not read them again.
-
-A file holds what it was made from: sizes and times of files and folders. It is used only where these are the same; one
-that is damaged, of another version or of other data is passed over, and loses time alone.
-"""
+"""Splits of objects as they were read, and what was found of their images, kept for the next process (`kept.py`)."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mec_transfer.common.errors import RunError
-from mec_transfer.common.files import atomic_writer
-from mec_transfer.common.progress import warn
+from mec_transfer.datasets.kept import Kept, Stamp
 from mec_transfer.datasets.objects.columns import COLUMNS, ObjectColumns
 from mec_transfer.datasets.objects.headers import SAMPLED, file_states
 from mec_transfer.datasets.objects.splits import ObjectSplit
@@ -28,13 +21,10 @@ from mec_transfer.datasets.states import State, settled, state_of
 _VERSION = "mec-transfer objects 2"
 _TABLE = ("paths", "sizes", "first")
 
-Stamp = Mapping[str, Any]
-"""What was asked for (JSON): layout, folder, splits and all else that decides what is read."""
-
 
 def load(folder: Path, stamp: Stamp) -> list[ObjectSplit] | None:
     """Return the splits that were kept for `stamp`, if the files they were read from are still the same."""
-    found = _read(folder, "splits", stamp)
+    found = Kept(folder, "splits", _VERSION).read(stamp)
     if found is None:
         return None
     meta, arrays = found
@@ -69,12 +59,12 @@ def save(folder: Path, stamp: Stamp, seen: Mapping[str, State], splits: Sequence
         paths = "".join(f"{path}\0" for path in table.paths).encode("utf-8", "surrogateescape")
         mine = {"paths": np.frombuffer(paths, dtype=np.uint8), "sizes": table.sizes, "first": table.first}
         arrays |= {f"{number}.{name}": column for name, column in (mine | table.objects.arrays()).items()}
-    _write(folder, "splits", stamp, seen, {"splits": about}, arrays)
+    Kept(folder, "splits", _VERSION).write(stamp, seen, {"splits": about}, arrays)
 
 
 def load_look(folder: Path, stamp: Stamp, splits: Sequence[ObjectSplit]) -> list[dict[int, str]] | None:
     """Return what was wrong with the images of `splits`, by index, if a sample of their files is still the same."""
-    found = _read(folder, "look", {**stamp, "images": _contents(splits)})
+    found = Kept(folder, "look", _VERSION).read(stamp, _contents(splits))
     if found is None:
         return None
     meta, arrays = found
@@ -97,7 +87,7 @@ def save_look(
     arrays = {f"states{number}": file_states(split.table) for number, split in enumerate(splits)}
     if not all(settled([0, int(states[:, 1].max(initial=0))]) for states in arrays.values()):
         return
-    _write(folder, "look", {**stamp, "images": _contents(splits)}, seen, {"lines": lines}, arrays)
+    Kept(folder, "look", _VERSION).write(stamp, seen, {"lines": lines}, arrays, _contents(splits))
 
 
 def folder_states(splits: Sequence[ObjectSplit]) -> dict[str, State]:
@@ -111,47 +101,7 @@ def _same_sample(paths: Sequence[str], states: np.ndarray) -> bool:
     return all((state_of(paths[index]) or [-1, -1]) == states[index].tolist() for index in chosen)
 
 
-def _contents(splits: Sequence[ObjectSplit]) -> list[list[str]]:
+def _contents(splits: Sequence[ObjectSplit]) -> Stamp:
     """Return what annotations say of the images, and where these lie, as digests."""
-    return [
-        [split.table.digest, hashlib.sha256("\0".join(split.table.paths).encode(errors="surrogateescape")).hexdigest()]
-        for split in splits
-    ]
-
-
-def _file(folder: Path, kind: str, stamp: Stamp) -> Path:
-    what = {name: value for name, value in stamp.items() if name != "images"}
-    return folder / f"{kind}-{hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]}.npz"
-
-
-def _read(folder: Path, kind: str, stamp: Stamp) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    path = _file(folder, kind, stamp)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(file["meta"].tobytes())
-            if meta["version"] != _VERSION or meta["stamp"] != json.loads(json.dumps(stamp)):
-                return None
-            if any(state_of(name) != state for name, state in meta["seen"].items()):
-                return None
-            return meta, {name: file[name] for name in file.files if name != "meta"}
-    except Exception:  # whatever NumPy, zipfile and zlib raise on a file that is absent, cut or overwritten
-        return None
-
-
-def _write(
-    folder: Path,
-    kind: str,
-    stamp: Stamp,
-    seen: Mapping[str, State],
-    meta: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-) -> None:
-    if not all(map(settled, seen.values())):
-        return
-    text = json.dumps({"version": _VERSION, "stamp": stamp, "seen": seen, **meta})
-    path = _file(folder, kind, stamp)
-    try:
-        with atomic_writer(path) as file:
-            np.savez(file, meta=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)  # type: ignore[arg-type]
-    except RunError as error:
-        warn(f"{error}; the annotations are read anew by every process")
+    paths = ["\0".join(split.table.paths).encode(errors="surrogateescape") for split in splits]
+    return {"images": [[split.table.digest, hashlib.sha256(one).hexdigest()] for split, one in zip(splits, paths)]}

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.videos.frames import Frames
 
+NO_DETECTIONS = "none"
+"""In place of a path where what is done with the videos needs no detector's output."""
 _LISTED = 4
 """How many categories a line names, where there are many."""
 JOINTS = (
@@ -48,6 +51,12 @@ class DetectionFile:
     """Why there is no detection in any of them, with the file; empty where there is one."""
     notes: tuple[str, ...]
     """What was left out, a line each, with the file."""
+
+
+def nothing_detected(frames: Frames) -> DetectionFile:
+    """Return what there is where no detections are wanted."""
+    nothing = Detections(boxes=np.empty((0, 4)), scores=np.empty(0))
+    return DetectionFile(frames=(nothing,) * len(frames), undetected="", notes=())
 
 
 def detection_file(path: Path, frames: tuple[Detections, ...], others: Counter[str], persons: str) -> DetectionFile:

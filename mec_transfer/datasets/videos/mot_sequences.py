@@ -14,7 +14,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import parse_number, read_text
 from mec_transfer.datasets.scan import list_folder
 from mec_transfer.datasets.videos.data import VideoLayout
-from mec_transfer.datasets.videos.detections import Detections, detections_path
+from mec_transfer.datasets.videos.detections import NO_DETECTIONS, Detections, detections_path
 from mec_transfer.datasets.videos.frames import Frames, open_frames
 from mec_transfer.datasets.videos.video import MissingPart, Video, choose_sequences
 
@@ -29,7 +29,8 @@ class MotSequence:
     frame_rate: float
     ground_truth: Path
     seqinfo: Path
-    detections: Path
+    detections: Path | None
+    """None where none are wanted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def _open_all(
     names = choose_sequences(
         [name for name in list_folder(folder)[0] if _is_sequence(folder / name)], sequences, folder
     )
-    if detections and "{sequence}" not in detections and len(names) > 1:
+    if detections not in ("", NO_DETECTIONS) and "{sequence}" not in detections and len(names) > 1:
         raise DataError(
             f"detections: '{detections}' is one file for {len(names)} sequences; write {{sequence}} for their name"
         )
@@ -142,7 +143,7 @@ def _open(root: Path, folder: Path, detections: str) -> MotSequence:
         frame_rate=rate,
         ground_truth=ground_truth,
         seqinfo=path,
-        detections=detections_path(root, detections, folder.name),
+        detections=None if detections == NO_DETECTIONS else detections_path(root, detections, folder.name),
     )
 
 

@@ -5,7 +5,7 @@ whether it counts (0 or 1), class (1 to 13; 1 is a pedestrian), visibility; x an
 missing, and more may follow it (CVAT writes ten columns). Where there is no class, or it is -1 throughout (MOT15),
 every box is a pedestrian's. Commas, semicolons, tabs or blanks stand between. A box may reach out of
 the image, as MOTChallenge's do; one that counts and is empty, or farther out than it is large, is an error. Detections
-are named by a path with `{sequence}` in it, and `detection_files` says what they hold.
+are named by a path with `{sequence}` in it, or `none` where none are needed; `detection_files` says what they hold.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mec_transfer.datasets.annotations import Table, read_lines, read_table, spl
 from mec_transfer.datasets.values import FARTHEST
 from mec_transfer.datasets.videos.boxes import far_outside, split_by_frame
 from mec_transfer.datasets.videos.detection_files import read_box_detections
+from mec_transfer.datasets.videos.detections import nothing_detected
 from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.datasets.videos.mot_sequences import MotSequence, SequencesLayout, SequenceVideo
 
@@ -42,12 +43,15 @@ class MotChallengeLayout(SequencesLayout):
     def read_sequence(self, sequence: MotSequence, problems: list[str]) -> MotVideo:
         """Read truth and detections. Raises DataError."""
         table = _check(read_truth(sequence.ground_truth, problems), sequence.frames, problems)
-        found = read_box_detections(sequence.detections, sequence.frames, problems)
+        if sequence.detections is None:
+            found = nothing_detected(sequence.frames)
+        else:
+            found = read_box_detections(sequence.detections, sequence.frames, problems)
         boxes, scored = _boxes(table), _scored(table)
         by_frame = split_by_frame(table.values[:, 0], sequence.frames.numbers)
         return MotVideo(
             frames=sequence.frames,
-            files=(sequence.ground_truth, sequence.seqinfo, sequence.detections),
+            files=tuple(filter(None, (sequence.ground_truth, sequence.seqinfo, sequence.detections))),
             frame_rate=sequence.frame_rate,
             detections=found.frames,
             ground_truth=sequence.ground_truth,

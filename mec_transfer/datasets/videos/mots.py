@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import parse_whole, read_lines
 from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs
 from mec_transfer.datasets.videos.detection_files import PEDESTRIAN, read_mask_detections
@@ -35,6 +36,8 @@ class MotsLayout(SequencesLayout):
     def read_sequence(self, sequence: MotSequence, problems: list[str]) -> MotsVideo:
         """Read truth and detections. Raises DataError."""
         kinds = _check_ground_truth(sequence.ground_truth, sequence.frames, problems)
+        if sequence.detections is None:
+            raise DataError(f"{sequence.ground_truth}: masks are followed by a detector's output; name it")
         found = read_mask_detections(sequence.detections, sequence.frames, problems)
         return MotsVideo(
             frames=sequence.frames,

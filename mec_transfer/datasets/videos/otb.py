@@ -9,19 +9,13 @@ targets (groundtruth_rect.1.txt, groundtruth_rect.2.txt) is a sequence for each,
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-
-from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import parse_number, read_text, split_fields
 from mec_transfer.datasets.scan import list_folder
-from mec_transfer.datasets.videos.data import VideoLayout
-from mec_transfer.datasets.videos.frames import Frames, open_frames
-from mec_transfer.datasets.videos.video import SHOWN, MissingPart, Video, choose_sequences
+from mec_transfer.datasets.videos.box_video import BoxLayout, BoxVideo, make_box_video, parse_boxes, part_of
+from mec_transfer.datasets.videos.frames import open_frames
 
 _NAMES = """
     Basketball Biker Bird1 Bird2 BlurBody BlurCar1 BlurCar2 BlurCar3 BlurCar4 BlurFace BlurOwl Board Bolt Bolt2 Box
@@ -51,57 +45,36 @@ _LEFT_OUT = {"Tiger1": 5}
 _TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BoxVideo(Video):
-    """A video with one target."""
-
-    boxes: np.ndarray
-    """(frames, 4) float64: x, y, w, h in pixels counted from 1, as the file has them; the first lies in the image."""
-
-
-class OtbLayout(VideoLayout):
+class OtbLayout(BoxLayout[tuple[Path, Path]]):
     """Folders of frames with one target, or several, each."""
+
+    SPLITS: ClassVar = {"OTB2015": "the published hundred", "all": "every folder that is a sequence"}
+    PUBLISHED: ClassVar = {"OTB2015": OTB2015}
 
     def split_names(self, folder: Path) -> list[str]:
         """Return `all` where there is a sequence; the published hundred are a part of it."""
         return ["all"] if folder.is_dir() and _find_targets(folder) else []
 
-    def read_videos(
-        self, root: Path, split: str, sequences: Sequence[str], detections: str
-    ) -> tuple[list[BoxVideo], list[str]]:
-        """Read the videos of a split; return the sound ones, and a line for each thing that is wrong.
+    def find(self, root: Path, split: str) -> dict[str, tuple[Path, Path]]:
+        """Return sequence -> its folder and its truth."""
+        return _find_targets(root)
 
-        Raises:
-            MissingPart: there is no such split or sequence.
-        """
-        found = _find_targets(root)
-        if split not in ("OTB2015", "all"):
-            raise MissingPart(f"{root}: has no split '{split}'; there are OTB2015 (the published hundred) and all")
-        names = OTB2015 if split == "OTB2015" else tuple(found)
-        chosen = choose_sequences(names, sequences, root)
-        if missing := [name for name in chosen if name not in found]:
-            listed = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-            raise MissingPart(f"{root}: {len(missing)} of {len(chosen)} sequences are not there: {listed}")
-        videos, problems = [], list[str]()
-        for name in chosen:
-            left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
-            try:
-                videos.append(_read_video(name, *found[name], left_out, problems))
-            except DataError as error:
-                problems.append(str(error))
-        return [video for video in videos if video is not None], problems
-
-
-def read_boxes(path: Path) -> np.ndarray:
-    """Read a file of boxes, (lines, 4) float64 as they stand there.
-
-    Raises:
-        DataError: it cannot be read, or a line is not four numbers; the first such line is named.
-    """
-    boxes, problems = _parse(path)
-    if problems:
-        raise DataError(problems[0])
-    return boxes
+    def read_video(self, name: str, split: str, source: tuple[Path, Path], problems: list[str]) -> BoxVideo | None:
+        """Read one sequence; adds to `problems` and returns None where its truth is broken. Raises DataError."""
+        folder, truth = source
+        left_out = _LEFT_OUT.get(name, 0) if split == "OTB2015" else 0
+        frames = open_frames(folder / "img", name)
+        boxes, broken = parse_boxes(truth)
+        problems += broken
+        if broken:
+            return None
+        if len(boxes) != len(frames) and name in _PARTS:
+            frames = part_of(frames, *_PARTS[name])
+        if len(frames) <= left_out:
+            problems.append(f"{folder / 'img'}: {len(frames)} frames, but tracking begins in frame {left_out + 1}")
+            return None
+        frames = part_of(frames, frames.numbers[0] + left_out, frames.numbers[-1])
+        return make_box_video(frames, truth, boxes[left_out:], problems, left_out + 1)
 
 
 def _find_targets(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -123,83 +96,3 @@ def _find_targets(root: Path) -> dict[str, tuple[Path, Path]]:
         elif (folder / "img").is_dir():
             found[name] = (folder, folder / "groundtruth_rect.txt")
     return found
-
-
-def _read_video(name: str, folder: Path, truth: Path, left_out: int, problems: list[str]) -> BoxVideo | None:
-    """Read one sequence; adds to `problems` and returns None where its truth is broken. Raises DataError."""
-    frames = open_frames(folder / "img", name)
-    boxes, broken = _parse(truth)
-    problems += broken
-    if broken:
-        return None
-    if len(boxes) != len(frames) and name in _PARTS:
-        frames = _part(frames, *_PARTS[name])
-    if len(boxes) != len(frames):
-        problems.append(f"{truth}: {len(boxes)} boxes, but {folder / 'img'} has {len(frames)} frames to be tracked")
-        return None
-    frames, boxes = _part(frames, frames.numbers[0] + left_out, frames.numbers[-1]), boxes[left_out:]
-    if problem := _first_problem(boxes[0], frames):
-        problems.append(f"{truth}:{left_out + 1}: {problem}")
-        return None
-    return BoxVideo(frames=frames, files=(truth,), boxes=boxes, unscored=_why_unscored(truth, boxes))
-
-
-def _why_unscored(truth: Path, boxes: np.ndarray) -> str:
-    """Return why a video says nothing about a tracker: its first box is given, and no other one is there."""
-    if (boxes[1:] > 0).all(axis=1).any():
-        return ""
-    there = f"{len(boxes)} frame{'s' if len(boxes) > 1 else ''}"
-    return f"{truth}: nothing to score: no frame after the first has a box with all four numbers above 0 ({there})"
-
-
-def _part(frames: Frames, first: int, last: int) -> Frames:
-    kept = [index for index, number in enumerate(frames.numbers) if first <= number <= last]
-    return dataclasses.replace(
-        frames,
-        paths=tuple(frames.paths[index] for index in kept),
-        numbers=tuple(frames.numbers[index] for index in kept),
-    )
-
-
-def _first_problem(box: np.ndarray, frames: Frames) -> str | None:
-    x, y, w, h = box.tolist()
-    if not (w > 0 and h > 0) or np.isnan(x + y):
-        return f"the first frame's box is empty ({w:g}x{h:g}); one-pass evaluation starts from it"
-    if x - 1 >= frames.width or y - 1 >= frames.height or x - 1 + w <= 0 or y - 1 + h <= 0:
-        return f"the first frame's box {x:g},{y:g},{w:g},{h:g} lies outside the image ({frames.width}x{frames.height})"
-    return None
-
-
-def _parse(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Return the boxes and a line for each line that is none."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    text = read_text(path).rstrip()
-    if not text:
-        raise DataError(f"{path}: empty")
-    lines, problems = text.split("\n"), []
-    boxes = np.full((len(lines), 4), np.nan)
-    for index, line in enumerate(lines):
-        try:
-            boxes[index] = _box(line)
-        except ValueError as error:
-            problems.append(f"{path}:{index + 1}: {error}")
-    return boxes, problems
-
-
-def _box(line: str) -> list[float]:
-    """Raises ValueError with what is wrong."""
-    words = split_fields(line)
-    if len(words) != 4:
-        raise ValueError(f"{len(words)} values where four are needed (x, y, w, h)")
-    values = []
-    for word in words:
-        try:
-            values.append(parse_number(word))
-        except ValueError:
-            raise ValueError(f"'{word}' is not a number") from None
-    if np.isinf(values).any():
-        raise ValueError("a box cannot be infinite")
-    if values[2] < 0 or values[3] < 0:
-        raise ValueError(f"negative size {values[2]:g}x{values[3]:g}")
-    return values

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
+import itertools
 import json
 import unicodedata
 from collections.abc import Sequence
@@ -34,6 +36,8 @@ class Video:
     """Why nothing in this sequence can be scored, with the file; empty where something can."""
     undetected: str = ""
     """Why there is no detection to follow, with the file; empty where there is one, or none is needed."""
+    withheld: str = ""
+    """Why its truth is not public, with the file, so that its server alone can score it; empty where it is."""
     notes: tuple[str, ...] = ()
     """What was left out of the files on purpose, a line each, with the file."""
 
@@ -45,7 +49,10 @@ class Video:
 
 def remarks(videos: Sequence[Video]) -> list[str]:
     """Return what a reader of a number on `videos` should know, a line each: what was left out or cannot be scored."""
-    return [line for video in videos for line in (video.unscored, video.undetected, *video.notes) if line]
+    lines = [line for video in videos for line in (video.unscored, video.undetected, *video.notes) if line]
+    withheld = [video.withheld for video in videos if video.withheld]
+    more = f" (and {len(withheld) - 1} sequences more)" if len(withheld) > 1 else ""
+    return lines + [f"{line}{more}" for line in withheld[:1]]
 
 
 def choose_sequences(names: Sequence[str], sequences: Sequence[str], where: Path) -> list[str]:
@@ -75,15 +82,15 @@ def fingerprint(videos: Sequence[Video]) -> str:
         DataError: a file cannot be read.
     """
     digest = hashlib.sha256(b"mec-transfer videos fingerprint 1\n")
-    paths: list[Path] = []
+    first = list(itertools.accumulate((len(video.frames) for video in videos), initial=0))
     try:
         for video in videos:
             frames = video.frames
-            line = [video.name, frames.width, frames.height, [path.name for path in frames.paths]]
+            line = [video.name, frames.width, frames.height, frames.names]
             digest.update(json.dumps([*line, [sha256_file(path) for path in video.files]]).encode())
-            paths += frames.paths
-        for index in sample_indices(len(paths), _SAMPLED_FILES):
-            digest.update(sha256_file(paths[index]).encode())
+        for index in sample_indices(first[-1], _SAMPLED_FILES):
+            place = bisect.bisect_right(first, index) - 1
+            digest.update(sha256_file(videos[place].frames.paths[index - first[place]]).encode())
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror or error})") from None
     return digest.hexdigest()

@@ -20,7 +20,8 @@ from mec_transfer.tracking.association.config import AssociationConfig
 from mec_transfer.tracking.association.tracker import Observed, Sighting, Tracker
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Box, Marks
-from mec_transfer.tracking.task import FrozenTask, Tick
+from mec_transfer.tracking.sequences import Tick
+from mec_transfer.tracking.task import FrozenTask
 
 V = TypeVar("V", MotVideo, MotsVideo, PoseVideo)
 
@@ -57,6 +58,8 @@ class AssociationTask(FrozenTask[V]):
 def no_score_above(videos: Sequence[MotVideo] | Sequence[MotsVideo], threshold: float) -> str:
     """Return that every detection scores too low, empty where one does not."""
     scores = np.concatenate([frame.scores for video in videos for frame in video.detections])
+    if not len(scores):
+        return "no detections are named; write dataset.detections"
     if (scores > threshold).any():
         return ""
     return (

@@ -19,7 +19,7 @@ from mec_transfer.datasets.videos.mot_sequences import sequence_length
 from mec_transfer.datasets.videos.motchallenge import TRUTH_COLUMNS, MotVideo, truth_rows
 from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, prepare
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files, Measured
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
 METRICS = ("IDF1", "IDs", "MOTA", "HOTA", "DetA", "AssA", "MT", "ML", "FP", "FN", "Frag")
 """IDs: identity switches. MT, ML: identities tracked in more than 80 % or less than 20 % of their frames. Frag: how

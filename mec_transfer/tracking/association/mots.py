@@ -29,7 +29,8 @@ from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.config import STRIDE
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.task import Files, Measured, Tick, frame_map
+from mec_transfer.tracking.sequences import Files, Measured, Tick
+from mec_transfer.tracking.task import frame_map
 
 _DEVIATIONS = 2
 """Half a box's side, in mean absolute deviations from the centre."""

@@ -35,7 +35,7 @@ from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.association.pose_matching import PosePair, joint_data, match_frames, person_data
 from mec_transfer.tracking.association.trackeval_metrics import measure_prepared
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files, Measured
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
 METRICS = ("MOTA", "IDF1", "IDs", "Precision", "Recall", "HOTA", "DetA", "AssA")
 """IDs: identity switches, of all joints together."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mec_transfer.common.errors import UserError
-from mec_transfer.tracking.task import Measured
+from mec_transfer.tracking.sequences import Measured
 
 _RATIOS = {
     **{name: ("HOTA", name) for name in ("HOTA", "DetA", "AssA")},

@@ -15,12 +15,12 @@ from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.config import STRIDE
+from mec_transfer.tracking.sequences import Tick
 from mec_transfer.tracking.sot.config import SotRecipe, target_cells
 from mec_transfer.tracking.sot.crops import warp_windows
 from mec_transfer.tracking.sot.dcf import Dcf
 from mec_transfer.tracking.sot.matching import Matcher
 from mec_transfer.tracking.sot.xcorr import Xcorr
-from mec_transfer.tracking.task import Tick
 
 _SMALLEST_PIXELS = 4
 

@@ -9,13 +9,14 @@ from typing import ClassVar
 import numpy as np
 
 from mec_transfer.common.errors import UserError
-from mec_transfer.datasets.videos.otb import BoxVideo, read_boxes
+from mec_transfer.datasets.videos.box_video import BoxVideo, read_boxes
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.overlay import Box, Marks
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured, Tick
 from mec_transfer.tracking.sot.config import SotConfig
 from mec_transfer.tracking.sot.otb_metrics import METRICS, measure_boxes
 from mec_transfer.tracking.sot.search import follow_box
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files, FrozenTask, Measured, Tick
+from mec_transfer.tracking.task import FrozenTask
 
 
 class Sot(FrozenTask[BoxVideo]):

@@ -20,15 +20,8 @@ from mec_transfer.datasets.videos.index_masks import encode_index_mask, read_ind
 from mec_transfer.tracking.appearance import Features, map_size
 from mec_transfer.tracking.config import STRIDE
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.task import (
-    RESULTS,
-    TRUTH,
-    Files,
-    FrozenTask,
-    Measured,
-    Tick,
-    frame_map,
-)
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured, Tick
+from mec_transfer.tracking.task import FrozenTask, frame_map
 from mec_transfer.tracking.vos.config import MULTIPLE, VosConfig, VosRecipe
 from mec_transfer.tracking.vos.davis_metrics import contour_accuracy, mean_recall_decay, region_similarity
 from mec_transfer.tracking.vos.propagation import Propagation, Propagator

@@ -13,6 +13,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.datasets.videos.video import fingerprint, remarks
 from mec_transfer.tracking.association import mot_metrics
+from mec_transfer.tracking.association.association import no_score_above
 from tests.datasets.reading import open_videos
 
 DETECTIONS = "train/{sequence}/det/det.txt"
@@ -224,6 +225,18 @@ def test_missing_files_and_gaps_are_named(tmp_path: Path) -> None:
         read(tmp_path, sequences=("MOT16-09",))
     with pytest.raises(DataError, match=r"one file for 2 sequences; write \{sequence\}"):
         read(tmp_path, "det.txt")
+
+
+def test_what_needs_no_detections_says_so(tmp_path: Path) -> None:
+    for name in ("MOT16-02", "MOT16-04"):
+        (make(tmp_path, name) / "det" / "det.txt").unlink()
+    videos = open_videos(tmp_path, "motchallenge", "train", (), "none")
+    assert [len(frame) for video in videos for frame in video.detections] == [0] * 6
+    assert remarks(videos) == []
+    assert all(path.name != "det.txt" for video in videos for path in video.files)
+    assert "no detections are named" in no_score_above(videos, 0.5)
+    with pytest.raises(DataError, match=r"gt.txt: masks are followed by a detector's output; name it"):
+        open_videos(tmp_path, "mots", "train", (), "none")
 
 
 def test_every_problem_of_every_sequence_is_collected(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.videos.otb import OTB2015, read_boxes
+from mec_transfer.datasets.videos.box_video import read_boxes
+from mec_transfer.datasets.videos.otb import OTB2015
 from mec_transfer.datasets.videos.video import remarks
 from tests.datasets.reading import open_videos
 

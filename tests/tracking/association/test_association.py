@@ -23,7 +23,7 @@ from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.association.association import AssociationTask
 from mec_transfer.tracking.association.mot import letterbox
 from mec_transfer.tracking.association.mots import mask_box
-from mec_transfer.tracking.task import Measured
+from mec_transfer.tracking.sequences import Measured
 from tests.datasets.reading import open_videos
 from tests.tracking.association.drawn_crowd import HEIGHT, NAME, WIDTH, Colours, Film
 

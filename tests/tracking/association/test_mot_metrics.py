@@ -15,7 +15,7 @@ from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.datasets.videos.motchallenge import MotVideo
 from mec_transfer.tracking.association import mot_metrics
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files, Measured
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
 Row = tuple[int, int, float]
 """Frame, identity, left edge (pixels from 0) of a box of 30 x 40."""

@@ -16,7 +16,7 @@ from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.datasets.videos.mots import MotsVideo
 from mec_transfer.tracking.association import mots_metrics
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files
 
 HEIGHT, WIDTH = 40, 100
 Row = tuple[int, int, int]

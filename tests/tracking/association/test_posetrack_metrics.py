@@ -15,7 +15,7 @@ from mec_transfer.datasets.videos.frames import Frames
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.association import posetrack_metrics
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.task import RESULTS, TRUTH, Files
+from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files
 
 FRAMES = 5
 HEAD = [100, 50, 30, 40]

@@ -15,10 +15,11 @@ from mec_transfer.cli.main import main
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.registry import open_data
-from mec_transfer.datasets.videos.otb import BoxVideo
+from mec_transfer.datasets.videos.box_video import BoxVideo
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.suite.registry import load_benchmark
 from mec_transfer.tracking.sot.sot import Sot
+from tests.datasets.videos import test_box_layouts
 from tests.tracking.sot.test_search import Colours, draw, moving, true_boxes
 
 PUBLISHED = ("sot_xcorr", "sot_xcorr_corrected", "sot_dcf", "sot_dcf_corrected")
@@ -136,3 +137,12 @@ def test_a_video_of_one_frame_is_refused_before_computing(tmp_path: Path, capsys
     command = ["track", "random:resnet18:2", "--config", "demo_sot_dcf", "--data", str(tmp_path / "otb")]
     assert main([*command, "--split", "all", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     assert "groundtruth_rect.txt: nothing to score" in capsys.readouterr().err
+
+
+def test_a_truth_that_is_not_public_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Frames without a box would all be hits of precision."""
+    test_box_layouts.trackingnet(tmp_path, "TEST", "a_0", test_box_layouts.LINE)
+    command = ["track", "random:resnet18:2", "--config", "demo_sot_dcf", "--data", str(tmp_path), "--split", "TEST"]
+    command += ["--set", "dataset.layout=trackingnet", "--set", "dataset.sequences=[]"]
+    assert main([*command, "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "holds the first frame's box alone" in capsys.readouterr().err
