@@ -43,14 +43,15 @@ SLOW = (
     "suite/test_run_slurm.py",
     "test_on_a_gpu.py",
     "test_python_door.py",
+    "tracking/mmtrack",
     "tracking/sot/test_search.py",
 )
-"""What `--fast` leaves out: files and folders that train, start processes or need Detectron2."""
+"""What `--fast` leaves out: files and folders that train, start processes or need an engine."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --fast."""
-    parser.addoption("--fast", action="store_true", help="leave out what trains, starts processes or needs Detectron2")
+    parser.addoption("--fast", action="store_true", help="leave out what trains, starts processes or needs an engine")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -119,7 +119,12 @@ def _examine(args: argparse.Namespace, config: DatasetConfig) -> tuple[Data | No
 def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     """Return the data set that --config names, else one for each split of the folder, or for all of them together."""
     from mec_transfer.common.config import parse_config
-    from mec_transfer.datasets.config import DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+    from mec_transfer.datasets.config import (
+        DatasetConfig,
+        ObjectsDatasetConfig,
+        TracksDatasetConfig,
+        VideosDatasetConfig,
+    )
     from mec_transfer.datasets.registry import find_layout, kind_of
     from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
@@ -139,6 +144,8 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         )
     if kind == "objects":
         return [ObjectsDatasetConfig(**about, train=tuple(names), test=names[-1])]
+    if kind == "tracks":
+        return [TracksDatasetConfig(**about, split=name) for name in names]
     part = {key: value for key, value in _part(args).items() if key != "split"}
     return [parse_config(VideosDatasetConfig, {**about, **part, "split": name}, "data check") for name in names]
 

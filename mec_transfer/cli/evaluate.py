@@ -35,7 +35,7 @@ COMMAND_OF = {
     "linear_fast": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
-    **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack"), "track"),
+    **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),
 }
 """The command of each kind of benchmark."""
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "data": "make, check, fingerprint, subset or shard a data set",
-    "engines": "install Detectron2 without a compiler, and prove that it works",
+    "engines": "install Detectron2 or MMTracking without a compiler, and prove that it works",
     "doctor": "what this machine has, and whether the pieces work",
 }
 

@@ -38,6 +38,18 @@ BENCHMARKS = {
         "mec_transfer.tracking.association.mots:Mots",
         "mec_transfer.tracking.association.config:MotsConfig",
     ),
+    "tracking/siamrpn": (
+        "mec_transfer.tracking.mmtrack.siamrpn:SiamRpn",
+        "mec_transfer.tracking.mmtrack.config:SiamRpnConfig",
+    ),
+    "tracking/mmtrack_reid": (
+        "mec_transfer.tracking.mmtrack.reid:Reid",
+        "mec_transfer.tracking.mmtrack.reid_config:ReidConfig",
+    ),
+    "tracking/mmtrack_deepsort": (
+        "mec_transfer.tracking.mmtrack.deepsort:DeepSort",
+        "mec_transfer.tracking.mmtrack.reid_config:DeepSortConfig",
+    ),
     "tracking/posetrack": (
         "mec_transfer.tracking.association.posetrack:PoseTrack",
         "mec_transfer.tracking.association.config:PoseConfig",

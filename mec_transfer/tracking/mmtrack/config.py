@@ -1,0 +1,102 @@
+"""What the YAMLs of the benchmarks that train a tracker hold. Nothing here imports torch or MMTracking."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.common.config import Setting, StrictModel, json_sha256
+from mec_transfer.common.errors import ConfigError
+from mec_transfer.common.files import sha256_file
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
+from mec_transfer.results.record import DatasetInfo
+
+
+class EngineRecipe(StrictModel):
+    """What every training through MMTracking has."""
+
+    config: str
+    """The stock MMTracking .py, in configs/tracking/mmtrack or by its path. Reading it runs it, as MMTracking does."""
+    changes: dict[str, Setting] = Field(default_factory=dict)
+    """MMTracking keys in place of the stock file's, for instance `total_epochs: 1`."""
+    processes: int = Field(default=8, ge=1)
+    """How many the published run had; the batch is theirs together, however many there are here."""
+
+
+class EngineConfig(BenchmarkConfig):
+    """The config of a benchmark that trains through MMTracking."""
+
+    own_python: ClassVar[bool] = True
+    recipe: EngineRecipe
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The stock file. What it inherits from is the installed MMTracking's, whose version a record names."""
+        return (stock_path(self.recipe.config),)
+
+    @property
+    def processes(self) -> int:
+        """As the published run's."""
+        return self.recipe.processes
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what can move a number, the stock file's text included."""
+        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
+
+
+class SiamRpnRecipe(EngineRecipe):
+    """How a Siamese tracker is trained and measured."""
+
+    frozen: bool = False
+    """Whether the backbone must still be the checkpoint's when the training is over; the stock file sees to it."""
+    evaluation: Literal["one-pass", "reset"] = "one-pass"
+    """Once through each sequence, or VOT's: started anew after each failure. So says the stock file's `test_mode`."""
+    visible_only: bool = False
+    """Of one-pass evaluation: frames in which the target cannot be seen are no hits."""
+    interval: tuple[int, int] = (100, 356)
+    """Of reset-based evaluation: lengths in frames that the expected average overlap is over; VOT2018's by default."""
+
+
+class SiamRpnConfig(EngineConfig):
+    """The config of SiamRPN++ on the checkpoint's backbone."""
+
+    dataset: TrackerDatasetConfig
+    recipe: SiamRpnRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The chosen weights, and in the cache those of each measured epoch and two states of the training."""
+        epochs = _MEASURED_EPOCHS.get(self.recipe.config)
+        if epochs is None or self.recipe.changes:
+            return Resources()
+        trained = (epochs + 2 * 2) * _TRACKER_BYTES  # a state holds the momentum, too
+        return Resources(own_bytes=_TRACKER_BYTES, more=True, cached_bytes={f"training by {self._training}": trained})
+
+    @property
+    def _training(self) -> str:
+        """The stock file that trains the same: three differ from LaSOT's in the test alone."""
+        name = self.recipe.config
+        return _AS_LASOT if name in _TRAINED_ALIKE else name
+
+
+_TRACKER_BYTES = 216_200_000
+"""SiamRPN++ on a ResNet-50, as it was written."""
+_AS_LASOT = "siamrpn_r50_lasot.py"
+_TRAINED_ALIKE = frozenset({"siamrpn_r50_uav123.py", "siamrpn_r50_trackingnet.py", "siamrpn_r50_vot2018.py"})
+_MEASURED_EPOCHS = {
+    **dict.fromkeys(("siamrpn_r50_otb100.py", "siamrpn_r50_otb100_frozen.py", "siamrpn_r50_lasot_frozen.py"), 11),
+    **dict.fromkeys((_AS_LASOT, *_TRAINED_ALIKE), 11),
+    "siamrpn_r50_demo.py": 1,
+}
+
+
+def stock_path(name: str) -> Path:
+    """Return the stock file's path. Raises ConfigError if there is none."""
+    for path in (CONFIGS / "tracking" / "mmtrack" / name, Path(name)):
+        if path.is_file():
+            return path
+    raise ConfigError(f"recipe.config: {name} is neither in configs/tracking/mmtrack nor a file")
