@@ -1,0 +1,77 @@
+"""How well embeddings find the same person again: mAP and rank-1, by MMTracking's rule (ReIDDataset.evaluate).
+
+Every crop in turn is the query, and all others are ranked by their Euclidean distance from it. A query whose person
+has no other crop is left out. MMTracking takes the first of each ranking for the query itself, in float32, and rounds
+to three digits; here the query is left out by its place, distances are float64, equal ones keep the files' order, and
+nothing is rounded. The two differ only where two crops have the same embedding to the last digits.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mec_transfer.common.errors import RunError, UserError, one_line
+from mec_transfer.common.files import write_bytes
+
+METRICS = ("mAP", "rank1")
+"""Percentages."""
+EMBEDDINGS = "embeddings.npz"
+_QUERIES = 256
+"""At a time: a matrix of distances to all crops stays below 100 MB."""
+
+
+def reid_metrics(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return `METRICS` of embeddings, (N, C), whose persons are `labels`, (N,) int64.
+
+    Raises:
+        RunError: an embedding is not finite, or no person has two crops.
+    """
+    points = embeddings.astype(np.float64)
+    if not np.isfinite(points).all():
+        raise RunError("an embedding is not finite: the training has diverged; lower the stock config's optimizer.lr")
+    squares = (points**2).sum(axis=1)
+    precisions: list[np.ndarray] = []
+    first: list[np.ndarray] = []
+    for begin in range(0, len(points), _QUERIES):
+        queries = np.arange(begin, min(begin + _QUERIES, len(points)))
+        distances = squares[queries, None] + squares - 2 * (points[queries] @ points.T)
+        distances[np.arange(len(queries)), queries] = -np.inf  # the query itself comes first, and is then left out
+        ranking = np.argsort(distances, axis=1, kind="stable")[:, 1:]
+        same = labels[ranking] == labels[queries, None]
+        same = same[same.any(axis=1)]
+        hits = same.cumsum(axis=1) / np.arange(1, same.shape[1] + 1)
+        precisions.append((hits * same).sum(axis=1) / same.sum(axis=1))
+        first.append(same[:, 0])
+    if not sum(map(len, first)):
+        raise RunError("no person has two crops to find one by the other")
+    return {
+        "mAP": 100 * float(np.concatenate(precisions).mean()),
+        "rank1": 100 * float(np.concatenate(first).mean()),
+    }
+
+
+def save_embeddings(folder: Path, embeddings: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
+    """Write embeddings, (N, C) float32, with labels and the crops' names into `folder`."""
+    stream = io.BytesIO()
+    np.savez(stream, embeddings=embeddings, labels=labels, names=np.array(names))
+    write_bytes(folder / EMBEDDINGS, stream.getvalue())
+
+
+def measure_saved(folder: Path) -> dict[str, float]:
+    """Return the metrics of what `save_embeddings` left in `folder`. Raises UserError where it is not whole."""
+    path = folder / EMBEDDINGS
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            embeddings, labels = saved["embeddings"], saved["labels"]
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+            raise ValueError(f"{embeddings.shape} embeddings of {labels.shape} labels")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the job left none") from None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        what = f"cannot be read ({one_line(error)})"
+        raise UserError(f"{path}: {what}; delete the folder and run the job again") from None
+    return reid_metrics(embeddings, labels)
