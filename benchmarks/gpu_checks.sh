@@ -76,6 +76,11 @@ YAML
   - {config: voc07_c4, trials: 1, set: [dataset.folder=voc/VOC2007, 'recipe.changes={$short}']}
   - {config: voc07_c4, trials: 1, set: [dataset.folder=voc/VOC2007, recipe.tf32=true, 'recipe.changes={$short}']}
 YAML
+cat >"$out/trained.yaml" <<YAML
+id: trained
+models: {random: random:resnet50}
+benchmarks: [demo_siamrpn, demo_reid, demo_deepsort]
+YAML
 suite() { echo "${transfer[@]}" run --suite "$out/$1.yaml" --data-root "$world" --out "$out/$1" --workers $workers --time-limit 4; }
 
 pretrain=("$python" -m pretrain --data "$world/pretrain" --device "$device" --workers $workers)
@@ -96,6 +101,11 @@ check demo-world 90 "${transfer[@]}" data demo --out "$world"
 # Every family's commands; the recipe for one GPU (chunks, fast views, bfloat16); the published one.
 check families 240 $(suite families) "${slots[@]}"
 check verify-families 90 "${transfer[@]}" verify "$out/families"
+if "$python" -c 'import sys; from mec_transfer.common.extras import lacking; sys.exit(lacking("mmtracking"))'; then
+  check trained-trackers 150 $(suite trained) "${slots[@]}"
+else
+  row trained-trackers skipped 0 "needs MMTracking: mec-transfer engines install mmtracking"
+fi
 check knn-cpu 90 "${transfer[@]}" knn "random:$arch" --config demo_knn --data "$world/imagenet" --out "$out/knn-cpu" --device cpu --workers $workers
 chunks=(--set batch_size=512)
 [ "$device" = cuda ] || chunks=(--set chunk_size=8)
@@ -136,6 +146,7 @@ if [ "$gpus" -ge 2 ]; then
   check two-linear 60 "${two[@]}" mec_transfer.cli.main linear random:$arch --config cifar10_linear_mec --data "$world/imagenet" --out "$out/two-linear" \
     --set dataset.name=demo --set recipe.epochs=1 --set recipe.train_crop=64 --set 'recipe.eval_view={resize: null, crop: 64}' "${common[@]}"
   check two-detect 90 "${two[@]}" mec_transfer.cli.main detect random:$arch --config demo_mask_rcnn --data "$world/coco" --out "$out/two-detect" "${common[@]}"
+  check two-siamrpn 90 "${two[@]}" mec_transfer.cli.main track random:resnet50 --config demo_siamrpn --set recipe.processes=2 --data "$world/otb" --out "$out/two-siamrpn" "${common[@]}"
 else
   row two-gpus skipped 0 "needs two GPUs: nccl, SyncBN and DDP on them stay untried"
 fi
@@ -144,5 +155,5 @@ measure views 60 "$python" benchmarks/views.py --batch 16 --repeats 3 --device "
 ! command -v gcc >/dev/null || [ "$device" = cpu ] ||
   measure step-compiled 150 "$python" benchmarks/pretrain_step.py --arch $arch --size $size --batch $batch --workers $workers --device "$device" --steps 3 --compile
 
-cat "$rates" "$out"/{families,precisions}/leaderboard.md 2>/dev/null
+cat "$rates" "$out"/{families,trained,precisions}/leaderboard.md 2>/dev/null
 exit $failed
