@@ -40,14 +40,14 @@ class World:
         from mec_transfer.datasets.registry import open_data
         from mec_transfer.suite.registry import benchmark_config
         from mec_transfer.tracking.mmtrack import network
-        from mec_transfer.tracking.mmtrack.config import stock_path
+        from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT, stock_path
         from mec_transfer.tracking.mmtrack.sot_data import Mixture, TrackSet
 
         self.backbone = resolve_backbone("random:resnet50:0")
         self.stock = stock_path("siamrpn_r50_demo.py")
         changes = {"data.samples_per_gpu": pairs, "data.samples_per_epoch": pairs}
         self.config = network.read_config(self.stock, changes)
-        network.fit_backbone(self.config, self.backbone, network.SOT_LAYOUT)
+        network.fit_backbone(self.config, self.backbone, SOT_LAYOUT)
         chosen = f"dataset.sequences={json.dumps(SEQUENCES)}"
         benchmark = benchmark_config(CONFIGS / "tracking" / "demo_siamrpn.yaml", [chosen])
         self.data: Any = open_data(benchmark.dataset, scratch / "world" / "otb")

@@ -146,6 +146,13 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
 
+def primary_problems(config: BenchmarkConfig, measured: Sequence[str]) -> list[Problem]:
+    """Return that the primary metric is none of those that are measured, where that is so."""
+    if config.metrics.primary in measured:
+        return []
+    return [Problem(message=f"metrics.primary: '{config.metrics.primary}' is not one of {', '.join(measured)}")]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """One benchmark of one model on one data set, one trial."""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError
+from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_bytes, write_json
 from mec_transfer.common.interrupt import Interrupted, held_signals
 from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.datasets.videos.video import Video
+from mec_transfer.results.record import RECORD_NAME, Record
 from mec_transfer.tracking.overlay import Marks, write_animation
 
 RESULTS = "results"
@@ -84,21 +85,35 @@ def frames_per_second(videos: Sequence[Video], folder: Path) -> float:
     return round(sum(len(video.frames) for video in videos) / seconds, 3) if seconds else 0.0
 
 
+def recorded_sequences(folder: Path, record: Record) -> list[str]:
+    """Return the sequences that a record in `folder` is of. Raises UserError where it names none."""
+    sequences = list(record.details.get("by_sequence", {}))
+    if not sequences:
+        what = "names no sequence in 'details.by_sequence'"
+        raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
+    return sequences
+
+
 def draw_extremes(
     videos: Sequence[V],
-    values: Mapping[str, float],
+    measured: Measured,
+    metric: str,
     folder: Path,
     marks: Callable[[V], Callable[[int], Marks]],
+    higher_is_better: bool = True,
 ) -> None:
     """Animate the best and the worst sequence in folder/pictures; a number is not lost for a picture.
 
     Args:
         videos: what was followed.
-        values: sequence to a number, the higher the better.
+        measured: their numbers.
+        metric: by which of them they are ranked.
         folder: the job's own.
         marks: gives, for a video, a function from a frame's index to what is drawn over it.
+        higher_is_better: whether the metric grows with what is wanted.
     """
-    ranked = sorted(videos, key=lambda video: -values[video.name])
+    sign = -1 if higher_is_better else 1
+    ranked = sorted(videos, key=lambda video: sign * measured.by_sequence[video.name][metric])
     chosen = {"best": ranked[0], "worst": ranked[-1]} if len(ranked) > 1 else {"only": ranked[0]}
     for kind, video in chosen.items():
         path = folder / "pictures" / f"{kind}_{video.name}.gif"

@@ -16,7 +16,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed
 from mec_transfer.common.device import maps_cost_more_than_reading
 from mec_transfer.common.errors import DataError, RunError, UserError
@@ -24,12 +24,20 @@ from mec_transfer.common.memory import keep_freed_memory
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.data import VideoData
 from mec_transfer.datasets.videos.video import Video, remarks
-from mec_transfer.results.record import RECORD_NAME, Record, Selection
+from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.appearance import Appearance, Features
 from mec_transfer.tracking.config import FrozenConfig
 from mec_transfer.tracking.feature_cache import CachedFeatures
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.sequences import Files, Measured, Tick, draw_extremes, follow_all, frames_per_second
+from mec_transfer.tracking.sequences import (
+    Files,
+    Measured,
+    Tick,
+    draw_extremes,
+    follow_all,
+    frames_per_second,
+    recorded_sequences,
+)
 
 V = TypeVar("V", bound=Video)
 
@@ -73,10 +81,7 @@ class FrozenTask(Benchmark, Generic[V]):
         if job.backbone.stem != "imagenet":
             message = f"{job.backbone.provenance.source}: frozen-feature tracking needs the 'imagenet' stem"
             problems.append(Problem(message=message))
-        if self.config.metrics.primary not in self.METRICS:
-            message = f"metrics.primary: '{self.config.metrics.primary}' is not one of {', '.join(self.METRICS)}"
-            problems.append(Problem(message=message))
-        return problems
+        return problems + primary_problems(self.config, self.METRICS)
 
     def open(self, job: Job) -> tuple[V, ...]:
         """Return the videos. Raises DataError where there is nothing to follow in them, or nobody here can score it."""
@@ -117,9 +122,10 @@ class FrozenTask(Benchmark, Generic[V]):
 
         def measure() -> Measured:
             measured = self.measure(folder, [video.name for video in videos])
-            sign, primary = 1 if self.config.metrics.higher_is_better else -1, self.config.metrics.primary
-            values = {name: sign * row[primary] for name, row in measured.by_sequence.items()}
-            draw_extremes(videos, values, folder, lambda video: self.marks(video, folder))
+            metrics = self.config.metrics
+            draw_extremes(
+                videos, measured, metrics.primary, folder, lambda v: self.marks(v, folder), metrics.higher_is_better
+            )
             return measured
 
         measured = distributed.on_first(measure)
@@ -141,11 +147,7 @@ class FrozenTask(Benchmark, Generic[V]):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the written results and the copy of the truth; the data set is not needed."""
-        sequences = list(record.details.get("by_sequence", {}))
-        if not sequences:
-            what = "names no sequence in 'details.by_sequence'"
-            raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
-        return self.measure(folder, sequences).overall
+        return self.measure(folder, recorded_sequences(folder, record)).overall
 
 
 def frame_map(video: Video, index: int, pixels: np.ndarray, features: Features) -> torch.Tensor:

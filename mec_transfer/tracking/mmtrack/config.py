@@ -15,6 +15,9 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
 from mec_transfer.results.record import DatasetInfo
 
+SOT_LAYOUT = "openmmlab-sot"
+"""The file format of a single-object tracker's backbone."""
+
 
 class EngineRecipe(StrictModel):
     """What every training through MMTracking has."""

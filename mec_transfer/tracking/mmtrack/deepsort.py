@@ -11,22 +11,30 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, DataError, UserError
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.videos.motchallenge import MotVideo, truth_rows
 from mec_transfer.datasets.videos.video import remarks
-from mec_transfer.results.record import RECORD_NAME, Record, Selection
+from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.association import mot_metrics
 from mec_transfer.tracking.association.association import no_score_above, tracked_marks
 from mec_transfer.tracking.mmtrack import engine
 from mec_transfer.tracking.mmtrack.config import stock_path
-from mec_transfer.tracking.mmtrack.reid import check_metric, check_reid_job, data_folder, mot_videos
+from mec_transfer.tracking.mmtrack.reid import check_reid_job, data_folder, mot_videos
 from mec_transfer.tracking.mmtrack.reid_config import PUBLISHED_DETECTOR, DeepSortConfig, DeepSortRecipe
 from mec_transfer.tracking.mmtrack.reid_crops import crops_for
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.sequences import Files, Measured, Tick, draw_extremes, follow_all, frames_per_second
+from mec_transfer.tracking.sequences import (
+    Files,
+    Measured,
+    Tick,
+    draw_extremes,
+    follow_all,
+    frames_per_second,
+    recorded_sequences,
+)
 
 
 class DeepSort(Benchmark):
@@ -37,7 +45,7 @@ class DeepSort(Benchmark):
     def check(self, job: Job) -> list[Problem]:
         """Engine, data, network and metric; MMTracking itself is not imported here."""
         recipe, videos = self.config.recipe, mot_videos(job)
-        problems = check_reid_job(job, recipe) + check_metric(self.config.metrics.primary, mot_metrics.METRICS)
+        problems = check_reid_job(job, recipe) + primary_problems(self.config, mot_metrics.METRICS)
         try:
             stock_path(recipe.tracker)
             halves = [tracked_part(video, recipe.part) for video in videos]
@@ -109,18 +117,13 @@ class DeepSort(Benchmark):
 
     def _measure(self, videos: Sequence[MotVideo], folder: Path) -> Measured:
         measured = mot_metrics.measure(folder, [video.name for video in videos])
-        sign = 1 if self.config.metrics.higher_is_better else -1
-        values = {name: sign * row[self.config.metrics.primary] for name, row in measured.by_sequence.items()}
-        draw_extremes(videos, values, folder, lambda video: _marks(video, folder))
+        metrics = self.config.metrics
+        draw_extremes(videos, measured, metrics.primary, folder, lambda v: _marks(v, folder), metrics.higher_is_better)
         return measured
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the written results and the copy of the truth; neither the data set nor the engine is needed."""
-        sequences = list(record.details.get("by_sequence", {}))
-        if not sequences:
-            what = "names no sequence in 'details.by_sequence'"
-            raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
-        return mot_metrics.measure(folder, sequences).overall
+        return mot_metrics.measure(folder, recorded_sequences(folder, record)).overall
 
 
 def _check_detector(recipe: DeepSortRecipe) -> None:

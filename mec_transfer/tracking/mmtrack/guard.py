@@ -10,7 +10,7 @@ from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import find_layout
 from mec_transfer.backbone.proof import source_stages
 from mec_transfer.engines.guard import LAYERS, check_features, check_tensors, looking, seeded_image
-from mec_transfer.tracking.mmtrack.network import SOT_LAYOUT
+from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT
 
 _CAUSES = "style, strides or dilations of the backbone, or what its pipelines do to the pixels, are not right for it"
 

@@ -18,8 +18,8 @@ from torch import nn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import find_layout
 from mec_transfer.common.errors import ConfigError, RunError, one_line
+from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT
 
-SOT_LAYOUT = "openmmlab-sot"
 _DEFAULTS = {"style": "pytorch", "strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1]}
 """What mmdet's ResNet takes where its config says nothing."""
 

@@ -7,12 +7,11 @@ that it names (network, schedule, pipelines). Both are part of the job's key.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 from mec_transfer.backbone.layouts import find_layout
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed, extras
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import replace_with_copy, write_text
@@ -38,7 +37,7 @@ class Reid(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Engine, data, network and metric; MMTracking itself is not imported here."""
-        return check_reid_job(job, self.config.recipe) + check_metric(self.config.metrics.primary, METRICS)
+        return check_reid_job(job, self.config.recipe) + primary_problems(self.config, METRICS)
 
     def run(self, job: Job) -> Record:
         """Train (from where an earlier attempt stopped), embed the crops of the other persons, measure.
@@ -109,13 +108,6 @@ def check_reid_job(job: Job, recipe: ReidRecipe) -> list[Problem]:
     except UserError as error:
         problems.append(Problem(message=str(error)))
     return problems
-
-
-def check_metric(primary: str, metrics: Sequence[str]) -> list[Problem]:
-    """Return that a primary metric is none that is measured."""
-    if primary in metrics:
-        return []
-    return [Problem(message=f"metrics.primary: '{primary}' is not one of {', '.join(metrics)}")]
 
 
 def data_folder(job: Job) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from mec_transfer.backbone.layouts import find_layout
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
+from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed, extras
 from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.files import replace_with_copy, write_bytes, write_text
@@ -24,13 +24,19 @@ from mec_transfer.common.runtime import derive_seed, pick_device, seed_everythin
 from mec_transfer.datasets.trackers import TrackerData
 from mec_transfer.datasets.videos.box_video import BoxVideo
 from mec_transfer.datasets.videos.video import remarks
-from mec_transfer.results.record import RECORD_NAME, Record, Selection
+from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.mmtrack import engine
-from mec_transfer.tracking.mmtrack.config import SiamRpnConfig, stock_path
+from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT, SiamRpnConfig, stock_path
 from mec_transfer.tracking.mmtrack.evaluation import Evaluation, OnePass, ResetBased, read_regions, region_lines
-from mec_transfer.tracking.sequences import RESULTS, Tick, draw_extremes, follow_all, frames_per_second
+from mec_transfer.tracking.sequences import (
+    RESULTS,
+    Tick,
+    draw_extremes,
+    follow_all,
+    frames_per_second,
+    recorded_sequences,
+)
 
-LAYOUT = "openmmlab-sot"
 FINAL = "tracker.pth"
 SETTINGS = "mmtracking.py"
 """The chosen tracker and its config, as plain MMTracking loads them."""
@@ -45,23 +51,19 @@ class SiamRpn(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Engine, data, network and metric; MMTracking itself is not imported here."""
-        problems = [Problem(message=line, severity="warning") for line in remarks(self._videos(job))]
-        evaluation = self._evaluation
+        videos, evaluation = self._videos(job), self._evaluation
+        problems = [Problem(message=line, severity="warning") for line in remarks(videos)]
         try:
             extras.require("mmtracking")
-            find_layout(LAYOUT).check(job.backbone)
+            find_layout(SOT_LAYOUT).check(job.backbone)
             stock_path(self.config.recipe.config)
         except UserError as error:
             problems.append(Problem(message=str(error)))
-        if self.config.metrics.primary not in evaluation.METRICS:
-            listed = ", ".join(evaluation.METRICS)
-            problems.append(Problem(message=f"metrics.primary: '{self.config.metrics.primary}' is not one of {listed}"))
-        found = [*self._data(job).problems, *filter(None, [evaluation.problem(self._videos(job))])]
-        if 0 < (withheld := sum(bool(video.withheld) for video in self._videos(job))) < len(self._videos(job)):
-            found.append(
-                f"{withheld} of {len(self._videos(job))} sequences have no public truth; measure the others alone"
-            )
-        return problems + [Problem(message=problem) for problem in found]
+        found = [*self._data(job).problems, *filter(None, [evaluation.problem(videos)])]
+        if 0 < (withheld := sum(bool(video.withheld) for video in videos)) < len(videos):
+            found.append(f"{withheld} of {len(videos)} sequences have no public truth; measure the others alone")
+        problems += [Problem(message=problem) for problem in found]
+        return problems + primary_problems(self.config, evaluation.METRICS)
 
     def run(self, job: Job) -> Record:
         """Train (from where an earlier attempt stopped), follow every sequence with each epoch's weights, measure.
@@ -104,8 +106,8 @@ class SiamRpn(Benchmark):
 
             replace_with_copy(weights_path(trained, best), job.workdir / FINAL)
             write_text(job.workdir / SETTINGS, config.pretty_text)
-            values = {name: row[evaluation.RANKED_BY] for name, row in measured[best].by_sequence.items()}
-            draw_extremes(videos, values, job.workdir, lambda video: evaluation.marks(video, folder))
+            marks = partial(evaluation.marks, folder=folder)
+            draw_extremes(videos, measured[best], evaluation.RANKED_BY, job.workdir, marks)
 
         distributed.on_first(keep)
         return make_record(
@@ -130,11 +132,8 @@ class SiamRpn(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the written boxes and the copy of the truth; neither the data set nor the engine is needed."""
-        sequences, epoch = list(record.details.get("by_sequence", {})), record.details.get("epoch")
-        if not sequences or not isinstance(epoch, int):
-            what = "names no sequence in 'details.by_sequence', or no epoch"
-            raise UserError(f"{folder / RECORD_NAME}: {what}; delete the folder and run the job again")
-        return self._evaluation.measure(folder / f"epoch_{epoch}", sequences).overall
+        sequences = recorded_sequences(folder, record)
+        return self._evaluation.measure(folder / f"epoch_{record.details.get('epoch')}", sequences).overall
 
     @property
     def _evaluation(self) -> Evaluation:
@@ -160,7 +159,7 @@ class SiamRpn(Benchmark):
 
         recipe = self.config.recipe
         config = network.read_config(stock_path(recipe.config), recipe.changes)
-        network.fit_backbone(config, job.backbone, LAYOUT)
+        network.fit_backbone(config, job.backbone, SOT_LAYOUT)
         network.check_pixels(config)
         mode = config.model.test_cfg.get("test_mode", "OPE")
         if mode != self._evaluation.TEST_MODE:

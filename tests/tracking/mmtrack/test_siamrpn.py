@@ -30,7 +30,7 @@ from mec_transfer.datasets.tracks import TracksData
 from mec_transfer.datasets.videos.box_video import BoxVideo
 from mec_transfer.suite.registry import benchmark_config, load_benchmark
 from mec_transfer.tracking.mmtrack import engine
-from mec_transfer.tracking.mmtrack.config import SiamRpnConfig, stock_path
+from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT, SiamRpnConfig, stock_path
 from mec_transfer.tracking.mmtrack.siamrpn import SiamRpn, evaluated_epochs, hand_in
 from tests.tracking.sot.test_search import draw, moving, true_boxes
 
@@ -77,7 +77,7 @@ def config(backbone: Backbone) -> Config:
         stock_path("siamrpn_r50_demo.py"),
         {"data.samples_per_gpu": 1, "data.samples_per_epoch": 1, "optimizer_config.backbone_start_train_epoch": 1},
     )
-    network.fit_backbone(found, backbone, network.SOT_LAYOUT)
+    network.fit_backbone(found, backbone, SOT_LAYOUT)
     return found
 
 
@@ -168,7 +168,7 @@ def test_a_config_that_does_not_fit_the_checkpoint_is_refused(
         message = "model.neck.init_cfg.checkpoint loads weights from https://elsewhere/x.pth"
     with pytest.raises(ConfigError, match=message):
         found = network.read_config(stock_path("siamrpn_r50_otb100.py"), change)
-        network.fit_backbone(found, backbone, network.SOT_LAYOUT)
+        network.fit_backbone(found, backbone, SOT_LAYOUT)
 
 
 def test_a_pipeline_that_normalises_is_refused(config: Config) -> None:
@@ -180,7 +180,7 @@ def test_a_pipeline_that_normalises_is_refused(config: Config) -> None:
 
 def test_only_a_resnet50_has_a_place_there(config: Config) -> None:
     with pytest.raises(CheckpointError, match="openmmlab-sot has no network with arch 'resnet18'"):
-        network.fit_backbone(config, resolve_backbone("random:resnet18:0"), network.SOT_LAYOUT)
+        network.fit_backbone(config, resolve_backbone("random:resnet18:0"), SOT_LAYOUT)
 
 
 def test_the_guard_finds_what_was_not_loaded(config: Config, backbone: Backbone, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_training_is_mmcvs_own_bit_for_bit_and_resumes_so(
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
         assert torch.equal(tensor, ours.state_dict()[name]), name
-    started = find_layout(network.SOT_LAYOUT).to_engine(backbone)
+    started = find_layout(SOT_LAYOUT).to_engine(backbone)
     trained = resumed.backbone.state_dict()
     changed = {name.partition(".")[0] for name, tensor in started.items() if not torch.equal(tensor, trained[name])}
     assert changed == {"layer2", "layer3", "layer4"}  # from epoch 1 on here; stem and layer1 never
