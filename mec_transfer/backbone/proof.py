@@ -135,20 +135,20 @@ def _source_network(backbone: Backbone, sot: bool) -> Any:
     return network
 
 
-def source_stages(backbone: Backbone, pixels: torch.Tensor, sot: bool = False) -> dict[str, torch.Tensor]:
-    """Return layer1 to layer4 of torchvision's own network on RGB pixels.
+def source_stages(backbone: Backbone, x: torch.Tensor, sot: bool = False) -> dict[str, torch.Tensor]:
+    """Return what torchvision's own network makes of its input, layer1 to layer4 by name.
 
     Args:
-        backbone: the weights, and how they want their input.
-        pixels: (N, 3, H, W) float32, RGB in 0 to 255, not normalised.
+        backbone: the weights.
+        x: (N, 3, H, W) float32, normalised as the backbone's preprocessing says, on the CPU.
         sot: whether with the geometry of mmtrack's SOTResNet.
     """
     import torch
 
     network = _source_network(backbone, sot)
     stages: dict[str, torch.Tensor] = {}
-    with torch.inference_mode():
-        x = network.maxpool(network.relu(network.bn1(network.conv1(_normalised(pixels, backbone)))))
+    with torch.no_grad():
+        x = network.maxpool(network.relu(network.bn1(network.conv1(x))))
         for name in _STAGE_MODULES[1:]:
             stages[name] = x = getattr(network, name)(x)
     return stages

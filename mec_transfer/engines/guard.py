@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mec_transfer.backbone.backbone import Backbone
+from mec_transfer.backbone.proof import source_stages
 from mec_transfer.common.errors import RunError
 
 TOLERANCE = 1e-4
@@ -106,7 +107,6 @@ def looking(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad = requires_grad
 
 
-@torch.no_grad()
 def checkpoint_features(backbone: Backbone, x: Tensor, names: Sequence[str] = LAYERS) -> dict[str, Tensor]:
     """Return what the checkpoint's own network, torchvision's, makes of a normalised (N, 3, H, W) after each stage.
 
@@ -115,9 +115,4 @@ def checkpoint_features(backbone: Backbone, x: Tensor, names: Sequence[str] = LA
         x: its input, on the CPU.
         names: what the four stages are to be called.
     """
-    network = backbone.module().eval()
-    x = network.maxpool(network.relu(network.bn1(network.conv1(x))))  # type: ignore[operator]
-    features = {}
-    for layer, name in zip(LAYERS, names, strict=True):
-        features[name] = x = getattr(network, layer)(x)
-    return features
+    return dict(zip(names, source_stages(backbone, x).values(), strict=True))

@@ -9,8 +9,10 @@ from torch import nn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import find_layout
 from mec_transfer.backbone.proof import source_stages
-from mec_transfer.engines.guard import LAYERS, check_features, check_tensors, looking, seeded_image
+from mec_transfer.datasets.pixels import normalise
+from mec_transfer.engines.guard import check_features, check_tensors, seeded_image
 from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT
+from mec_transfer.tracking.mmtrack.network import engine_stages
 
 _CAUSES = "style, strides or dilations of the backbone, or what its pipelines do to the pixels, are not right for it"
 
@@ -24,16 +26,11 @@ def check_tracker(network: nn.Module, backbone: Backbone) -> float:
     Raises:
         RunError: a tensor or a stage differs; names the first.
     """
-    resnet: Any = network.backbone
-    _check_tensors(resnet, backbone, "tracker")
-    pixels = seeded_image()[None].float()
-    found = {}
-    with looking(network):
-        device = next(resnet.parameters()).device
-        x = resnet.maxpool(resnet.relu(resnet.norm1(resnet.conv1(pixels.flip(1).to(device)))))
-        for name in LAYERS:
-            found[name] = x = getattr(resnet, name)(x)
-    return check_features(found, source_stages(backbone, pixels, sot=True), "tracker", _CAUSES)
+    _check_tensors(network.backbone, backbone, "tracker")
+    pixels = seeded_image()[None]
+    found = engine_stages(network, pixels.flip(1).float())
+    expected = source_stages(backbone, normalise(pixels, backbone.preprocessing), sot=True)
+    return check_features(found, expected, "tracker", _CAUSES)
 
 
 def check_frozen(network: nn.Module, backbone: Backbone) -> None:

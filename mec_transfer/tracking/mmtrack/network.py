@@ -18,6 +18,7 @@ from torch import nn
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.backbone.layouts import find_layout
 from mec_transfer.common.errors import ConfigError, RunError, one_line
+from mec_transfer.engines.guard import LAYERS, looking
 from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT
 
 _DEFAULTS = {"style": "pytorch", "strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1]}
@@ -105,6 +106,17 @@ def copy_backbone(network: nn.Module, backbone: Backbone, layout: str) -> None:
                     f"is {found}; nothing was trained"
                 )
             state[name].copy_(tensor)
+
+
+def engine_stages(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return layer1 to layer4 of a network's backbone, one of mmdet's ResNets, on an input of its own, (N, 3, H, W)."""
+    resnet: Any = network.backbone
+    with looking(network):
+        x = resnet.maxpool(resnet.relu(resnet.norm1(resnet.conv1(x.to(next(resnet.parameters()).device)))))
+        stages = {}
+        for name in LAYERS:
+            stages[name] = x = getattr(resnet, name)(x)
+    return stages
 
 
 def build_tracker(config: Config, backbone: Backbone, device: torch.device) -> nn.Module:

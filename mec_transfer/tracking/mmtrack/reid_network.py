@@ -20,9 +20,9 @@ from mec_transfer.backbone.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from mec_transfer.backbone.layouts import find_layout
 from mec_transfer.common.errors import ConfigError, RunError
 from mec_transfer.datasets.pixels import normalise
-from mec_transfer.engines.guard import LAYERS, check_features, check_tensors, checkpoint_features, looking, seeded_image
+from mec_transfer.engines.guard import check_features, check_tensors, checkpoint_features, seeded_image
 from mec_transfer.tracking.mmtrack.config import stock_path
-from mec_transfer.tracking.mmtrack.network import copy_backbone, fit_backbone, read_config
+from mec_transfer.tracking.mmtrack.network import copy_backbone, engine_stages, fit_backbone, read_config
 from mec_transfer.tracking.mmtrack.reid_config import ReidRecipe
 
 LAYOUT = "openmmlab"
@@ -117,14 +117,8 @@ def check_reid(network: nn.Module, config: Config, backbone: Backbone) -> float:
     x = normalise(seeded_image()[None], backbone.preprocessing)
     for name in ("train", "test"):
         check_pixels(config.data[name].pipeline, f"data.{name}", backbone)
-    with looking(network):
-        found = {}
-        y = x.to(next(network.parameters()).device)
-        y = resnet.maxpool(resnet.relu(resnet.norm1(resnet.conv1(y))))
-        for layer in LAYERS:
-            found[layer] = y = getattr(resnet, layer)(y)
     causes = "style, strides or dilations of the config's backbone are wrong"
-    return check_features(found, checkpoint_features(backbone, x), _WHO, causes)
+    return check_features(engine_stages(network, x), checkpoint_features(backbone, x), _WHO, causes)
 
 
 def check_pixels(pipeline: list[Any], name: str, backbone: Backbone) -> None:
