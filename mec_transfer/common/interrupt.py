@@ -81,11 +81,16 @@ def leave_at_once() -> None:
 @contextmanager
 def blocked_signals() -> Iterator[None]:
     """Keep the signals from this thread for a while, and from the processes that it starts meanwhile for ever."""
+    came: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
-        yield
+        # Another thread may take a signal that this one blocks; its handler would then run in this one all the same.
+        with _handled_by(lambda number, frame: came.append(number)):
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    for number in came[:1]:
+        signal.raise_signal(number)
 
 
 @contextmanager

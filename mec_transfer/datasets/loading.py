@@ -91,18 +91,28 @@ class Loader(Generic[T]):
 
     def stop(self) -> None:
         """End the loading processes; the next iteration starts new ones."""
-        iterator, self._loader, self._iterator = self._iterator, None, None
-        workers = getattr(iterator, "_workers", [])
-        if not workers:
-            return
-        iterator._workers = []  # torch would wait up to five seconds for each
-        if any(worker.exitcode for worker in workers):
-            iterator._shutdown = True  # a killed process may hold a lock that torch's own way out takes
-            if iterator._worker_pids_set:  # not so where it died when everything had been loaded
-                iterator._worker_pids_set = False
-                _utils.signal_handling._remove_worker_pids(id(iterator))  # else a later iterator at this address fails
-        else:
-            iterator._shutdown_workers()
+        with blocked_signals():
+            iterator, self._loader, self._iterator = self._iterator, None, None
+            workers = getattr(iterator, "_workers", [])
+            if workers:
+                self._kill(iterator, workers)
+
+    def _kill(self, iterator: Any, workers: list[Any]) -> None:
+        """End the processes of torch's `iterator` without its own way out.
+
+        That waits up to five seconds for each, and takes locks which a killed process may hold, or a `put` of this
+        one that a signal broke off.
+        """
+        iterator._workers, iterator._shutdown = [], True
+        if iterator._worker_pids_set:  # not so where one died when everything had been loaded
+            iterator._worker_pids_set = False
+            _utils.signal_handling._remove_worker_pids(id(iterator))  # else a later iterator at this address fails
+        if hasattr(iterator, "_pin_memory_thread_done_event"):
+            iterator._pin_memory_thread_done_event.set()
+        for queue in iterator._index_queues:
+            queue.cancel_join_thread()
+            if queue._close:  # what would close it at the interpreter's end takes its lock as well
+                queue._close.cancel()
         for worker in workers:
             worker.kill()
         for worker in workers:

@@ -64,12 +64,15 @@ def test_what_the_user_ignores_stays_ignored() -> None:
 
 
 BLOCKED = """
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, threading, time
 from mec_transfer.common.interrupt import Interrupted, blocked_signals, raised_signals
+for _ in range(int(sys.argv[1])):
+    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 try:
     with raised_signals(), blocked_signals():
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
         print("goes on")
 except Interrupted:
     print("is stopped")
@@ -79,9 +82,11 @@ print(child.returncode)
 """
 
 
-def test_blocked_signals_come_afterwards_and_never_to_a_child_that_was_started_meanwhile() -> None:
-    """In a process of one thread: where there are others, as torch's, one of those takes the signal."""
-    done = subprocess.run([sys.executable, "-c", BLOCKED], check=True, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("threads", [0, 2])
+def test_blocked_signals_come_afterwards_and_never_to_a_child_that_was_started_meanwhile(threads: int) -> None:
+    """Where there are other threads, as torch's, one of those takes the signal, and Python hands it to this one."""
+    command = [sys.executable, "-c", BLOCKED, str(threads)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout == "goes on\nis stopped\n0\n"
 
 
