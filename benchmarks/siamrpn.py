@@ -241,8 +241,9 @@ def tools(scratch: Path, pairs: int = 2) -> str:
     import torch
 
     from mec_transfer.backbone.convert import convert
+    from mec_transfer.datasets.videos.box_video import box_lines
     from mec_transfer.tracking.mmtrack.batches import Schedule
-    from mec_transfer.tracking.mmtrack.evaluation import OnePass, region_lines
+    from mec_transfer.tracking.mmtrack.evaluation import OnePass
     from mec_transfer.tracking.mmtrack.following import follow
     from mec_transfer.tracking.mmtrack.training import Runner
 
@@ -304,7 +305,7 @@ def tools(scratch: Path, pairs: int = 2) -> str:
     rule = OnePass(False)
     for video in world.data.videos:
         boxes = follow(ours, video, rule.targets(video), world.config.data.test.pipeline, lambda: None)
-        for part, files in (("results", {f"{video.name}.txt": region_lines(boxes)}), ("truth", rule.truth(video))):
+        for part, files in (("results", {f"{video.name}.txt": box_lines(boxes)}), ("truth", rule.truth(video))):
             for name, data in files.items():
                 (scratch / "own" / part).mkdir(parents=True, exist_ok=True)
                 (scratch / "own" / part / name).write_bytes(data)

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.common.config import StrictModel, json_sha256
+from mec_transfer.common.files import sha256_file
 from mec_transfer.common.runtime import hardware, versions
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
@@ -113,7 +114,12 @@ class BenchmarkConfig(StrictModel):
     @property
     def sha256(self) -> str:
         """Hash of what can move a number: not the words, where the data lies, what it promises, or the trials."""
-        return json_sha256(self.hashed())
+        own = json_sha256(self.hashed())
+        return json_sha256([own, self.file_hashes()]) if self.files else own
+
+    def file_hashes(self) -> list[str]:
+        """Return the sha256 of each of `files`."""
+        return [sha256_file(path) for path in self.files]
 
     def hashed(self) -> dict[str, Any]:
         """Return the values that `sha256` is of, as JSON values."""

@@ -17,6 +17,14 @@ def is_stock(file: Path) -> bool:
     return file.stem.endswith("_d2")
 
 
+def find_stock(name: str, folder: str) -> Path:
+    """Return an engine's own config, in configs/`folder` or by its path. Raises ConfigError if there is none."""
+    for path in (CONFIGS / folder / name, Path(name)):
+        if path.is_file():
+            return path
+    raise ConfigError(f"recipe.config: {name} is neither in configs/{folder} nor a file")
+
+
 def find_config(name: str | Path, folder: str) -> Path:
     """Return the config that `name` means: a file's path, or the bare name of one in configs/`folder`.
 

@@ -58,8 +58,8 @@ class Index:
         """Return the index that an earlier run kept in `file`: an empty one where there is none or it is damaged."""
         return cls(file, _read(file))
 
-    @classmethod
-    def of(cls, folder: Path, where: Path) -> Path:
+    @staticmethod
+    def of(folder: Path, where: Path) -> Path:
         """Return the file, in the folder `where`, of the index of a data set in `folder`."""
         return where / f"{hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16]}.index"
 

@@ -5,11 +5,11 @@ A layout is a class in a file of its own; its line here is all that the rest of 
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mec_transfer.common.errors import DataError, did_you_mean
+from mec_transfer.common.lookup import look_up
 
 if TYPE_CHECKING:
     from mec_transfer.datasets.config import DatasetConfig
@@ -67,13 +67,8 @@ def kind_of(name: str) -> str:
 
 def find_layout(name: str) -> Layout:
     """Return a layout. Raises DataError for an unknown name."""
-    layout: Layout = _find(LAYOUTS[kind_of(name)][name])(name)
+    layout: Layout = look_up(LAYOUTS[kind_of(name)][name])(name)
     return layout
-
-
-def _find(where: str) -> Any:
-    module, _, name = where.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def open_data(config: DatasetConfig, folder: Path, index: Index | None = None) -> Data:
@@ -91,6 +86,6 @@ def open_data(config: DatasetConfig, folder: Path, index: Index | None = None) -
 
     index = index or Index()
     if config.OPENER:
-        data: Data = _find(config.OPENER)(config, folder, index)
+        data: Data = look_up(config.OPENER)(config, folder, index)
         return data
     return find_layout(config.layout).open(config, folder, index)

@@ -11,9 +11,7 @@ from pydantic import Field
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
 from mec_transfer.common.config import Setting, StrictModel, json_sha256, parse_yaml
-from mec_transfer.common.errors import ConfigError
-from mec_transfer.common.files import sha256_file
-from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.results.record import DatasetInfo
 
@@ -67,16 +65,11 @@ class DetectionConfig(BenchmarkConfig):
         return batch // 2 if published == 16 and isinstance(batch, int) and batch > 0 and batch % 2 == 0 else 1
 
     @property
-    def sha256(self) -> str:
-        """Hash of what can move a number, the stock yamls' text included."""
-        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
-
-    @property
     def training_sha256(self) -> str:
         """Hash of what can move the trained detector, as opposed to what it is measured on and by."""
         parts: Any = {"version": True, "recipe": {"images_per_batch", "changes", "tf32"}}
         values = self.model_dump(mode="json", include=parts)
-        return json_sha256([values, [sha256_file(path) for path in self.files]])
+        return json_sha256([values, self.file_hashes()])
 
 
 _C4, _C4_MASKS, _FPN_MASKS = (
@@ -84,8 +77,8 @@ _C4, _C4_MASKS, _FPN_MASKS = (
     (140_735_968, 35_126_668, 10_502),
     (176_100_648, 43_967_824, 5_382),
 )
-"""For a detector on a ResNet-50: the size of its state in bytes and how many numbers are trained, both without classes,
-and how many numbers each class adds to both. They were counted in the networks that Detectron2 builds."""
+"""These are three numbers of each detector on a ResNet-50: the size of its state in bytes and how many numbers are
+trained, both without classes, and how many numbers each class adds to both, counted in Detectron2's networks."""
 _NETWORKS = {
     **dict.fromkeys(("voc07_c4_d2.yaml", "voc0712_c4_d2.yaml"), _C4),
     **dict.fromkeys(("voc0712_c4_barlow_d2.yaml", "voc0712_c4_vissl_d2.yaml"), _C4),
@@ -96,10 +89,7 @@ _NETWORKS = {
 
 def stock_path(name: str) -> Path:
     """Return the stock yaml's path. Raises ConfigError if there is none."""
-    for path in (CONFIGS / "detection" / name, Path(name)):
-        if path.is_file():
-            return path
-    raise ConfigError(f"recipe.config: {name} is neither in configs/detection nor a file")
+    return find_stock(name, "detection")
 
 
 def _with_bases(path: Path) -> Iterator[Path]:

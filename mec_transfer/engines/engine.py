@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
 
 from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.extras import require
+from mec_transfer.common.lookup import look_up
 from mec_transfer.common.progress import warn
 from mec_transfer.engines import versions
 from mec_transfer.engines.versions import Spans, Version
@@ -107,12 +106,6 @@ def find_engine(name: str) -> Engine:
     """Return the engine of that name in ENGINES; its own libraries are not imported."""
     engine: Engine = look_up(ENGINES[name])
     return engine
-
-
-def look_up(place: str) -> Any:
-    """Return what stands at "module:name"."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from mec_transfer.common import extras
 from mec_transfer.common.config import apply_overrides, load_yaml, parse_config
 from mec_transfer.common.errors import ConfigError, did_you_mean
 from mec_transfer.common.files import read_json
+from mec_transfer.common.lookup import look_up
 from mec_transfer.common.paths import CONFIGS, is_stock
 from mec_transfer.results.store import JOB_NAME
 
@@ -96,7 +96,7 @@ def config_class(family: str, kind: str, source: str) -> type[BenchmarkConfig]:
     if key not in BENCHMARKS:
         listed = ", ".join(sorted(BENCHMARKS))
         raise ConfigError(f"{source}: no benchmark '{key}'.{did_you_mean(key, BENCHMARKS)} There are: {listed}.")
-    found: type[BenchmarkConfig] = _import(BENCHMARKS[key][1])
+    found: type[BenchmarkConfig] = look_up(BENCHMARKS[key][1])
     return found
 
 
@@ -113,7 +113,7 @@ def make_benchmark(config: BenchmarkConfig) -> Benchmark:
     """
     if config.family in extras.PARTS:
         extras.require(config.family)
-    benchmark: Benchmark = _import(BENCHMARKS[f"{config.family}/{config.kind}"][0])(config)
+    benchmark: Benchmark = look_up(BENCHMARKS[f"{config.family}/{config.kind}"][0])(config)
     return benchmark
 
 
@@ -132,11 +132,6 @@ def parse_saved_config(config: Any, source: str) -> BenchmarkConfig:
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: does not hold a job")
     return parse_config(config_class(str(config.get("family")), str(config.get("kind")), source), config, source)
-
-
-def _import(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def find_benchmark(name: str, beside: Path) -> Path:

@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
@@ -79,10 +79,12 @@ def follow_all(
         meter.close()
 
 
-def frames_per_second(videos: Sequence[Video], folder: Path) -> float:
-    """Return how fast the finished videos in `folder` were followed."""
+def sequence_details(videos: Sequence[Video], measured: Measured, folder: Path) -> dict[str, Any]:
+    """Return what a record says of the sequences in `folder`: their numbers, how many frames, and frames a second."""
+    frames = sum(len(video.frames) for video in videos)
     seconds = sum(read_json(_entry(folder, video))["seconds"] for video in videos)
-    return round(sum(len(video.frames) for video in videos) / seconds, 3) if seconds else 0.0
+    rate = round(frames / seconds, 3) if seconds else 0.0
+    return {"by_sequence": measured.by_sequence, "frames": frames, "frames_per_second": rate}
 
 
 def recorded_sequences(folder: Path, record: Record) -> list[str]:

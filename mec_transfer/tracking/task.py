@@ -35,8 +35,8 @@ from mec_transfer.tracking.sequences import (
     Tick,
     draw_extremes,
     follow_all,
-    frames_per_second,
     recorded_sequences,
+    sequence_details,
 )
 
 V = TypeVar("V", bound=Video)
@@ -137,9 +137,7 @@ class FrozenTask(Benchmark, Generic[V]):
             seconds=time.monotonic() - began,
             warnings=remarks(videos),
             details={
-                "by_sequence": measured.by_sequence,
-                "frames": sum(len(video.frames) for video in videos),
-                "frames_per_second": frames_per_second(videos, folder),
+                **sequence_details(videos, measured, folder),
                 "stage": recipe.stage,
                 "precision": recipe.precision,
             },

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-
 import pytest
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.detection import install, repackage
 from mec_transfer.detection.repackage import build_wheel
+from tests.engines.sdists import write_sdist
 
 
 def test_another_archive_than_the_pinned_one_is_refused(tmp_path):
-    sdist = tmp_path / "pb1-detectron2-0.6.tar.gz"
-    with tarfile.open(sdist, "w:gz") as out:
-        out.addfile(tarfile.TarInfo("pb1-detectron2-0.6/detectron2/__init__.py"), io.BytesIO())
+    sdist = write_sdist(tmp_path / "pb1-detectron2-0.6.tar.gz", {"detectron2/__init__.py": ""})
     with pytest.raises(UserError, match=rf"is not that of pb1-detectron2 0.6 \({repackage.SDIST_SHA256}\); nothing"):
         build_wheel(sdist, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [sdist.name]

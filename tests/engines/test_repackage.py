@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,22 +10,14 @@ import pytest
 from mec_transfer.common.errors import UserError
 from mec_transfer.engines import repackage
 from mec_transfer.engines.repackage import Edit, apply_edits, check_archive, package_files, read_sdist, write_wheel
+from tests.engines.sdists import write_sdist
 
 EDIT = Edit("NumPy has no np.bool", "structures/masks.py", "np.bool)", "bool)", 2)
 FILE = "engine/structures/masks.py"
 
 
-def archive(path: Path, files: dict[str, str]) -> Path:
-    with tarfile.open(path, "w:gz") as out:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(f"engine-0.6/{name}")
-            entry.size = len(text)
-            out.addfile(entry, io.BytesIO(text.encode()))
-    return path
-
-
 def test_another_archive_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
-    sdist = archive(tmp_path / "engine-0.6.tar.gz", {"engine/__init__.py": "import os"})
+    sdist = write_sdist(tmp_path / "engine-0.6.tar.gz", {"engine/__init__.py": "import os"})
     with pytest.raises(
         UserError, match=rf"^{sdist}: sha256 [0-9a-f]{{64}} is not that of engine 0.6 \(00ff\); nothing"
     ):
@@ -36,7 +26,7 @@ def test_another_archive_than_the_pinned_one_is_refused(tmp_path: Path) -> None:
 
 def test_only_code_and_configs_are_taken(tmp_path: Path) -> None:
     files = {"engine/a.py": "a", "engine/b.cu": "b", "setup.py": "s", "projects/x/c.json": "c", "engineer/d.py": "d"}
-    sources = read_sdist(archive(tmp_path / "a.tar.gz", files))
+    sources = read_sdist(write_sdist(tmp_path / "a.tar.gz", files))
     found = package_files(sources, {"engine": "engine", "projects/x": "engine/x"}, (".py", ".json"))
     assert found == {"engine/a.py": b"a", "engine/x/c.json": b"c"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -94,6 +94,11 @@ def read_boxes(path: Path) -> np.ndarray:
     if problems:
         raise DataError(problems[0])
     return boxes
+
+
+def box_lines(rows: Iterable[np.ndarray]) -> bytes:
+    """Return boxes, or other rows of numbers, as `read_boxes` reads them: a line each, numbers that come back as is."""
+    return "".join(",".join(repr(value) for value in row.tolist()) + "\n" for row in rows).encode()
 
 
 def parse_boxes(path: Path, columns: int = 4) -> tuple[np.ndarray, list[str]]:

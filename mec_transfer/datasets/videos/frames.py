@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -39,6 +39,20 @@ class FramePaths(Sequence[Path]):
         if isinstance(index, slice):
             return FramePaths(self.folder, self.names[index])
         return self.folder / self.names[index]
+
+
+T = TypeVar("T")
+
+
+def read_ahead(read: Callable[[int], T], count: int) -> Iterator[T]:
+    """Yield `read` of 0 to `count` - 1; a thread reads the next one while the caller works on this one."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead = reader.submit(read, 0)
+        for following in range(1, count + 1):
+            found = ahead.result()
+            if following < count:
+                ahead = reader.submit(read, following)
+            yield found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,13 +93,7 @@ class Frames:
 
     def read_all(self) -> Iterator[np.ndarray]:
         """Yield every frame as `read` does; the next one is decoded while the caller works on this one."""
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self.read, 0)
-            for following in range(1, len(self) + 1):
-                pixels = ahead.result()
-                if following < len(self):
-                    ahead = reader.submit(self.read, following)
-                yield pixels
+        yield from read_ahead(self.read, len(self))
 
 
 def open_frames(folder: Path, name: str, part: range | None = None) -> Frames:

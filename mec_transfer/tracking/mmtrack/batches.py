@@ -31,7 +31,7 @@ class Schedule:
     """How a published run with several processes goes through its data."""
 
     samples: int
-    """In an epoch, of all processes together."""
+    """How many an epoch has, of all processes together."""
     batch: int
     """Samples of a batch on each published process."""
     processes: int
@@ -45,7 +45,7 @@ class Schedule:
 
     @property
     def iterations(self) -> int:
-        """Of an epoch; the last batch may be smaller, since MMTracking's loader drops none."""
+        """Return how many an epoch has; the last batch may be smaller, since MMTracking's loader drops none."""
         return math.ceil(self.share / self.batch)
 
     def here(self) -> range:

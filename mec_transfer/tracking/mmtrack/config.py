@@ -8,10 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
-from mec_transfer.common.config import Setting, StrictModel, json_sha256
-from mec_transfer.common.errors import ConfigError
-from mec_transfer.common.files import sha256_file
-from mec_transfer.common.paths import CONFIGS
+from mec_transfer.common.config import Setting, StrictModel
+from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
 from mec_transfer.results.record import DatasetInfo
 
@@ -46,11 +44,6 @@ class EngineConfig(BenchmarkConfig):
         """As the published run's."""
         return self.recipe.processes
 
-    @property
-    def sha256(self) -> str:
-        """Hash of what can move a number, the stock file's text included."""
-        return json_sha256([super().sha256, [sha256_file(path) for path in self.files]])
-
 
 class SiamRpnRecipe(EngineRecipe):
     """How a Siamese tracker is trained and measured."""
@@ -60,9 +53,9 @@ class SiamRpnRecipe(EngineRecipe):
     evaluation: Literal["one-pass", "reset"] = "one-pass"
     """Once through each sequence, or VOT's: started anew after each failure. So says the stock file's `test_mode`."""
     visible_only: bool = False
-    """Of one-pass evaluation: frames in which the target cannot be seen are no hits."""
+    """Whether frames in which the target cannot be seen are no hits, in one-pass evaluation."""
     interval: tuple[int, int] = (100, 356)
-    """Of reset-based evaluation: lengths in frames that the expected average overlap is over; VOT2018's by default."""
+    """The lengths in frames that reset-based evaluation averages the expected overlap over; VOT2018's by default."""
 
 
 class SiamRpnConfig(EngineConfig):
@@ -99,7 +92,4 @@ _MEASURED_EPOCHS = {
 
 def stock_path(name: str) -> Path:
     """Return the stock file's path. Raises ConfigError if there is none."""
-    for path in (CONFIGS / "tracking" / "mmtrack" / name, Path(name)):
-        if path.is_file():
-            return path
-    raise ConfigError(f"recipe.config: {name} is neither in configs/tracking/mmtrack nor a file")
+    return find_stock(name, "tracking/mmtrack")

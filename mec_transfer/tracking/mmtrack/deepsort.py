@@ -32,8 +32,8 @@ from mec_transfer.tracking.sequences import (
     Tick,
     draw_extremes,
     follow_all,
-    frames_per_second,
     recorded_sequences,
+    sequence_details,
 )
 
 
@@ -103,9 +103,7 @@ class DeepSort(Benchmark):
             seconds=time.monotonic() - began,
             warnings=remarks(videos),
             details={
-                "by_sequence": measured.by_sequence,
-                "frames": sum(len(video.frames) for video in videos),
-                "frames_per_second": frames_per_second(videos, folder),
+                **sequence_details(videos, measured, folder),
                 "boxes": recipe.boxes,
                 "train_persons": crops.train_ids,
                 "train_crops": len(crops.train),

@@ -17,7 +17,7 @@ from mec_transfer.backbone.safe_load import load_checkpoint
 from mec_transfer.common.errors import CheckpointError
 
 _PREFIX = "detector."
-"""Of its names in the file of a whole tracker."""
+"""Its names begin with this in the file of a whole tracker."""
 
 
 class Detector:

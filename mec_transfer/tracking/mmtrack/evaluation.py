@@ -16,7 +16,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError, UserError
 from mec_transfer.common.files import read_json
 from mec_transfer.datasets.annotations import parse_number, read_lines, split_fields
-from mec_transfer.datasets.videos.box_video import BoxVideo, parse_boxes, read_boxes
+from mec_transfer.datasets.videos.box_video import BoxVideo, box_lines, parse_boxes, read_boxes
 from mec_transfer.datasets.videos.vot import VotVideo
 from mec_transfer.tracking.mmtrack import ope_metrics, vot_metrics
 from mec_transfer.tracking.overlay import Box, Marks
@@ -82,7 +82,7 @@ class OnePass(Evaluation):
 
     def truth(self, video: BoxVideo) -> Files:
         """Return the true boxes, and in which frames the target is seen where that counts."""
-        files = {f"{video.name}.txt": region_lines(list(video.boxes))}
+        files = {f"{video.name}.txt": box_lines(video.boxes)}
         if self.visible_only:
             files[f"{_VISIBLE}/{video.name}.txt"] = "".join(f"{int(seen)}\n" for seen in video.is_visible()).encode()
         return files
@@ -132,7 +132,7 @@ class ResetBased(Evaluation):
     def truth(self, video: BoxVideo) -> Files:
         """Return the true polygons, and the frames' size."""
         size = f"[{video.frames.width}, {video.frames.height}]\n".encode()
-        return {f"{video.name}.txt": region_lines(list(self.targets(video))), f"size/{video.name}.json": size}
+        return {f"{video.name}.txt": box_lines(self.targets(video)), f"size/{video.name}.json": size}
 
     def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
         """Measure all sequences together, and each sequence's accuracy and failures."""
@@ -154,11 +154,6 @@ class ResetBased(Evaluation):
         return Measured(
             overall=_percent(vot_metrics.measure_runs(runs, truths, sizes, self.interval)), by_sequence=by_sequence
         )
-
-
-def region_lines(regions: Sequence[np.ndarray]) -> bytes:
-    """Return boxes, states or polygons as text: a line a frame, numbers that read back as they are."""
-    return "".join(",".join(repr(value) for value in region.tolist()) + "\n" for region in regions).encode()
 
 
 def read_regions(path: Path) -> list[np.ndarray]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from torch import nn
 from mec_transfer.common.device import leaves_cores_free
 from mec_transfer.common.errors import RunError
 from mec_transfer.datasets.videos.box_video import BoxVideo
+from mec_transfer.datasets.videos.frames import read_ahead
 from mec_transfer.tracking.mmtrack.batches import unpack
 from mec_transfer.tracking.mmtrack.sot_data import VideoSet
 from mec_transfer.tracking.sequences import Tick
@@ -40,10 +39,12 @@ def follow(
         RunError: a box is not finite.
     """
     device = next(tracker.parameters()).device
-    frames, found = VideoSet(video, pipeline, targets), list[np.ndarray]()
+    read, count = VideoSet(video, pipeline, targets).frame, len(video.frames)
+    found: list[np.ndarray] = []
     tracker.eval()
     with torch.no_grad():
-        for index, frame in enumerate(_read(frames, len(video.frames), ahead=leaves_cores_free(device))):
+        frames = read_ahead(read, count) if leaves_cores_free(device) else map(read, range(count))
+        for index, frame in enumerate(frames):
             data = unpack(collate([frame], samples_per_gpu=1), device)
             # A box and its score; or what stands in place of a box, and a score.
             region = np.array(tracker(return_loss=False, rescale=True, **data)["track_bboxes"][:-1], dtype=np.float64)
@@ -55,17 +56,3 @@ def follow(
             found.append(region)
             tick()
     return found
-
-
-def _read(frames: VideoSet, count: int, ahead: bool) -> Iterator[Any]:
-    """Yield every frame; with `ahead` the next one is read while the caller works on this one."""
-    if not ahead:
-        yield from map(frames.frame, range(count))
-        return
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(frames.frame, 0)
-        for following in range(1, count + 1):
-            frame = coming.result()
-            if following < count:
-                coming = reader.submit(frames.frame, following)
-            yield frame

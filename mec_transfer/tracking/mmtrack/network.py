@@ -42,14 +42,13 @@ def read_config(path: Path, changes: Mapping[str, Any]) -> Config:
     return config
 
 
-def fit_backbone(config: Config, backbone: Backbone, layout: str, keep: str = "backbone") -> None:
+def fit_backbone(config: Config, backbone: Backbone, layout: str) -> None:
     """Take out where the backbone would be loaded from, and check that the config fits the checkpoint.
 
     Args:
         config: a config whose `model` has a backbone; changed in place.
         backbone: the checkpoint.
         layout: the engine's file format, whose settings the config must have.
-        keep: the key of the network below `model`.
 
     Raises:
         ConfigError: a setting differs from what the weights mean, or another part would load weights from somewhere.
@@ -57,7 +56,7 @@ def fit_backbone(config: Config, backbone: Backbone, layout: str, keep: str = "b
     """
     target = find_layout(layout)
     target.check(backbone)
-    network = config.model[keep]
+    network = config.model.backbone
     for key, wanted in target.settings(backbone).items():
         _, _, name = key.rpartition("backbone.")
         if not key.startswith("backbone."):
@@ -65,7 +64,7 @@ def fit_backbone(config: Config, backbone: Backbone, layout: str, keep: str = "b
         found = network.get(name, _DEFAULTS.get(name))
         if (list(found) if isinstance(found, tuple) else found) != wanted:
             raise ConfigError(
-                f"the stock config: model.{keep}.{name} is {found!r}, but the checkpoint's weights are those of a "
+                f"the stock config: model.backbone.{name} is {found!r}, but the checkpoint's weights are those of a "
                 f"network with {wanted!r}; mend it there or in recipe.changes"
             )
     network["init_cfg"] = None

@@ -33,7 +33,7 @@ class Patch:
     symptom: str
     """What happens without it."""
     package: str
-    """Whose version brings the symptom."""
+    """The package whose version brings the symptom."""
     since: str
     """The first version that has it."""
     apply: Callable[[], None]

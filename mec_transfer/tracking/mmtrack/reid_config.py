@@ -25,7 +25,7 @@ class CropRule(StrictModel):
     min_visibility: float = Field(default=0.3, ge=0, le=1)
     """A box that shows less of its person is left out."""
     val_share: float = Field(default=0.2, gt=0, lt=1)
-    """Of the persons: those whose crops are measured on."""
+    """The share of the persons whose crops are measured on."""
     min_per_person: int = Field(default=8, ge=2)
     """Crops; a person with fewer is left out."""
     max_per_person: int = Field(default=1000, ge=2)
@@ -73,7 +73,7 @@ class DeepSortRecipe(ReidRecipe):
     """Which boxes are joined: the files' own, with their scores; or a detector's, in MMTracking's words: `public` ones
     are what it makes of the files' boxes, `private` ones what it finds by itself."""
     detector: str = ""
-    """For public and private boxes: the file with the weights of the tracker file's detector, as mmdet writes it."""
+    """The file with the weights of the tracker file's detector, as mmdet writes it; `boxes: given` needs none."""
     part: Literal["half-val", "all"] = "half-val"
     """Which frames of each sequence are tracked: those after the first n // 2 + 1 of n, which MMTracking calls so, or
     all of them."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmcv import Config
@@ -18,14 +18,14 @@ from mec_transfer.benchmark import Job
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, seed_everything
 from mec_transfer.datasets.videos.motchallenge import MotVideo
-from mec_transfer.tracking.mmtrack import trained
 from mec_transfer.tracking.mmtrack.batches import Schedule
 from mec_transfer.tracking.mmtrack.reid_config import ReidRecipe
 from mec_transfer.tracking.mmtrack.reid_crops import ReidCrops, crops_fingerprint
 from mec_transfer.tracking.mmtrack.reid_data import training_set
 from mec_transfer.tracking.mmtrack.reid_network import build_network, check_reid, read_reid_config
 from mec_transfer.tracking.mmtrack.reid_store import CropStore, open_crops
-from mec_transfer.tracking.mmtrack.training import load_weights, train, weights_path
+from mec_transfer.tracking.mmtrack.trained import train_once
+from mec_transfer.tracking.mmtrack.training import load_weights, weights_path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,17 +63,17 @@ def trained_reid(
     network = build_network(config, job.backbone, device)
     difference = check_reid(network, config, job.backbone)
     say(f"the ReID network's backbone is the checkpoint's: every tensor, and its features to {difference:.1g}")
-    identity = trained.training_identity(config, job, recipe.processes)
-    identity["data"] = [crops_fingerprint(videos), recipe.crops.model_dump(mode="json")]
-    folder, epochs = trained.training_folder(job, identity), [config.total_epochs]
-    with trained.held_for_training(folder):
-        if trained.is_trained(folder):
-            say(f"{folder}: this training is done already")
-        else:
-            options: dict[str, Any] = {"identity": identity, "keep": epochs, "seed": job.seed, "workers": job.workers}
-            dataset = training_set(config, store)
-            train(network, config, dataset, schedule, folder, **options, device=device, items=len(dataset))
-            trained.finish_training(folder, identity, epochs)
+    folder = train_once(
+        network,
+        config,
+        partial(training_set, config, store),
+        schedule,
+        job,
+        keep=[config.total_epochs],
+        device=device,
+        data=[crops_fingerprint(videos), recipe.crops.model_dump(mode="json")],
+        shuffled=True,
+    )
     load_weights(network, folder, config.total_epochs)
     return TrainedReid(
         network=network,

@@ -22,26 +22,26 @@ from mec_transfer.common.files import replace_with_copy, write_bytes, write_text
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
 from mec_transfer.datasets.trackers import TrackerData
-from mec_transfer.datasets.videos.box_video import BoxVideo
+from mec_transfer.datasets.videos.box_video import BoxVideo, box_lines
 from mec_transfer.datasets.videos.video import remarks
 from mec_transfer.results.record import Record, Selection
 from mec_transfer.tracking.mmtrack import engine
 from mec_transfer.tracking.mmtrack.config import SOT_LAYOUT, SiamRpnConfig, stock_path
-from mec_transfer.tracking.mmtrack.evaluation import Evaluation, OnePass, ResetBased, read_regions, region_lines
+from mec_transfer.tracking.mmtrack.evaluation import Evaluation, OnePass, ResetBased, read_regions
 from mec_transfer.tracking.sequences import (
     RESULTS,
     Tick,
     draw_extremes,
     follow_all,
-    frames_per_second,
     recorded_sequences,
+    sequence_details,
 )
 
 FINAL = "tracker.pth"
 SETTINGS = "mmtracking.py"
 """The chosen tracker and its config, as plain MMTracking loads them."""
 SUBMISSION = "submission.zip"
-"""For the server of a data set whose truth is not public: SEQUENCE.txt, a line of x,y,w,h for each frame."""
+"""Goes to the server of a data set whose truth is not public: SEQUENCE.txt, a line of x,y,w,h for each frame."""
 
 
 class SiamRpn(Benchmark):
@@ -120,9 +120,7 @@ class SiamRpn(Benchmark):
             details={
                 "epoch": best,
                 "by_epoch": {str(epoch): measured[epoch].overall for epoch in epochs},
-                "by_sequence": measured[best].by_sequence,
-                "frames": sum(len(video.frames) for video in videos),
-                "frames_per_second": frames_per_second(videos, folder),
+                **sequence_details(videos, measured[best], folder),
                 "pairs_per_process": config.data.samples_per_gpu * self.config.processes // distributed.world_size(),
                 "processes": distributed.world_size(),
                 "guard_difference": difference,
@@ -187,7 +185,7 @@ class SiamRpn(Benchmark):
 
         def files(video: BoxVideo, tick: Tick) -> dict[str, bytes]:
             found = follow(tracker, video, evaluation.targets(video), pipeline, tick)
-            return {f"{video.name}.txt": region_lines(found)}
+            return {f"{video.name}.txt": box_lines(found)}
 
         folder = job.workdir / f"epoch_{epoch}"
         follow_all(self._videos(job), folder, f"epoch {epoch}: {self.config.title}", files, evaluation.truth)
@@ -196,41 +194,22 @@ class SiamRpn(Benchmark):
 
     def _train(self, job: Job, tracker: Any, config: Any, epochs: Sequence[int], device: Any) -> Path:
         """Train where no other job has; return the folder with the weights of `epochs`."""
-        from mec_transfer.tracking.mmtrack import trained
         from mec_transfer.tracking.mmtrack.batches import Schedule
         from mec_transfer.tracking.mmtrack.sot_data import Mixture, TrackSet
-        from mec_transfer.tracking.mmtrack.training import train
+        from mec_transfer.tracking.mmtrack.trained import train_once
 
-        data = self._data(job)
-        pipeline = config.data.train.dataset_cfgs[0].pipeline
-        sets = [TrackSet(part.tracks, pipeline) for part in data.training]
-        mixture = Mixture(sets, [part.weight for part in self.config.dataset.training])
+        def mixture() -> Mixture:
+            pipeline = config.data.train.dataset_cfgs[0].pipeline
+            sets = [TrackSet(part.tracks, pipeline) for part in self._data(job).training]
+            return Mixture(sets, [part.weight for part in self.config.dataset.training])
+
         schedule = Schedule(
             samples=config.data.samples_per_epoch,
             batch=config.data.samples_per_gpu,
             processes=self.config.processes,
             epochs=config.total_epochs,
         )
-        identity = trained.training_identity(config, job, self.config.processes)
-        folder = trained.training_folder(job, identity)
-        with trained.held_for_training(folder):
-            if trained.is_trained(folder):
-                say(f"{folder}: this training is done already")
-            else:
-                train(
-                    tracker,
-                    config,
-                    mixture,
-                    schedule,
-                    folder,
-                    identity=identity,
-                    keep=epochs,
-                    seed=job.seed,
-                    workers=job.workers,
-                    device=device,
-                )
-                trained.finish_training(folder, identity, epochs)
-        return folder
+        return train_once(tracker, config, mixture, schedule, job, keep=epochs, device=device)
 
 
 def evaluated_epochs(config: Any) -> list[int]:

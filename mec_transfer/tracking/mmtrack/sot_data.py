@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset
 from mec_transfer.common.errors import DataError, disk_failed, one_line
 from mec_transfer.datasets.decode import load_rgb
 from mec_transfer.datasets.tracks import Track
-from mec_transfer.datasets.videos.box_video import BoxVideo
+from mec_transfer.datasets.videos.box_video import BoxVideo, has_size
 
 
 class NamedLoading:
@@ -57,7 +57,7 @@ class TrackSet(BaseSOTDataset):
     def get_ann_infos_from_video(self, video_ind: int) -> dict[str, np.ndarray]:
         """Return boxes as x0, y0, x1, y1, which of them have an area, and in which frames the target is seen."""
         track = self.tracks[video_ind]
-        valid = (track.boxes[:, 2] > 0) & (track.boxes[:, 3] > 0)
+        valid = has_size(track.boxes)
         boxes = track.boxes.copy()
         boxes[:, 2:] += boxes[:, :2]
         return {"bboxes": boxes, "bboxes_isvalid": valid, "visible": track.visible & valid}

@@ -19,7 +19,7 @@ better."""
 SKIPPED, STARTED, FAILED = 0.0, 1.0, 2.0
 """What stands in place of a frame's box: not tracked after a failure; started here; lost here."""
 INTERVAL = (100, 356)
-"""Of VOT2018: the lengths in frames that the expected average overlap is the mean over, both ends included."""
+"""VOT2018 takes the expected average overlap as the mean over these lengths in frames, both ends included."""
 BURN_IN = 10
 """Frames from a start on whose overlap does not count in the accuracy."""
 SKIP = 5

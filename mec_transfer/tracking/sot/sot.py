@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mec_transfer.common.errors import UserError
-from mec_transfer.datasets.videos.box_video import BoxVideo, read_boxes
+from mec_transfer.datasets.videos.box_video import BoxVideo, box_lines, read_boxes
 from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.overlay import Box, Marks
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured, Tick
@@ -29,11 +29,11 @@ class Sot(FrozenTask[BoxVideo]):
     def follow(self, video: BoxVideo, features: Features, tick: Tick) -> Files:
         """Track through a video; return the submission's file."""
         boxes = follow_box(video.frames, video.boxes[0], features, self.config.recipe, tick)
-        return {f"{video.name}.txt": _lines(boxes)}
+        return {f"{video.name}.txt": box_lines(boxes)}
 
     def truth(self, video: BoxVideo) -> Files:
         """Return the true boxes, one line for each frame that is tracked."""
-        return {f"{video.name}.txt": _lines(video.boxes)}
+        return {f"{video.name}.txt": box_lines(video.boxes)}
 
     def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
         """Compute every metric from folder/results and folder/truth alone.
@@ -66,10 +66,6 @@ class Sot(FrozenTask[BoxVideo]):
 
 def _read(folder: Path, part: str, name: str) -> np.ndarray:
     return read_boxes(folder / part / f"{name}.txt")
-
-
-def _lines(boxes: np.ndarray) -> bytes:
-    return "".join(",".join(repr(value) for value in box) + "\n" for box in boxes.tolist()).encode()
 
 
 def _corners(box: np.ndarray) -> Box:

@@ -123,8 +123,25 @@ def test_what_cannot_be_tracked_is_told_before_any_training(
     assert not (tmp_path / "cache" / "trained").exists()
 
 
-def test_the_tracker_does_what_it_does_behind_a_detector(engine: Any, walk: Path) -> None:
+def assert_same_tracks(ours: Any, model: Any, prepared: dict[str, Any], **public: Any) -> None:
+    """Let MMTracking's own tracker take the next frame, and see that it has our boxes under our identities."""
     from mmtrack.core import results2outs
+
+    with torch.no_grad():
+        found = model(
+            return_loss=False,
+            rescale=True,
+            img=[prepared["img"][0][None]],
+            img_metas=[[prepared["img_metas"][0].data]],
+            **public,
+        )
+    theirs = results2outs(bbox_results=found["track_bboxes"])
+    mine, order = np.argsort(ours.identities), np.argsort(theirs["ids"])
+    assert (theirs["ids"][order] + 1).tolist() == ours.identities[mine].tolist()
+    assert (theirs["bboxes"][order, :4] == (ours.boxes[mine] + 1).astype(np.float32)).all()
+
+
+def test_the_tracker_does_what_it_does_behind_a_detector(engine: Any, walk: Path) -> None:
     from mmtrack.models import build_model
 
     from mec_transfer.backbone.source import resolve_backbone
@@ -146,17 +163,7 @@ def test_the_tracker_does_what_it_does_behind_a_detector(engine: Any, walk: Path
             prepared = pipeline(info)
             rows = np.concatenate([seen.boxes + 1, seen.scores[:, None]], axis=1)
             model.detector.roi_head.given = torch.from_numpy(rows).float()
-            with torch.no_grad():
-                found = model(
-                    return_loss=False,
-                    rescale=True,
-                    img=[prepared["img"][0][None]],
-                    img_metas=[[prepared["img_metas"][0].data]],
-                )
-            theirs = results2outs(bbox_results=found["track_bboxes"])
-            mine, order = np.argsort(ours[index].identities), np.argsort(theirs["ids"])
-            assert (theirs["ids"][order] + 1).tolist() == ours[index].identities[mine].tolist()
-            assert (theirs["bboxes"][order, :4] == (ours[index].boxes[mine] + 1).astype(np.float32)).all()
+            assert_same_tracks(ours[index], model, prepared)
         assert len({who for frame in ours for who in frame.identities}) > 1
 
 
@@ -323,7 +330,6 @@ def small_recipe(small: tuple[Path, Path], boxes: str) -> Any:
 
 @pytest.mark.parametrize("boxes", ["public", "private"])
 def test_with_a_detector_it_is_mmtrackings_deepsort(small: tuple[Path, Path], walk: Path, boxes: str) -> None:
-    from mmtrack.core import results2outs
     from mmtrack.models import build_model
 
     from mec_transfer.backbone.source import resolve_backbone
@@ -347,18 +353,7 @@ def test_with_a_detector_it_is_mmtrackings_deepsort(small: tuple[Path, Path], wa
         info = {"img_prefix": None, "img_info": {"filename": str(path), "frame_id": index}, "bbox_fields": []}
         prepared = pipeline({**info, "detections": [tracking.file_boxes(video, index)]})  # type: ignore[arg-type]
         public = {"public_bboxes": [[torch.from_numpy(prepared["public_bboxes"][0])]]} if boxes == "public" else {}
-        with torch.no_grad():
-            found = model(
-                return_loss=False,
-                rescale=True,
-                img=[prepared["img"][0][None]],
-                img_metas=[[prepared["img_metas"][0].data]],
-                **public,
-            )
-        theirs = results2outs(bbox_results=found["track_bboxes"])
-        mine, order = np.argsort(ours[index].identities), np.argsort(theirs["ids"])
-        assert (theirs["ids"][order] + 1).tolist() == ours[index].identities[mine].tolist()
-        assert (theirs["bboxes"][order, :4] == (ours[index].boxes[mine] + 1).astype(np.float32)).all()
+        assert_same_tracks(ours[index], model, prepared, **public)
     assert sum(len(frame) for frame in ours) > 12
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +13,7 @@ from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.tracking.mmtrack import install
 from mec_transfer.tracking.mmtrack.install import MMCV, MMCV_WHEEL, NEEDS, PACKAGES, build_mmcv, install_mmtracking
+from tests.engines.sdists import write_sdist
 
 WHOLE = {package.name: package.version for package in PACKAGES} | {"mmcv": MMCV_WHEEL}
 
@@ -64,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / "archives" / package.archive
         path.parent.mkdir(exist_ok=True)
         if package.name == "mmcv":
-            sdist(path, {"mmcv/__init__.py": "", "LICENSE": "Apache", "LICENSES.md": "all"})
+            write_sdist(path, {"mmcv/__init__.py": "", "LICENSE": "Apache", "LICENSES.md": "all"})
         else:
             path.write_bytes(package.name.encode())
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -72,15 +71,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(install, "PACKAGES", tuple(packages))
     monkeypatch.setattr(install, "MMCV", packages[0])
     return tmp_path / "archives"
-
-
-def sdist(path: Path, files: dict[str, str]) -> Path:
-    with tarfile.open(path, "w:gz") as out:
-        for name, text in files.items():
-            entry = tarfile.TarInfo(f"mmcv-1.7.2/{name}")
-            entry.size = len(text)
-            out.addfile(entry, io.BytesIO(text.encode()))
-    return path
 
 
 def test_what_is_whole_is_kept_without_a_question(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +198,7 @@ def test_an_installation_that_does_not_import_is_told(machine: Machine, folder: 
 
 def test_mmcvs_wheel_holds_its_python_and_runs_nothing(tmp_path: Path) -> None:
     files = {"mmcv/__init__.py": "a", "mmcv/model_zoo/x.json": "{}", "mmcv/ops/csrc/nms.cu": "c", "setup.py": "1 / 0"}
-    archive = sdist(tmp_path / "mmcv-1.7.2.tar.gz", files | {"LICENSE": "Apache", "LICENSES.md": "all"})
+    archive = write_sdist(tmp_path / "mmcv-1.7.2.tar.gz", files | {"LICENSE": "Apache", "LICENSES.md": "all"})
     wheel = build_mmcv(archive, tmp_path)
     assert wheel.name == "mmcv-1.7.2+mec1-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as opened:
