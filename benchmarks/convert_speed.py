@@ -43,7 +43,7 @@ with open(out, "wb") as handle:
 
 def write_checkpoint(path: Path) -> None:
     """A file like MoCo v2's: query and key encoder, each with a two-layer projector."""
-    state_dict = {}
+    state_dict: dict[str, torch.Tensor] = {}
     for prefix in ("module.encoder_q.", "module.encoder_k."):
         network = build_resnet("resnet50")
         network.fc = torch.nn.Sequential(torch.nn.Linear(2048, 2048), torch.nn.ReLU(), torch.nn.Linear(2048, 128))

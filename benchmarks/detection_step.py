@@ -22,8 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from pretrain_step import describe
 from views import Photographs
 
 from mec_transfer.backbone.source import resolve_backbone
+from mec_transfer.common.interrupt import StopRequest
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.demo_world.world import write_demo_world
 from mec_transfer.detection import engine
@@ -103,7 +103,7 @@ class Stock:
 def take_turns(
     stepper: training.Stepper,
     batches: Iterator[Any],
-    others: dict[str, Callable[[], object]],
+    others: Mapping[str, Callable[[], object]],
     steps: int,
     clock: Stopwatch,
 ) -> dict[str, Times]:
@@ -121,9 +121,8 @@ def take_turns(
                 found[name].append(clock.of(step))
             before = clock()
 
-    never = types.SimpleNamespace(number=0)
     with tempfile.TemporaryDirectory() as folder:
-        training._run(stepper, interleaved(), Path(folder), stepper.iteration + 10**6, never)
+        training._run(stepper, interleaved(), training.DetectorState(Path(folder), None), 10**9, StopRequest())
     return {name: times[WARM:] for name, times in found.items()}
 
 

@@ -109,11 +109,11 @@ class Contest:
 Row = tuple[str, float, float, float]
 
 
-def measure(contest: Contest, repeats: int) -> list[Row]:
+def measure(contest: Contest, repeats: int, workers: int) -> list[Row]:
     """(contestant, median seconds, median ratio to the bare loop, median ratio of the processor's time)."""
     contestants: dict[str, Callable[[], float]] = {
         "bare loop, images in memory": contest.bare,
-        "mec-transfer, 2 loading processes": lambda: contest.ours(2),
+        f"mec-transfer, {workers} loading processes": lambda: contest.ours(workers),
         "mec-transfer, no loading process": lambda: contest.ours(0),
         "the usual script, 2 workers": contest.usual,
     }
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=32)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--write", action="store_true", help="add the table to benchmarks/results/features.md")
     args = parser.parse_args()
@@ -169,7 +170,7 @@ def main() -> None:
             device=args.device,
         )
         contest = Contest(job, images, ViewConfig(resize=None, crop=args.crop))
-        rows = measure(contest, args.repeats)
+        rows = measure(contest, args.repeats, args.workers)
     machine, today = hardware(), datetime.datetime.now(datetime.UTC).date()
     gpu = f", {machine['gpu']}" if machine["gpu"] != "none" else ""
     about = (

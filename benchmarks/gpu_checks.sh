@@ -6,7 +6,8 @@
 # PYTHON names an interpreter that has the packages (default: .venv/bin/python, else python3). No data is needed: the
 # demo world is drawn. Each check is a line of FOLDER/table.md, written and printed as it ends: what was run, ok or FAILED,
 # seconds, and what it said. Measured rates go to FOLDER/rates.md as they come. After BUDGET seconds (580) what is left is
-# told as skipped. DEVICE=cpu rehearses the script itself: small networks, no rates worth keeping.
+# told as skipped. ONLY is a regular expression: the checks whose names it matches, and the demo world that they read.
+# DEVICE=cpu rehearses the script itself: small networks, no rates worth keeping.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -14,8 +15,8 @@ out=$(realpath -m "${1:-$(mktemp -d)}")
 mkdir -p "$out"
 python=${PYTHON:-$root/.venv/bin/python}
 [ -x "$python" ] || python=python3
-export PYTHONPATH=$root PYTHONUNBUFFERED=1
-device=${DEVICE:-cuda} budget=${BUDGET:-580} failed=0 table=$out/table.md rates=$out/rates.md world=$out/world
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+device=${DEVICE:-cuda} budget=${BUDGET:-580} only=${ONLY:-} failed=0 table=$out/table.md rates=$out/rates.md world=$out/world
 SECONDS=0
 
 about='import torch; print(torch.cuda.get_device_name() if "'$device'" == "cuda" else "rehearsed on a CPU", "torch", torch.__version__)'
@@ -24,11 +25,14 @@ about='import torch; print(torch.cuda.get_device_name() if "'$device'" == "cuda"
 : >"$rates"
 cat "$table"
 
-row() { echo "| $1 | $2 | $3 | $(tr '|' '/' <<<"$4" | cut -c1-160) |" | tee -a "$table"; }
+wanted() { [ "$1" = demo-world ] || [[ $1 =~ $only ]]; }
+
+row() { ! wanted "$1" || echo "| $1 | $2 | $3 | $(tr '|' '/' <<<"$4" | cut -c1-160) |" | tee -a "$table"; }
 
 check() { # NAME LIMIT_SECONDS COMMAND...
   local name=$1 limit=$2 left=$((budget - SECONDS)) began=$SECONDS result=ok said
   shift 2
+  wanted "$name" || return 0
   [ "$left" -ge 10 ] || { row "$name" skipped 0 "out of time"; return; }
   timeout -k 20 $((limit < left ? limit : left)) "$@" >"$out/$name.log" 2>&1 || { result="FAILED ($?)"; failed=1; }
   said=$(grep '(primary)' "$out/$name.log") || said=$(tail -n 1 "$out/$name.log")
@@ -42,9 +46,9 @@ measure() { # NAME LIMIT_SECONDS COMMAND...: a check whose table is kept
 
 transfer=("$python" -m mec_transfer.cli.main)
 if [ "$device" = cuda ]; then
-  arch=resnet50 workers=8 slots=(--gpus 1) batch=256 size=224 crops=4096
+  arch=resnet50 workers=8 loaders=8 slots=(--gpus 1) batch=256 size=224 crops=2048 pairs=28
 else
-  arch=resnet18 workers=0 slots=(--jobs 1) batch=8 size=32 crops=64
+  arch=resnet18 workers=0 slots=(--jobs 1) batch=8 size=32 crops=64 loaders=2 pairs=2
 fi
 common=(--device "$device" --workers $workers)
 gpus=$("$python" -c 'import torch; print(torch.cuda.device_count())')
@@ -101,7 +105,8 @@ check demo-world 90 "${transfer[@]}" data demo --out "$world"
 # Every family's commands; the recipe for one GPU (chunks, fast views, bfloat16); the published one.
 check families 240 $(suite families) "${slots[@]}"
 check verify-families 90 "${transfer[@]}" verify "$out/families"
-if "$python" -c 'import sys; from mec_transfer.common.extras import lacking; sys.exit(lacking("mmtracking"))'; then
+trackers() { "$python" -c 'import sys; from mec_transfer.common.extras import lacking; sys.exit(bool(lacking("mmtracking")))'; }
+if trackers; then
   check trained-trackers 150 $(suite trained) "${slots[@]}"
 else
   row trained-trackers skipped 0 "needs MMTracking: mec-transfer engines install mmtracking"
@@ -113,7 +118,7 @@ check pretrain-one-gpu 90 "${pretrain[@]}" mec_r50_small_gpu "${steps[@]}" "${ch
 check pretrain-fp32 90 "${pretrain[@]}" mec_r50_100ep --set batch_size=128 "${steps[@]}" --out "$out/fp32"
 # Rates: what docs/scaling.md and a dry run's hours stand on.
 measure step 120 "$python" benchmarks/pretrain_step.py --arch $arch --size $size --batch $batch --workers $workers --device "$device" --steps 5
-measure features 90 "$python" benchmarks/features.py --arch $arch --crop $size --images $crops --repeats 2 --device "$device"
+measure features 90 "$python" benchmarks/features.py --arch $arch --crop $size --images $crops --repeats 1 --workers $loaders --device "$device"
 search="
 import time, torch
 from mec_transfer.classification.feature_rows import FeatureRows
@@ -133,6 +138,7 @@ frames=() objective=(--sizes 64x64)
 [ "$device" = cuda ] && objective=(--sizes 1024x2048 4096x2048 8192x2048) || frames=(--height 96 --width 128)
 measure propagation 60 "$python" benchmarks/propagation.py --archs $arch "${frames[@]}" --repeats 2 --device "$device"
 measure sot 60 "$python" benchmarks/sot.py --arch $arch --frames 3 --repeats 1 --device "$device"
+! trackers || measure siamrpn 90 "$python" benchmarks/siamrpn.py steps frames --world "$world" --device "$device" --pairs $pairs
 measure objective 60 "$python" benchmarks/objective.py "${objective[@]}" --repeats 3 --device "$device"
 # The other precisions and recipes, a stop and a continuation, several GPUs.
 check precisions 240 $(suite precisions) "${slots[@]}"

@@ -130,7 +130,7 @@ def rates(folder: Path, images: int, tests: int, repeats: int) -> list[tuple[str
     from mec_transfer.classification import neighbours
     from mec_transfer.classification.feature_rows import FeatureRows
 
-    store, test, block = open_store(folder, images), random_rows(1, tests), neighbours._BLOCK["cpu"]
+    store, test, block = open_store(folder, images), random_rows(1, tests), neighbours._BLOCK
     values = FeatureRows([store.open(part) for part in range(4 * block // 2048)])
     unit = torch.nn.functional.normalize(values[:], dim=1)
     rows = torch.nn.functional.normalize(test, dim=1).split(256)  # as for all of ImageNet

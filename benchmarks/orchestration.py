@@ -75,7 +75,7 @@ def plan(scratch: Path) -> list[str]:
     (scratch / "suite.yaml").write_text(
         f"id: thousand\nmodels:\n{models}benchmarks: [{', '.join(f'k{index}.yaml' for index in range(50))}]\n"
     )
-    words = [
+    words: list[str | Path] = [
         "run",
         "--suite",
         scratch / "suite.yaml",
@@ -150,7 +150,15 @@ def share(scratch: Path) -> list[str]:
     (scratch / "suite.yaml").write_text("id: known\nmodels: {random: random:x}\nbenchmarks: [one.yaml]\n")
     rows = []
     for jobs in (1, 2):
-        words = ["run", "--suite", scratch / "suite.yaml", "--data-root", scratch / "data", "--jobs", str(jobs)]
+        words: list[str | Path] = [
+            "run",
+            "--suite",
+            scratch / "suite.yaml",
+            "--data-root",
+            scratch / "data",
+            "--jobs",
+            str(jobs),
+        ]
         env = {"PYTHONPATH": f"{FAKE}{os.pathsep}{HERE.parent}"}
         seconds, processor = command(*words, "--out", scratch / f"out{jobs}", env=env)
         own = JOB_SECONDS * JOBS / jobs
@@ -167,13 +175,21 @@ def two(scratch: Path) -> list[str]:
         "id: two\nmodels: {a: 'random:resnet18:0', b: 'random:resnet18:1'}\n"
         "benchmarks: [{config: demo_semisup_10pct_barlow, data: imagenet}]\n"
     )
-    words = ["run", "--suite", scratch / "suite.yaml", "--data-root", scratch / "world", "--device", "cpu"]
+    words: list[str | Path] = [
+        "run",
+        "--suite",
+        scratch / "suite.yaml",
+        "--data-root",
+        scratch / "world",
+        "--device",
+        "cpu",
+    ]
     return ratio("two finetunings", 1.7, lambda jobs: command(*words, "--jobs", jobs, "--out", scratch / f"out{jobs}"))
 
 
 def demo(scratch: Path) -> list[str]:
     """Run the demo suite both ways."""
-    words = ["run", "--suite", "demo", "--device", "cpu"]
+    words: list[str | Path] = ["run", "--suite", "demo", "--device", "cpu"]
     return ratio("the demo suite", 1.5, lambda jobs: command(*words, "--jobs", jobs, "--out", scratch / f"out{jobs}"))
 
 

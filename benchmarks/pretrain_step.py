@@ -94,6 +94,8 @@ def main() -> None:
         loops = {name: Loop(Path(folder), base, trainers[quickest], name, args, device) for name in ("pil", "fast")}
         rows |= {f"loop, {quickest.removeprefix('ours, ')}, views {name}": loops[name].step for name in loops}
         seconds = take_turns(rows, args.steps, device, clock)
+        for loop in loops.values():
+            loop.loaded.close()  # its processes would read on in a folder that goes
     print(f"{args.arch}, {args.size} px, batch {args.batch}, {args.workers} loading processes, {describe(device)}")
     print("| step | ms | images/s | against published | against its own step |\n| --- | ---: | ---: | ---: | ---: |")
     for name, taken in seconds.items():

@@ -109,7 +109,9 @@ class Dense:
         return torch.cat(found).T.view(-1, *features.shape[1:])
 
 
-def contest(appearance: Appearance, video: Video, settings: Propagation, repeats: int) -> dict[str, object]:
+def contest(
+    appearance: Appearance, video: Video, settings: Propagation, repeats: int
+) -> tuple[dict[str, list[Times]], float, float]:
     """Fill the context, then let local and dense follow the same frame in turn."""
     maps = extract(video, appearance)
     rows, columns = maps[0].shape[1:]
@@ -127,7 +129,7 @@ def contest(appearance: Appearance, video: Video, settings: Propagation, repeats
     for _ in range(repeats):
         local.append(timed(lambda: follow(maps[-1]), appearance.device))
         other.append(timed(lambda: dense(maps[-1]), appearance.device))
-    return {"local": local, "dense": other, "peak": peak, "difference": float(difference)}
+    return {"local": local, "dense": other}, float(difference), peak
 
 
 def extraction(appearance: Appearance, video: Video, repeats: int) -> dict[str, list[Times]]:
@@ -157,18 +159,18 @@ def one(args: argparse.Namespace) -> str:
     appearance = Appearance(resolve_backbone(f"random:{args.archs}"), device=pick_device(args.device))
     with tempfile.TemporaryDirectory() as scratch:
         video = draw_frames(Path(scratch), settings.recent + 3, args.width, args.height)
-        found = contest(appearance, video, settings, args.repeats)
+        found, difference, peak = contest(appearance, video, settings, args.repeats)
         features = extraction(appearance, video, args.repeats)
     local, dense, count = found["local"], found["dense"], len(video.frames)
     cells = (
         f"{args.archs}, {args.variants}",
-        f"{median(local, 0):.2f}",
-        f"{median(dense, 0):.2f}",
+        f"{median(local, 0):.3g}",
+        f"{median(dense, 0):.3g}",
         f"{ratio(dense, local, 0):.1f}",
         f"{ratio(dense, local, 1):.1f}",
-        f"{found['difference']:.0e}",
-        f"{found['peak']:.1f}",
-        f"{median(features['ours'], 0) / count:.2f}",
+        f"{difference:.0e}",
+        f"{peak:.1f}",
+        f"{median(features['ours'], 0) / count:.3g}",
         f"{100 * ratio(features['bare'], features['ours'], 0):.0f} %",
         f"{100 * ratio(features['bare'], features['ours'], 1):.0f} %",
     )

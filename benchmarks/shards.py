@@ -108,8 +108,8 @@ def measure(splits: dict[str, ImageList], repeats: int, workers: int) -> list[tu
     rows = []
     for what in contestants:
         folder, shards = seconds[what, "folder"], seconds[what, "shards"]
-        rate = [len(splits["folder"]) / statistics.median(taken) for taken in (folder, shards)]
-        rows.append((what, *rate, statistics.median(a / b for a, b in zip(folder, shards, strict=True))))
+        own, packed = (len(splits["folder"]) / statistics.median(taken) for taken in (folder, shards))
+        rows.append((what, own, packed, statistics.median(a / b for a, b in zip(folder, shards, strict=True))))
     return rows
 
 

@@ -106,7 +106,8 @@ class Contest:
         if isinstance(matcher, Xcorr) and matcher.template is not None:
             weighted = found * hann_window(found.shape[-1], found.device)
             return 0.1 * torch.nn.functional.conv2d(weighted, matcher.template)[:, 0]
-        return matcher.respond(found)
+        with torch.no_grad():  # our filter writes into views
+            return matcher.respond(found.detach())
 
     def _crop(self, pixels: np.ndarray, middle: np.ndarray, window: np.ndarray) -> torch.Tensor:
         side = self.recipe.crop_size
@@ -159,7 +160,7 @@ def main() -> None:
     args = parser.parse_args()
     machine = hardware()
     about = [f"{machine['cpu']}, {machine['cores']} cores", f"{torch.get_num_threads()} threads"]
-    about += [machine["gpu"]] if args.device != "cpu" else []
+    about += [str(machine["gpu"])] if args.device != "cpu" else []
     about += [f"torch {versions()['torch']}, OpenCV {cv2.__version__}", f"load average {os.getloadavg()[0]:.1f}"]
     print(f"{', '.join(about)}; 640 x 480, {args.frames} frames, {args.repeats} repeats\n")
     print("| config | | | frames/s | of network alone | CPU s a frame | of network alone | boxes apart, px |")

@@ -16,6 +16,7 @@ from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.command import default_workers
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import save_torch, write_text
 from mec_transfer.common.interrupt import StopRequest, held_signals
 from mec_transfer.common.lock import folder_lock
@@ -35,6 +36,7 @@ from pretrain.observe import Observers
 from pretrain.trainer import NonFiniteLossError, Trainer
 
 TRACEBACK = "traceback.txt"
+_SMALLER = "take more processes, or --set chunk_size=N to embed N images of the batch at a time"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,8 @@ class _Run:
                 raise self._explain(error, epoch, views) from None
             except NoLogarithmError as error:
                 raise RunError(f"step {self.trainer.done + 1} (epoch {epoch}): {error}") from None
+            except torch.OutOfMemoryError as error:
+                raise RunError(f"step {self.trainer.done + 1}: {what_ran_out(error, _SMALLER)}") from None
             torch.maximum(self.peak_norm, report.spectral_norm, out=self.peak_norm)
             done = self.trainer.done
             rate = (done - first) * self.config.batch_size / (time.monotonic() - began)

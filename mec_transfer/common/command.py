@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from mec_transfer.common.errors import RunError, UserError, tell
+from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_launcher
@@ -68,6 +69,10 @@ def _explained(command: Callable[[], int]) -> int:
         raise
     except OSError as error:
         raise RunError(tell(error)) from error
+    except (MemoryError, RuntimeError) as error:  # torch's errors of a GPU are RuntimeErrors
+        if line := what_ran_out(error):
+            raise RunError(line) from error
+        raise
 
 
 def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:

@@ -19,6 +19,7 @@ from mec_transfer.benchmark import TRAINING_NAME
 from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError, UserError
+from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.interrupt import StopRequest, held_signals
 from mec_transfer.common.progress import Meter, say
@@ -27,6 +28,7 @@ from mec_transfer.common.runtime import derive_seed
 from mec_transfer.detection.loading import BatchPlan, Item, MappedImages, load_batches, seed_step
 
 CHECKPOINT = "training_last.pth"
+_SMALLER = "take more GPUs, or --set recipe.images_per_batch=N for fewer images, with rate and length scaled linearly"
 _LOWER = "Lower SOLVER.BASE_LR, or lengthen SOLVER.WARMUP_ITERS"
 
 
@@ -94,11 +96,9 @@ class Stepper:
             total.backward()
         except FloatingPointError as error:  # Detectron2 looks at the proposals before there is a loss
             raise RunError(f"iteration {self.iteration + 1}: {error} {_LOWER}") from None
-        except torch.OutOfMemoryError:
-            raise RunError(
-                f"iteration {self.iteration + 1}: {len(batch)} images do not fit into the GPU's memory. "
-                "Take more GPUs, or --set recipe.images_per_batch=N for fewer, with rate and length scaled linearly"
-            ) from None
+        except torch.OutOfMemoryError as error:
+            why = what_ran_out(error, _SMALLER)
+            raise RunError(f"iteration {self.iteration + 1}, {len(batch)} images: {why}") from None
         values = torch.stack([*losses.values(), total]).detach().cpu().tolist()
         if not math.isfinite(values[-1]):
             named = ", ".join(f"{name} {value:.3g}" for name, value in zip(losses, values))

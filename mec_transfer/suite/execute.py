@@ -12,6 +12,7 @@ from typing import Any
 from mec_transfer.benchmark import TRAINING_NAME, Benchmark, Job
 from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError, tell
+from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import read_json, write_text
 from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
@@ -124,7 +125,7 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
             _leave_failure(spec, warnings, error, time.monotonic() - began)
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
-        raise RunError(f"{_with_type(error)} (see {job.workdir / TRACEBACK_NAME})") from error
+        raise RunError(f"{_in_words(error)} (see {job.workdir / TRACEBACK_NAME})") from error
     details = {**record.details, "peak_memory_bytes": runtime.peak_memory()}
     record = record.model_copy(update={"warnings": [*warnings, *record.warnings], "details": details})
     if distributed.rank() == 0:
@@ -144,7 +145,7 @@ def _require_finite(record: Record) -> None:
 
 def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds: float) -> None:
     about = {"warnings": warnings, "seconds": round(seconds, 3), "hardware": runtime.hardware()}
-    record = spec.failed_record(_with_type(error)).model_copy(update=about)
+    record = spec.failed_record(_in_words(error)).model_copy(update=about)
     try:
         write_text(spec.workdir / TRACEBACK_NAME, "".join(traceback.format_exception(error)))
         write_record(spec.workdir, record)
@@ -152,8 +153,10 @@ def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds
         warn(f"the failure could not be recorded: {second}")
 
 
-def _with_type(error: Exception) -> str:
-    """Say in one line what an exception says, with its type where it is not one of ours."""
+def _in_words(error: Exception) -> str:
+    """Say in one line what went wrong: the machine's fault, or what an exception says, with its type if not ours."""
+    if line := what_ran_out(error):
+        return line
     text = tell(error)
     if isinstance(error, UserError | RunError) or (isinstance(error, OSError) and error.filename is not None):
         return text

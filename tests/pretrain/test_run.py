@@ -454,3 +454,16 @@ def test_a_fault_in_loading_is_one_line_and_a_traceback_in_a_file(inputs, tmp_pa
     assert run(inputs, tmp_path, "--workers", "1") == 1
     assert capsys.readouterr().err == "mec-pretrain: failed: loading failed: KeyError: 'a bug'\n"
     assert "in fail" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_a_full_gpu_is_told_with_what_makes_a_step_smaller(inputs, tmp_path, monkeypatch, capsys):
+    def step(self, *views):
+        raise torch.OutOfMemoryError("GPU 0 has a total capacity of 79.18 GiB of which 297.44 MiB is free.")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert run(inputs, tmp_path / "out") == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(
+        "mec-pretrain: failed: step 1: GPU 0's memory of 79.18 GiB is full; take more processes, or "
+    )
+    assert told.endswith("--set chunk_size=N to embed N images of the batch at a time")

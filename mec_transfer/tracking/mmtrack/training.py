@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError, one_line
+from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import save_torch
 from mec_transfer.common.interrupt import StopRequest, held_signals
 from mec_transfer.common.progress import Meter, is_main_process, say
@@ -166,10 +167,8 @@ class Runner(EpochBasedRunner):
                 named = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
                 raise RunError(f"the loss is not finite at iteration {self._iter + 1} ({named}). {_LOWER}")
             self.call_hook("after_train_iter")
-        except torch.OutOfMemoryError:
-            raise RunError(
-                f"iteration {self._iter + 1}: the batch does not fit into the GPU's memory; take more GPUs"
-            ) from None
+        except torch.OutOfMemoryError as error:
+            raise RunError(f"iteration {self._iter + 1}: {what_ran_out(error, 'take more GPUs')}") from None
         self._iter += 1
         self._inner_iter += 1
         if self._inner_iter == self.schedule.iterations:
