@@ -11,6 +11,7 @@ import re
 import resource
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mec_transfer.common import device as devices
@@ -107,6 +108,38 @@ def peak_memory() -> int:
     """Return the most bytes of memory that this process has held, or any process that it has waited for."""
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most if sys.platform == "darwin" else most * 1024
+
+
+def peak_gpu_memory() -> int:
+    """Return the most bytes that this process has taken of a GPU's memory; 0 where it has computed on none."""
+    gpu = devices.gpu_module() if "torch" in sys.modules else None
+    return int(gpu.max_memory_reserved()) if gpu is not None and gpu.is_initialized() else 0
+
+
+def available_memory() -> int | None:
+    """Return how many bytes processes can still take, of the machine or of this control group; None: nobody says."""
+    free = [_meminfo_available()]
+    for limit, used in _CGROUP_FILES:
+        try:
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # no such group, or its limit is "max"
+            continue
+    known = [size for size in free if size is not None]
+    return max(0, min(known)) if known else None
+
+
+_CGROUP_FILES = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def _meminfo_available() -> int | None:
+    try:
+        found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
 
 
 def visible_gpus() -> list[str]:

@@ -20,6 +20,8 @@ class Task:
     """Gets all that the process prints."""
     gpus: int = 1
     """Slots that it takes. More than one: as many processes, which share the task as torch.distributed's do."""
+    memory_bytes: int = 0
+    """What it is known to take of the machine's memory; 0: nobody knows."""
     own_python: bool = False
     """In a fresh interpreter, since it changes what it imports."""
     limit_seconds: float | None = None

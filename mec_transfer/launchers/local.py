@@ -97,6 +97,7 @@ class LocalLauncher:
         slots: int = 1,
         gpus: Sequence[str] = (),
         threads: int | None = None,
+        memory: int | None = None,
         preload: Sequence[str] = (),
     ) -> None:
         """Plan slots; nothing is started yet.
@@ -106,12 +107,14 @@ class LocalLauncher:
             slots: how many tasks of one slot run at once.
             gpus: the device that each slot stands for, as CUDA_VISIBLE_DEVICES names it; none: CPUs.
             threads: of each task; None: as many as the machine has cores, whatever else runs.
+            memory: bytes that all tasks together may be known to take; None: they are not counted.
             preload: modules that most tasks import.
         """
         self.slots = len(gpus) or slots
         self._show = show
         self._free = list(range(self.slots))
         self._gpus = list(gpus)
+        self._memory = memory
         self._env = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         self._running: list[_Running] = []
         self._warm = WarmPython(preload, self._env)
@@ -129,8 +132,14 @@ class LocalLauncher:
         return bool(self._running)
 
     def has_room(self, task: Task) -> bool:
-        """Whether a task can start now. One that wants more slots than there are takes all."""
-        return len(self._free) >= min(task.gpus, self.slots)
+        """Whether a task can start now. One that wants more slots than there are takes all, and more memory waits.
+
+        Where nothing else runs, it starts whatever it is known to take: it was measured elsewhere, and may fit.
+        """
+        if len(self._free) < min(task.gpus, self.slots):
+            return False
+        taken = sum(running.task.memory_bytes for running in self._running)
+        return not self._running or self._memory is None or taken + task.memory_bytes <= self._memory
 
     def start(self, task: Task) -> None:
         """Start a task for which there is room. Raises RunError where that cannot be, with the reason."""

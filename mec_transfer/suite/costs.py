@@ -40,18 +40,32 @@ class Rate(StrictModel):
     """Where it can be looked up, and what of it was taken."""
 
 
+class Peak(StrictModel):
+    """The most memory that a job of a protocol has taken, all its processes' largest."""
+
+    protocol: Text
+    arch: Text
+    gib: float = Field(gt=0)
+    gpu_gib: float | None = Field(default=None, gt=0)
+    """Of a GPU's memory."""
+    machine: Text
+    measured: str = Field(pattern=r"\d{4}-\d\d-\d\d")
+
+
 class Rates(StrictModel):
-    """All that is known of speeds."""
+    """All that is known of speeds and sizes."""
 
     machines: dict[str, Machine]
     rates: list[Rate]
+    peaks: list[Peak] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Rates:
         seen: set[tuple[object, ...]] = set()
+        for machine in (entry.machine for entries in (self.rates, self.peaks) for entry in entries):
+            if machine not in self.machines:
+                raise ValueError(f"'{machine}' is none of the machines {', '.join(self.machines)}")
         for rate in self.rates:
-            if rate.machine not in self.machines:
-                raise ValueError(f"'{rate.machine}' is none of the machines {', '.join(self.machines)}")
             device = self.machines[rate.machine].device
             if (place := (device, rate.work, rate.arch, rate.setting, rate.half)) in seen:
                 raise ValueError(f"two rates of {rate.work}, {rate.arch}, {rate.setting} on a {device}")
@@ -65,6 +79,13 @@ class Rates(StrictModel):
             alike = (rate.work, rate.setting, rate.half) == (work.kind, work.setting, half)
             if alike and rate.arch in (arch, "any") and self.machines[rate.machine].device == device:
                 return rate
+        return None
+
+    def find_peak(self, protocol: str, arch: str, device: Device) -> Peak | None:
+        """Return what a protocol has taken on a kind of device, if anybody has looked."""
+        for peak in self.peaks:
+            if (peak.protocol, peak.arch) == (protocol, arch) and self.machines[peak.machine].device == device:
+                return peak
         return None
 
 
@@ -112,6 +133,12 @@ def cost_of(job: PlannedJob, device: Device) -> Cost:
     )
 
 
+def peak_memory_of(job: PlannedJob, options: RunOptions) -> int | None:
+    """Return the bytes of memory that a job was measured to take at most, on the kind of device that it is for."""
+    peak = load_rates().find_peak(job.spec.benchmark.protocol, job.spec.model.arch, _device(options))
+    return None if peak is None else round(peak.gib * 2**30)
+
+
 def _hours(resources: Resources, arch: str, device: Device) -> tuple[float | None, frozenset[str]]:
     if resources.work is None:
         return None, frozenset()
@@ -125,7 +152,7 @@ def _hours(resources: Resources, arch: str, device: Device) -> tuple[float | Non
 
 
 def as_json(job: PlannedJob, options: RunOptions) -> dict[str, Any]:
-    """Return `gpus`, `gpu_hours` and `disk_bytes` of a job that can run, null where nobody knows.
+    """Return `gpus`, `gpu_hours`, `disk_bytes` and `memory_bytes` of a job that can run, null where nobody knows.
 
     `gpus` are those that it was published with, or the share of them that --gpus leaves it; with --device cpu there is
     `cpu_hours` in place of both.
@@ -133,7 +160,8 @@ def as_json(job: PlannedJob, options: RunOptions) -> dict[str, Any]:
     device, wanted = _device(options), job.spec.config.processes
     cost = cost_of(job, device)
     gpus = {"gpus": wanted if options.gpus is None else options.gpus_of(wanted)} if device == "gpu" else {}
-    return {**gpus, f"{device}_hours": cost.hours, "disk_bytes": cost.disk_bytes}
+    memory = peak_memory_of(job, options)
+    return {**gpus, f"{device}_hours": cost.hours, "disk_bytes": cost.disk_bytes, "memory_bytes": memory}
 
 
 def describe_cost(job: PlannedJob, options: RunOptions) -> str:
@@ -143,7 +171,9 @@ def describe_cost(job: PlannedJob, options: RunOptions) -> str:
     gpus = f"{options.gpus_of(wanted)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
     hours = "unknown" if cost.hours is None else _rounded(cost.hours)
     size = "unknown" if cost.disk_bytes is None else _size(cost.disk_bytes, cost.more)
-    return f"{gpus}{_UNITS[device]} {hours}, disk {size}"
+    peak = peak_memory_of(job, options)
+    memory = "" if peak is None else f", memory {_size(peak, False)}"
+    return f"{gpus}{_UNITS[device]} {hours}, disk {size}{memory}"
 
 
 def describe_costs(jobs: Sequence[PlannedJob], options: RunOptions) -> str:

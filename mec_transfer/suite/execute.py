@@ -127,6 +127,8 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
             raise
         raise RunError(f"{_in_words(error)} (see {job.workdir / TRACEBACK_NAME})") from error
     details = {**record.details, "peak_memory_bytes": runtime.peak_memory()}
+    if on_gpu := runtime.peak_gpu_memory():
+        details["peak_gpu_memory_bytes"] = on_gpu
     record = record.model_copy(update={"warnings": [*warnings, *record.warnings], "details": details})
     if distributed.rank() == 0:
         write_record(job.workdir, record)

@@ -20,7 +20,7 @@ from mec_transfer.common.interrupt import STOP_SIGNALS
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.processes import describe_status, last_line
 from mec_transfer.common.progress import say, warn
-from mec_transfer.common.runtime import usable_cores, visible_gpus
+from mec_transfer.common.runtime import available_memory, usable_cores, visible_gpus
 from mec_transfer.launchers.launcher import Ended, Launcher, Task
 from mec_transfer.launchers.local import LocalLauncher
 from mec_transfer.launchers.slurm import SlurmLauncher
@@ -30,7 +30,7 @@ from mec_transfer.results.record import RECORD_NAME, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.config import SuiteConfig
-from mec_transfer.suite.costs import as_json, describe_cost, describe_costs
+from mec_transfer.suite.costs import as_json, describe_cost, describe_costs, peak_memory_of
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.models import ModelReader, Pretraining
 from mec_transfer.suite.opened import OpenedData
@@ -152,6 +152,8 @@ class _Run:
         default_factory=dict
     )
     """What is computed now, with what its record was before."""
+    _peaks: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
+    """The most memory that a benchmark took on an architecture in this run."""
     _begun: int = 0
     _failed: int = 0
 
@@ -262,12 +264,12 @@ class _Run:
 
     def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
         """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
-        too_wide: set[int] = set()
+        too_large: set[tuple[int, int]] = set()
         for place, what in enumerate(waiting):
-            if (gpus := self._gpus(what)) not in too_wide:
+            if (size := (self._gpus(what), self._memory_of(what))) not in too_large:
                 if launcher.has_room(self._task(what)):
                     return place
-                too_wide.add(gpus)
+                too_large.add(size)
         return None
 
     @functools.cached_property
@@ -299,6 +301,7 @@ class _Run:
             self._show,
             slots=options.jobs,
             gpus=visible_gpus()[: options.gpus] if options.gpus else (),
+            memory=available_memory(),
             threads=max(1, usable_cores() // options.jobs) if options.jobs > 1 else None,
             preload=("mec_transfer.suite.child", *sorted(families)),
         )
@@ -309,6 +312,17 @@ class _Run:
             return what.spec.config.processes
         outlook = self.outlooks.get(what.name)
         return outlook.processes if outlook else 1
+
+    def _memory_of(self, what: Pretraining | PlannedJob) -> int:
+        """How much memory it is known to take: what this run has seen of its like, else what was measured elsewhere."""
+        if isinstance(what, Pretraining):
+            return 0
+        return self._peaks.get(_kind(what)) or peak_memory_of(what, self.options) or 0
+
+    def _note_peak(self, job: PlannedJob, record: Record) -> None:
+        peak = record.details.get("peak_memory_bytes", 0)
+        if isinstance(peak, int):
+            self._peaks[_kind(job)] = max(peak, self._peaks.get(_kind(job), 0))
 
     def _gpus(self, what: Pretraining | PlannedJob) -> int:
         return self.options.gpus_of(self.processes(what))
@@ -325,6 +339,7 @@ class _Run:
             arguments=(str(what.spec.workdir / JOB_NAME),),
             log=what.folder / "log.txt",
             gpus=gpus,
+            memory_bytes=self._memory_of(what),
             own_python=what.spec.config.own_python,
             limit_seconds=options.time_limit,
             silence_seconds=options.silence_limit,
@@ -339,6 +354,8 @@ class _Run:
             title = f"[{self._begun}/{self.total}] {what.title}"
             if what.state() == "done":
                 say(f"{title}: done before")
+                if record := what.record():
+                    self._note_peak(what, record)
                 return []
             say(title)
             if what.problem:
@@ -397,6 +414,7 @@ class _Run:
     def _tell(self, job: PlannedJob, record: Record) -> None:
         indent = self._indent(job.title)
         if record.status == "ok":
+            self._note_peak(job, record)
             say(f"{indent}{record.primary} {record.metrics[record.primary]:.2f}  ({record.seconds:.0f} s)")
         else:
             self._failed += 1
@@ -416,6 +434,11 @@ class _Run:
         job.spec.write()
         write_record(job.folder, record)
         return record
+
+
+def _kind(job: PlannedJob) -> tuple[str, str]:
+    """What jobs have in common that take about the same memory."""
+    return job.spec.benchmark.config_sha256, job.spec.model.arch
 
 
 def _reason(ended: Ended) -> str:

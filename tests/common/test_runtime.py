@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mec_transfer.common import runtime
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import Meter, track
 from mec_transfer.common.runtime import derive_seed, peak_memory, pick_device, versions
@@ -72,3 +75,23 @@ def test_peak_memory_is_in_bytes_and_holds_what_is_held() -> None:
     before = peak_memory()
     held = np.ones(64 << 20, dtype=np.uint8)
     assert before > 10 << 20 and peak_memory() >= held.nbytes
+
+
+def test_available_memory_is_the_smaller_of_the_machines_and_the_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("max", "3000"), ("current", "1000"), ("none", "max")):
+        (tmp_path / name).write_text(text + "\n")
+    limit, used, none = (str(tmp_path / name) for name in ("max", "current", "none"))
+    monkeypatch.setattr(runtime, "_meminfo_available", lambda: 9000)
+    monkeypatch.setattr(runtime, "_CGROUP_FILES", ((none, used), (str(tmp_path / "absent"), used)))
+    assert runtime.available_memory() == 9000
+    monkeypatch.setattr(runtime, "_CGROUP_FILES", ((limit, used),))
+    assert runtime.available_memory() == 2000
+    monkeypatch.setattr(runtime, "_meminfo_available", lambda: None)
+    assert runtime.available_memory() == 2000
+
+
+def test_this_machine_says_how_much_memory_is_left() -> None:
+    free = runtime.available_memory()
+    assert sys.platform != "linux" or (free is not None and free > 10 << 20)

@@ -68,6 +68,18 @@ def test_as_many_at_once_as_there_are_slots(runs: Runs) -> None:
     assert runs.lines[-1] == ("one", "threads None 1")
 
 
+def test_what_is_known_not_to_fit_into_memory_beside_the_others_waits(runs: Runs) -> None:
+    with LocalLauncher(runs.show, slots=3, memory=10) as launcher:
+        large = runs.task("large", "say", memory_bytes=11)
+        assert launcher.has_room(large)  # alone it may try
+        launcher.start(runs.task("first", "meet", str(runs.folder), "a", "b", memory_bytes=6))
+        assert not launcher.has_room(large) and not launcher.has_room(runs.task("x", "say", memory_bytes=5))
+        assert launcher.has_room(runs.task("x", "say", memory_bytes=4)) and launcher.has_room(runs.task("x", "say"))
+        launcher.start(runs.task("second", "meet", str(runs.folder), "b", "a", memory_bytes=4))
+        launcher.wait(), launcher.wait()
+        assert launcher.has_room(large)
+
+
 def test_each_task_sees_its_own_gpus(runs: Runs) -> None:
     with LocalLauncher(runs.show, gpus=["3", "5", "7"]) as launcher:
         tasks = [

@@ -13,7 +13,8 @@ from mec_transfer.benchmark import Work
 from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.cli.main import main
 from mec_transfer.results.record import DatasetInfo, ModelInfo
-from mec_transfer.suite.costs import Rates, as_json, cost_of, describe_cost, describe_costs, load_rates
+from mec_transfer.suite import costs
+from mec_transfer.suite.costs import Rates, as_json, cost_of, describe_cost, describe_costs, load_rates, peak_memory_of
 from mec_transfer.suite.plan import PlannedJob, RunOptions
 from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark
 from mec_transfer.suite.spec import JobSpec
@@ -70,9 +71,9 @@ def test_what_nobody_has_measured_is_unknown(job: PlannedJob) -> None:
     assert cost_of(job, "cpu").hours is None and "CPU hours unknown" in describe_cost(job, CPU)
 
 
-def test_no_hours_of_a_gpu_before_there_is_a_rate_of_one() -> None:
-    rates = load_rates()
-    assert all(rates.machines[rate.machine].device == "cpu" for rate in rates.rates)
+def test_hours_of_a_gpu_are_by_rates_of_one_alone() -> None:
+    tracking = planned("sot_xcorr", {"OTB2015": 920}, arch="resnet50")
+    assert as_json(tracking, GPUS)["gpu_hours"] == pytest.approx(920 / 51.8 / 3600)
     job = planned("cifar10_knn", {"train": 50_000, "val": 10_000}, 10)
     assert as_json(job, GPUS)["gpu_hours"] is None and as_json(job, CPU)["cpu_hours"] > 0
     assert "gpus" not in as_json(job, CPU)
@@ -89,6 +90,18 @@ def test_two_rates_of_one_thing_are_refused() -> None:
         Rates.model_validate({**rates, "rates": [*rates["rates"], rates["rates"][0]]})
     with pytest.raises(ValidationError, match="'abacus' is none of the machines"):
         Rates.model_validate({**rates, "rates": [{**rates["rates"][0], "machine": "abacus"}]})
+
+
+def test_memory_is_what_was_measured_of_a_protocol_on_a_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    peak = {"protocol": "knn-dino-224", "arch": "resnet50", "gib": 1.5, "machine": "a", "measured": "2026-01-01"}
+    rates = {"machines": {"a": {"device": "cpu", "name": "A"}}, "rates": [], "peaks": [peak]}
+    monkeypatch.setattr(costs, "load_rates", lambda: Rates.model_validate(rates))
+    job = planned("knn_dino", IMAGENET)
+    job.spec.benchmark.__dict__["protocol"] = "knn-dino-224"
+    assert peak_memory_of(job, CPU) == 3 * 2**29 and peak_memory_of(job, GPUS) is None
+    assert describe_cost(job, CPU).endswith(", memory 1.5 GiB") and "memory" not in describe_cost(job, GPUS)
+    with pytest.raises(ValidationError, match="'b' is none of the machines a"):
+        Rates.model_validate(rates | {"peaks": [peak | {"machine": "b"}]})
 
 
 def test_half_precision_is_a_matter_of_gpus() -> None:
@@ -129,7 +142,12 @@ def test_a_training_takes_its_state_twice() -> None:
 def test_a_plan_tells_gpus_of_a_benchmark_that_has_several() -> None:
     job = planned("coco_c4_1x", {"train2017": 1, "val2017": 1}, classes=80)
     assert describe_cost(job, GPUS) == "4 of 8 GPUs, GPU hours unknown, disk 686.7 MiB or more"
-    assert as_json(job, GPUS) == {"gpus": 4, "gpu_hours": None, "disk_bytes": cost_of(job, "gpu").own_bytes}
+    assert as_json(job, GPUS) == {
+        "gpus": 4,
+        "gpu_hours": None,
+        "disk_bytes": cost_of(job, "gpu").own_bytes,
+        "memory_bytes": None,
+    }
     assert as_json(job, RunOptions(out=Path("out")))["gpus"] == 8  # for launchers that have as many
     assert describe_cost(job, CPU) == "CPU hours unknown, disk 686.7 MiB or more"
     assert describe_costs([job, job], GPUS) == "GPU hours unknown, disk 1.3 GiB or more"
