@@ -334,6 +334,7 @@ class Check:
 
 def main() -> int:
     """Run the command; return its exit status."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, with all below it
     parser = argparse.ArgumentParser(
         description=textwrap.dedent(__doc__ or ""), formatter_class=argparse.RawTextHelpFormatter
     )

@@ -202,6 +202,12 @@ _DETECTRON2 = Format(
     source="facebookresearch/detectron2:tools/convert-torchvision-to-d2.py",
 )
 
+_TRANSFORMERS = Format(
+    name="Hugging Face transformers",
+    online=".*",
+    source="huggingface/transformers:src/transformers/models/resnet/modeling_resnet.py",
+)
+
 
 def is_own(root: Mapping[Any, Any]) -> bool:
     """Say whether this project wrote the file with this top level."""
@@ -216,6 +222,8 @@ def recognise(content: Content, root: Mapping[Any, Any], groups: Iterable[Group]
         return _OWN
     if len(groups) == 1 and groups[0].scheme == "detectron2":
         return _DETECTRON2
+    if len(groups) == 1 and groups[0].scheme == "transformers":
+        return _TRANSFORMERS
     names = {without_wrappers(content.shown(name)) for name in content.tensors}
     for candidate in FORMATS:
         if not (groups or candidate.keys):

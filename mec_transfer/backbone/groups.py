@@ -14,7 +14,7 @@ from mec_transfer.backbone.architectures import Shape, identify
 from mec_transfer.backbone.backbone import Stem
 from mec_transfer.backbone.pickles import Placeholder
 
-Scheme = Literal["torchvision", "sequential", "detectron2"]
+Scheme = Literal["torchvision", "sequential", "detectron2", "transformers"]
 
 WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 """Parts of a name that DataParallel, torch.compile, FSDP and activation checkpointing put in."""
@@ -115,6 +115,9 @@ _STAGE: dict[Scheme, re.Pattern[str]] = {
     "torchvision": re.compile(r"(?:^|\.)(layer\d\.\d+\.)"),
     "sequential": re.compile(r"(?:^|\.)(\d\.\d+\.(?:conv|bn|downsample\.|shortcut\.)\d\.)"),
     "detectron2": re.compile(r"(?:^|\.)(res[2-5]\.\d+\.)"),
+    "transformers": re.compile(
+        r"(?:^|\.)(encoder\.stages\.\d\.layers\.\d+\.(?:layer\.\d|shortcut)\.(?:convolution|normalization)\.)"
+    ),
 }
 """Where in a name, freed of wrappers, a block of a stage begins: what stands before is the prefix."""
 
@@ -212,8 +215,32 @@ def _detectron2(_names: list[str]) -> Rename:
     return rename
 
 
+_TRANSFORMERS_BLOCK = re.compile(r"encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|shortcut)\.(\w+)\.(\w+)")
+_TRANSFORMERS_STEM = re.compile(r"embedder\.embedder\.(\w+)\.(\w+)")
+
+
+def _transformers(_names: list[str]) -> Rename:
+    """Hugging Face's ResNet: an embedder, then stages of layers, each a shortcut and a row of convolutions."""
+
+    def rename(name: str) -> str | None:
+        kinds = {"convolution": "conv", "normalization": "bn"}
+        if stem := _TRANSFORMERS_STEM.fullmatch(name):
+            return f"{kinds.get(stem[1], stem[1])}1.{stem[2]}"
+        if not name.startswith("encoder.stages."):
+            return None
+        block = _TRANSFORMERS_BLOCK.fullmatch(name)
+        if block is None or block[4] not in kinds:
+            return name  # of the body, and nothing that a ResNet has: in the way
+        stage, layer, number, kind, leaf = block.groups()
+        part = f"{kinds[kind]}{int(number) + 1}" if number else f"downsample.{list(kinds).index(kind)}"
+        return f"layer{int(stage) + 1}.{layer}.{part}.{leaf}"
+
+    return rename
+
+
 _SCHEMES: dict[Scheme, Callable[[list[str]], Rename | str]] = {
     "torchvision": _torchvision,
     "sequential": _sequential,
     "detectron2": _detectron2,
+    "transformers": _transformers,
 }

@@ -27,12 +27,13 @@ class Inspection:
     """What is in a checkpoint, what would be taken, what left out."""
 
     file: str
-    size: int
-    """Bytes."""
+    """Its path, or the name of a source such as `random:resnet50`."""
+    size: int | None = None
+    """Bytes; None for a source."""
     sha256: str
-    """The file's own sha256."""
+    """The file's own sha256; empty where there is no file."""
     format: str
-    source: str
+    source: str = ""
     """Where it is known which network the method's authors evaluate; empty for an unknown format."""
     networks: tuple[Network, ...]
     epoch: int | None

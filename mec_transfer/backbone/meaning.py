@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mec_transfer.backbone.backbone import Preprocessing, Stem
@@ -17,7 +19,7 @@ _FOREIGN = {
     r"cls_token|class_token|pos_embed|patch_embed\.|conv_proj\.|\.attn\.": "a Vision Transformer",
     r"^res\d_\d+_branch|res_conv1_bn": "Caffe2's ResNet (MSRA), with its BN statistics folded away",
     r"downsample_layers\.|stages\.\d+\.blocks|stages\.\d+\.\d+\.(conv_dw|dwconv)": "a ConvNeXt or RegNet",
-    r"encoder\.stages\.\d+\.layers\.": "a ResNet by Hugging Face transformers' names",
+    r"encoder\.stages\.\d+\.layers\.": "a network of Hugging Face transformers that is no ResNet",
     r"(^|\.)features\.": "a VGG, DenseNet, MobileNet or EfficientNet",
     r"blocks\.\d+\.": "a network of another family",
 }
@@ -83,8 +85,12 @@ def find_preprocessing(root: Mapping[Any, Any], arch: str, stem: Stem) -> tuple[
     return Preprocessing(mean=mean, std=std, channel_order=order), "the file"  # type: ignore[arg-type]
 
 
-def check_conventions(root: Mapping[Any, Any], group: Group, known: Format | None, *, explicit: bool) -> list[str]:
+def check_conventions(
+    path: Path, root: Mapping[Any, Any], group: Group, known: Format | None, *, explicit: bool
+) -> list[str]:
     """Return notes on what weights cannot show: channel order, the stride's place, the stem's padding.
+
+    A file by Hugging Face's names says it in the config.json beside it.
 
     Raises:
         CheckpointError: the file says that its network is not torchvision's in one of these.
@@ -92,6 +98,8 @@ def check_conventions(root: Mapping[Any, Any], group: Group, known: Format | Non
     notes = []
     if group.scheme == "detectron2":
         notes.append(_detectron2(root, group, explicit))
+    if group.scheme == "transformers":
+        notes += _transformers(path.with_name("config.json"))
     meta = root.get("meta")
     if isinstance(meta, Mapping) and any(
         isinstance(text, str) and re.search(r"style\s*=\s*['\"]caffe", text) for text in meta.values()
@@ -106,6 +114,20 @@ def check_conventions(root: Mapping[Any, Any], group: Group, known: Format | Non
                 "solo-learn pads this stem's conv1 by 2, and here it is padded by 1: features differ at the border"
             )
     return notes
+
+
+def _transformers(config: Path) -> list[str]:
+    """Hugging Face's ResNets stride in the 3x3 convolution, unless their config says otherwise."""
+    try:
+        stated = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return [f"no {config.name} beside it: the stride is taken to be in the 3x3 convolution, the default"]
+    if isinstance(stated, dict) and stated.get("downsample_in_bottleneck"):
+        raise CheckpointError(
+            f"{config.name} beside it says downsample_in_bottleneck (stride in the 1x1), "
+            "which is not torchvision's ResNet"
+        )
+    return []
 
 
 def _detectron2(root: Mapping[Any, Any], group: Group, explicit: bool) -> str:

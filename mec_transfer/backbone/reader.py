@@ -79,7 +79,7 @@ def _examine(path: Path, loaded: Any, encoder: str) -> tuple[Inspection, Backbon
         if isinstance(group.verdict, str):
             raise CheckpointError(_refusal(content, group, groups))
         arch, stem = group.verdict
-        conventions = check_conventions(root, group, known, explicit=encoder not in ("auto", "online", "teacher"))
+        conventions = check_conventions(path, root, group, known, explicit=encoder not in ("auto", "online", "teacher"))
         preprocessing, preprocessing_from = find_preprocessing(root, arch, stem)
         state_dict, changes = take_weights(content.tensors, group)
     except CheckpointError as error:

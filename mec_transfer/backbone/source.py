@@ -21,6 +21,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from mec_transfer.backbone.backbone import ARCHS, Backbone, Preprocessing, Provenance, Stem, build_resnet
+from mec_transfer.backbone.inspection import Inspection, Network
 from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean
 
 _PROBE_SECONDS = 5.0
@@ -33,17 +34,44 @@ def resolve_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
         UserError: the scheme, name, library or network is wrong or missing.
         CheckpointError: the file does not hold exactly one usable ResNet (`read_backbone`).
     """
-    scheme, colon, name = ckpt.partition(":")
-    if not colon or "/" in scheme or Path(ckpt).exists():
+    if not names_a_source(ckpt):
         from mec_transfer.backbone.reader import read_backbone
 
         return read_backbone(ckpt, encoder)
+    scheme, _, name = ckpt.partition(":")
     if scheme not in _SCHEMES:
         raise UserError(
             f"{ckpt}: no such file, and '{scheme}:' is not a source.{did_you_mean(scheme, _SCHEMES)} "
             f"Give a file or one of {', '.join(f'{known}:' for known in _SCHEMES)}"
         )
     return _SCHEMES[scheme](ckpt, name, encoder)
+
+
+def names_a_source(ckpt: str) -> bool:
+    """Whether `ckpt` is no file's path."""
+    scheme, colon, _ = ckpt.partition(":")
+    return bool(colon) and "/" not in scheme and not Path(ckpt).exists()
+
+
+def inspect_source(ckpt: str, encoder: str = "auto") -> Inspection:
+    """Say what `resolve_backbone` makes of a `ckpt` that names a source. Raises as it does."""
+    backbone = resolve_backbone(ckpt, encoder)
+    found, count = backbone.provenance, len(backbone.state_dict)
+    what = f"{backbone.arch}, {backbone.stem} stem"
+    return Inspection(
+        file=ckpt,
+        sha256=found.file_sha256 or "",
+        format=found.format,
+        networks=(Network(prefix=found.prefix, tensors=count, what=what, role=found.encoder, taken=True),),
+        epoch=found.epoch,
+        arch=backbone.arch,
+        stem=backbone.stem,
+        tensors=count,
+        left_out=found.left_out,
+        preprocessing=backbone.preprocessing,
+        preprocessing_from=f"what {ckpt.partition(':')[0]}: states" if found.file_sha256 else "the default",
+        notes=found.notes,
+    )
 
 
 def _random(ckpt: str, name: str, encoder: str) -> Backbone:

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from mec_transfer.cli.options import add_encoder
+from mec_transfer.cli.options import add_checkpoint
 from mec_transfer.common.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CKPT, --encoder and --json."""
-    parser.add_argument("checkpoint", metavar="CKPT", help="a checkpoint file")
-    add_encoder(parser)
+    add_checkpoint(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the inspection. Raises CheckpointError after it where nothing could be taken."""
     from mec_transfer.backbone.reader import inspect_checkpoint
+    from mec_transfer.backbone.source import inspect_source, names_a_source
 
-    inspection = inspect_checkpoint(args.checkpoint, args.encoder)
+    look = inspect_source if names_a_source(args.checkpoint) else inspect_checkpoint
+    inspection = look(args.checkpoint, args.encoder)
     print(json.dumps(dataclasses.asdict(inspection), indent=2) if args.json else _table(inspection), flush=True)
     if inspection.problem:
         raise CheckpointError(inspection.problem)
@@ -39,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(found: Inspection) -> str:
-    lines = [
-        f"file           {found.file}",
-        f"size           {found.size / 1e6:,.1f} MB",
-        f"sha256         {found.sha256}",
+    lines = [f"{'source' if found.size is None else 'file':<15}{found.file}"]
+    if found.size is not None:
+        lines.append(f"size           {found.size / 1e6:,.1f} MB")
+    if found.sha256:
+        lines.append(f"sha256         {found.sha256}")
+    lines += [
         f"format         {found.format}" + (f" ({found.source})" if found.source else ""),
     ]
     if found.epoch is not None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 KINDS = ("benchmarks", "recipes", "suites")
+_COLUMNS = {
+    "benchmarks": ("name", "protocol", "title"),
+    "recipes": ("name", "about"),
+    "suites": ("name", "benchmarks"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("kind", nargs="?", choices=KINDS, help="only these (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,6 +39,14 @@ def run(args: argparse.Namespace) -> int:
         "suites": "suites of mec-transfer run",
     }
     kinds = [args.kind] if args.kind else KINDS
+    if args.json:
+        found: dict[str, list[dict[str, Any]]] = {
+            kind: [dict(zip(_COLUMNS[kind], row, strict=True)) for row in sections[kind]] for kind in kinds
+        }
+        for suite in found.get("suites", ()):
+            suite["benchmarks"] = suite["benchmarks"].split(", ")
+        print(json.dumps(found, indent=2))
+        return 0
     print("\n\n".join("\n".join([heads[kind], *_aligned(sections[kind])]) for kind in kinds))
     return 0
 

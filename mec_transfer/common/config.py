@@ -180,12 +180,27 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         options = _fields_at(model, item["loc"][:-1])
         allowed = f" Allowed: {', '.join(sorted(options))}" if options else ""
-        return f"'{path}' is not an option.{did_you_mean(str(item['loc'][-1]), options)}{allowed}"
+        name = str(item["loc"][-1])
+        elsewhere = _paths_to(model, name)
+        hint = f" Did you mean '{elsewhere[0]}'?" if elsewhere else did_you_mean(name, options)
+        return f"'{path}' is not an option.{hint}{allowed}"
     if item["type"] == "missing":
         return f"'{path}' is missing"
     why = _YAML_WORDS.get(item["type"], item["msg"].removeprefix("Value error, "))
     shown = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"  # a whole section says nothing
     return f"'{path}'{shown}: {why}"
+
+
+def _paths_to(model: type[BaseModel], name: str, prefix: str = "", depth: int = 4) -> list[str]:
+    """Return the dotted paths of the keys called `name` in a config and its sections, the shallowest first."""
+    found, deeper = [], []
+    for key, field in model.model_fields.items():
+        if key == name and prefix:
+            found.append(f"{prefix}{key}")
+        for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(option, type) and issubclass(option, BaseModel) and depth:
+                deeper += _paths_to(option, name, f"{prefix}{key}.", depth - 1)
+    return found + deeper
 
 
 def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

@@ -46,6 +46,23 @@ def detectron2(weights: Weights) -> dict[str, Any]:
     return named
 
 
+def transformers(weights: Weights) -> Weights:
+    """As transformers' ResNetForImageClassification names them."""
+    named = {}
+    for name, tensor in weights.items():
+        *block, module, leaf = name.split(".")
+        if module in ("0", "1"):  # downsample's
+            block, module = block[:-1], ("shortcut.convolution", "shortcut.normalization")[int(module)]
+        elif block:
+            kind = {"conv": "convolution", "bn": "normalization"}[module[:-1]]
+            module = f"layer.{int(module[-1]) - 1}.{kind}"
+        else:
+            module = {"conv1": "embedder.embedder.convolution", "bn1": "embedder.embedder.normalization"}[module]
+        at = f"encoder.stages.{int(block[0][-1]) - 1}.layers.{block[1]}." if block else ""
+        named[f"resnet.{at}{module}.{leaf}"] = tensor
+    return named
+
+
 @dataclasses.dataclass
 class Case:
     """How a file is made from an online and a teacher network, and what is to be read from it."""
@@ -410,6 +427,9 @@ CASES = {
         "online",
     ),
     "mm backbone": Case(lambda w, t: {"meta": {}, "state_dict": w}, "torchvision names", ""),
+    "transformers": Case(
+        lambda w, t: transformers(w) | {"classifier.1.weight": torch.ones(2, 2)}, "Hugging Face transformers", "resnet."
+    ),
     "detectron2": Case(
         lambda w, t: {"model": detectron2(w) | {"stem.fc.0.weight": torch.ones(2, 2).numpy()}, **PICKLED},
         "Detectron2",
@@ -543,6 +563,40 @@ def test_detectron2_networks_of_unknown_convention(
         read_backbone(path)
     if not marks:
         assert "assumed" in " ".join(read_backbone(path, ".").provenance.notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "note"),
+    [('{"downsample_in_bottleneck": false}', ""), (None, "no config.json beside it"), ("{", "no config")],
+)
+def test_transformers_say_in_their_config_where_they_stride(
+    weights: Weights, tmp_path: Path, config: str | None, note: str
+) -> None:
+    save_file(
+        {name: value.clone(memory_format=torch.contiguous_format) for name, value in transformers(weights).items()},
+        tmp_path / "model.safetensors",
+    )
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    notes = read_backbone(tmp_path / "model.safetensors").provenance.notes
+    assert any(text.startswith(note) for text in notes) if note else not any("config.json" in text for text in notes)
+
+
+def test_transformers_that_stride_in_the_1x1_are_refused(weights: Weights, tmp_path: Path) -> None:
+    save_file(
+        {name: value.clone(memory_format=torch.contiguous_format) for name, value in transformers(weights).items()},
+        tmp_path / "model.safetensors",
+    )
+    (tmp_path / "config.json").write_text('{"downsample_in_bottleneck": true}')
+    with pytest.raises(CheckpointError, match="stride in the 1x1"):
+        read_backbone(tmp_path / "model.safetensors")
+
+
+def test_what_else_lies_in_transformers_blocks_is_in_the_way(weights: Weights, tmp_path: Path) -> None:
+    more = {"resnet.encoder.stages.0.layers.0.layer.2.attention.0.weight": torch.ones(2)}
+    torch.save(transformers(weights) | more, tmp_path / "regnet.pth")
+    with pytest.raises(CheckpointError, match="attention.0.weight besides"):
+        read_backbone(tmp_path / "regnet.pth")
 
 
 def test_files_of_old_torch_lack_counters(weights: Weights, tmp_path: Path) -> None:

@@ -56,3 +56,19 @@ def test_unreadable_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "",
         f"mec-transfer: error: {tmp_path}/x.pth: empty (0 bytes); copy or download it again\n",
     )
+
+
+def test_sources_are_shown_like_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "random:resnet18:3"]) == 0
+    out = capsys.readouterr().out
+    assert "source         random:resnet18:3" in out and "size" not in out
+    assert "taken          resnet18, 120 tensors under ." in out
+    assert main(["inspect", "random:resnet18:3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["arch"], found["size"], found["problem"]) == ("resnet18", None, None)
+
+
+def test_a_source_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "randm:resnet18"]) == 2
+    assert "Did you mean 'random'?" in capsys.readouterr().err
+    assert main(["inspect", "random:resnet18", "--encoder", "teacher"]) == 2

@@ -220,6 +220,15 @@ def test_ls_lists_protocols_and_suites(capsys: pytest.CaptureFixture[str]) -> No
     assert "imagenet-linear-mec" not in capsys.readouterr().out
 
 
+def test_ls_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"benchmarks", "recipes", "suites"}
+    by_name = {entry["name"]: entry for entry in found["benchmarks"]}
+    assert by_name["knn_dino"]["protocol"] == "imagenet-knn-dino"
+    assert "demo_knn" in next(suite["benchmarks"] for suite in found["suites"] if suite["name"] == "demo")
+
+
 def test_run_needs_a_suite_that_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--suite", "papr", "--out", str(tmp_path)]) == 2
     assert "Did you mean 'paper'?" in capsys.readouterr().err

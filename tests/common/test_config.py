@@ -89,6 +89,11 @@ def test_unknown_key_suggests_the_right_one() -> None:
         parse_config(Outer, {"name": "x", "inner": {"bas_lr": 1.0}}, "x.yaml")
 
 
+def test_a_key_of_a_section_is_told_by_its_whole_path() -> None:
+    with pytest.raises(ConfigError, match=r"'base_lr' is not an option\. Did you mean 'inner\.base_lr'\?"):
+        parse_config(Outer, {"name": "x", "base_lr": 1.0}, "x.yaml")
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
