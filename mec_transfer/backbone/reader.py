@@ -127,9 +127,9 @@ def _choose(groups: list[Group], known: Format | None, encoder: str) -> Group:
     if known is None:
         if len(groups) == 1 and encoder != "teacher":
             return groups[0]
-        raise CheckpointError(
-            f"holds {_listed(groups)} in no format that is known; name the one to take: --encoder PREFIX"
-        )
+        whole = [f"--encoder {group.option}" for group in groups if not isinstance(group.verdict, str)]
+        choice = f"name the one to take: {' or '.join(whole)}" if whole else "none of them is a whole ResNet"
+        raise CheckpointError(f"holds {_listed(groups)} in no format that is known; {choice}")
     role = known.evaluated if encoder == "auto" else encoder
     having = [group for group in groups if known.role(group) == role]
     if having:

@@ -31,7 +31,7 @@ from mec_transfer.classification.feature_rows import FeatureRows
 from mec_transfer.classification.feature_store import FeatureStore
 from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.network import Encoder
-from mec_transfer.classification.transforms import eval_transform
+from mec_transfer.classification.transforms import eval_transform, remark_on_size
 from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError
@@ -96,6 +96,7 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
+        remark = remark_on_size(splits["val"], recipe.view)
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
     precisions = ("float32", "bfloat16") if devices.computes_bfloat16(device) else ("float32",)
@@ -105,6 +106,8 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
     )
     if problem := _no_room(features_folder(job), needed):
         problems.append(Problem(message=problem))
+    if remark:
+        problems.append(Problem(message=remark, severity="warning"))
     return problems, splits
 
 

@@ -15,7 +15,7 @@ from mec_transfer.classification.loading import load_batches
 from mec_transfer.classification.predictions import check_primary, save_predictions
 from mec_transfer.classification.resources import training_bytes
 from mec_transfer.classification.training_state import TrainingState
-from mec_transfer.classification.transforms import eval_transform
+from mec_transfer.classification.transforms import eval_transform, remark_on_size
 from mec_transfer.common.distributed import on_first, world_size
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import pick_device
@@ -48,6 +48,8 @@ def check_training(
         )
     try:
         next(load_batches(val, eval_transform(recipe.eval_view), [range(1)], 0, pick_device("cpu")))
+        if remark := remark_on_size(val, recipe.eval_view):
+            problems.append(Problem(message=remark, severity="warning"))
     except UserError as error:
         problems.append(Problem(message=str(error)))
     needed, folder = training_bytes(trained), _existing(job.workdir)

@@ -16,8 +16,29 @@ from torchvision.transforms import functional
 
 from mec_transfer.classification.config import ViewConfig
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.images.image_list import ImageList
 
 ByteTransform = Callable[[Image.Image], torch.Tensor]
+
+
+_ENLARGED = 3
+"""How many times an image may be enlarged before it is worth a word."""
+
+
+def remark_on_size(images: ImageList, view: ViewConfig) -> str:
+    """Say that a view enlarges images many times, as ImageNet's does those of CIFAR; empty where it does not.
+
+    Raises:
+        DataError: the first image cannot be read.
+    """
+    width, height = images.load(0).size
+    times = (view.resize or 0) / min(width, height)
+    if times <= _ENLARGED:
+        return ""
+    return (
+        f"{images.name(0)}: {width} x {height} pixels, which this protocol enlarges {times:.0f} times; "
+        "the configs cifar10_* take small images as they are"
+    )
 
 
 def eval_transform(view: ViewConfig) -> ByteTransform:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from torchvision import transforms
 
 from mec_transfer.backbone.backbone import Preprocessing
 from mec_transfer.classification.config import ViewConfig
-from mec_transfer.classification.transforms import eval_transform, train_transform
+from mec_transfer.classification.transforms import eval_transform, remark_on_size, train_transform
 from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.pixels import normalise
 
 IMAGENET = Preprocessing()
@@ -75,3 +77,22 @@ def test_an_image_smaller_than_the_crop_is_refused() -> None:
 def test_eval_view_survives_pickling() -> None:
     view = pickle.loads(pickle.dumps(eval_transform(ViewConfig(resize=None, crop=8))))
     assert torch.equal(view(picture(10, 10)), eval_transform(ViewConfig(resize=None, crop=8))(picture(10, 10)))
+
+
+@pytest.mark.parametrize(
+    ("size", "view", "times"),
+    [
+        ((32, 32), ViewConfig(resize=256, crop=224), 8),
+        ((64, 400), ViewConfig(resize=256, crop=224), 4),
+        ((90, 90), ViewConfig(resize=256, crop=224), 0),
+        ((32, 32), ViewConfig(resize=None, crop=32), 0),
+    ],
+)
+def test_images_that_a_protocol_enlarges_many_times_are_told(
+    size: tuple[int, int], view: ViewConfig, times: int, tmp_path: Path
+) -> None:
+    picture(*size).save(tmp_path / "a.png")
+    images = ImageList(root=tmp_path, paths=("a.png",), labels=np.zeros(1, dtype=np.int64), classes=("a",))
+    told = remark_on_size(images, view)
+    assert (f"{size[1]} x {size[0]} pixels, which this protocol enlarges {times} times" in told) == bool(times)
+    assert bool(told) == bool(times)
