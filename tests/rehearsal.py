@@ -107,6 +107,7 @@ class Module(backend_registration._DummyBackendModule):
     get_amp_supported_dtype = staticmethod(lambda: [torch.bfloat16, torch.float16])
     is_bf16_supported = staticmethod(lambda including_emulation=True: True)
     mem_get_info = staticmethod(lambda device=None: (MEMORY, MEMORY))
+    max_memory_reserved = staticmethod(lambda device=None: MEMORY // 2)
     set_device = staticmethod(lambda device: None)
     synchronize = staticmethod(lambda device=None: None)
     device_count = staticmethod(lambda: int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

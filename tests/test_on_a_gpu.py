@@ -85,6 +85,7 @@ def settings(*words: str) -> list[str]:
 def details(out: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((out / "record.json").read_text())
     assert record["hardware"]["gpu"] == "a played GPU"
+    assert record["details"]["peak_gpu_memory_bytes"] > 0
     return record["details"]  # type: ignore[no-any-return]
 
 

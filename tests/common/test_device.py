@@ -15,7 +15,7 @@ from mec_transfer.classification.feature_rows import FeatureRows, on_device
 from mec_transfer.classification.features import default_batch_size
 from mec_transfer.common import device as devices
 from mec_transfer.common.errors import UserError
-from mec_transfer.common.runtime import hardware, pick_device
+from mec_transfer.common.runtime import hardware, peak_gpu_memory, pick_device
 from mec_transfer.tracking.vos.affinity import LocalAffinity, Neighbourhood, unit_cells
 from pretrain.fast_views import Uncoloured, apply_colour
 from tests.pretrain.test_fast_views import smooth_picture
@@ -35,6 +35,8 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         is_bf16_supported=lambda including_emulation: not including_emulation,
         mem_get_info=lambda device: (1000, 2000),
         set_device=told.append,
+        is_initialized=lambda: True,
+        max_memory_reserved=lambda: 3000,
     )
     monkeypatch.setattr(devices, "gpu_module", lambda: described)
     return told
@@ -181,3 +183,9 @@ def test_batches_of_frozen_networks() -> None:
         assert (
             tuple(default_batch_size(ViewConfig(resize=None, crop=crop), device) for device in (CPU, GPU)) == expected
         )
+
+
+def test_the_peak_of_a_gpus_memory(two_gpus: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peak_gpu_memory() == 3000
+    monkeypatch.setattr(devices.gpu_module(), "is_initialized", lambda: False)
+    assert peak_gpu_memory() == 0
