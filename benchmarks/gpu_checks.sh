@@ -46,7 +46,7 @@ measure() { # NAME LIMIT_SECONDS COMMAND...: a check whose table is kept
 
 transfer=("$python" -m mec_transfer.cli.main)
 if [ "$device" = cuda ]; then
-  arch=resnet50 workers=8 loaders=8 slots=(--gpus 1) batch=256 size=224 crops=2048 pairs=28
+  arch=resnet50 workers=8 loaders=8 slots=(--gpus 1) batch=256 size=224 crops=8192 pairs=28
 else
   arch=resnet18 workers=0 slots=(--jobs 1) batch=8 size=32 crops=64 loaders=2 pairs=2
 fi

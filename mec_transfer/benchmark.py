@@ -70,6 +70,8 @@ class Resources:
 class BenchmarkConfig(StrictModel):
     """The keys that every benchmark YAML has; each benchmark class adds its own `recipe`."""
 
+    extra: ClassVar[str] = ""
+    """The part in `extras.PARTS` that running it takes besides its family's."""
     own_python: ClassVar[bool] = False
     """Its engine changes what it imports, so a job of it takes an interpreter of its own."""
 

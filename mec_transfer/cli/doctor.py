@@ -1,5 +1,7 @@
 """What this machine has, and whether the pieces work: one line each, with what to do where something is wrong.
 
+With --benchmarks, a line for each benchmark as well: ready, or what it lacks and the command that installs it.
+
 Exit status 1 when something is broken, or when a part of the program is missing that --without does not name; a version
 other than the tested one is only told.
 """
@@ -7,13 +9,13 @@ other than the tested one is only told.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where runs are to go (default: here)")
     parser.add_argument(
+        "--benchmarks", action="store_true", help="say of each benchmark whether it is ready, or what it lacks"
+    )
+    parser.add_argument(
         "--without", action="append", default=[], choices=OPTIONAL, help="do not miss this part (may be given again)"
     )
 
@@ -41,11 +46,12 @@ def run(args: argparse.Namespace) -> int:
         _python,
         _packages,
         _core,
-        *(partial(_part, part) for part in OPTIONAL if part not in args.without),
+        *(functools.partial(_part, part) for part in OPTIONAL if part not in args.without),
         _torchvision_kernel,
         _gpu,
         lambda: _disk(args.out),
         _configs,
+        *(_benchmarks() if args.benchmarks else ()),
     ]
     broken = 0
     for check in checks:
@@ -154,6 +160,23 @@ def _disk(out: Path) -> Iterator[str]:
     free = shutil.disk_usage(there).free / 2**30
     hint = "" if free >= ROOMY_GIB else f"; ImageNet features and checkpoints want about {ROOMY_GIB}"
     yield f"{there}: {free:.0f} GiB free{hint}"
+
+
+def _benchmarks() -> Iterator[Callable[[], Iterator[str]]]:
+    """Yield a check of each benchmark."""
+    from mec_transfer.suite.registry import benchmark_config, benchmark_files, parts_needed
+
+    @functools.cache
+    def lacking(part: str) -> str:
+        return extras.lacking(part)
+
+    def check(path: Path) -> Iterator[str]:
+        if problem := "; ".join(filter(None, map(lacking, parts_needed(benchmark_config(path))))):
+            raise RuntimeError(f"{path.stem}: {problem}")
+        yield f"{path.stem}: ready"
+
+    for path in sorted(benchmark_files(), key=lambda path: path.stem):
+        yield functools.partial(check, path)
 
 
 def _configs() -> Iterator[str]:

@@ -105,6 +105,11 @@ def benchmark_module(config: BenchmarkConfig) -> str:
     return BENCHMARKS[f"{config.family}/{config.kind}"][0].partition(":")[0]
 
 
+def parts_needed(config: BenchmarkConfig) -> list[str]:
+    """Return the parts in `extras.PARTS` that running a benchmark takes."""
+    return [part for part in (config.family, config.extra) if part in extras.PARTS]
+
+
 def make_benchmark(config: BenchmarkConfig) -> Benchmark:
     """Return the benchmark of a config: this imports its family.
 

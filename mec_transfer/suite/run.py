@@ -45,7 +45,7 @@ from mec_transfer.suite.plan import (
     plan_pretrainings,
     wanted_benchmarks,
 )
-from mec_transfer.suite.registry import benchmark_module, make_benchmark
+from mec_transfer.suite.registry import benchmark_module, make_benchmark, parts_needed
 
 if TYPE_CHECKING:
     from pretrain.outlook import Outlook
@@ -245,8 +245,8 @@ class _Run:
 
     def _lacking(self) -> list[str]:
         """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
-        families = {entry.config.family for entry in self.benchmarks} if self.pending else set()
-        return [extras.lacking(family) for family in sorted(families & extras.PARTS.keys())]
+        parts = {part for entry in self.benchmarks for part in parts_needed(entry.config)} if self.pending else set()
+        return [extras.lacking(part) for part in sorted(parts)]
 
     def go(self) -> Outcome:
         """Pretrain, run the jobs, write the leaderboard."""

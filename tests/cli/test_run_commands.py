@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.api import default_name
+from mec_transfer.cli.doctor import OPTIONAL
 from mec_transfer.cli.evaluate import format_record
 from mec_transfer.cli.main import COMMANDS, main
 from mec_transfer.common.paths import CONFIGS
@@ -264,6 +265,17 @@ def test_doctor_reports_line_by_line(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setattr(doctor, "_gpu", broken)
     assert main(["doctor"]) == 1
     assert "BAD   two lines\n" in capsys.readouterr().out
+
+
+def test_doctor_says_of_each_benchmark_whether_it_is_ready(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = {"mmtracking": "a trained tracker needs X: get X"}
+    monkeypatch.setattr("mec_transfer.common.extras.lacking", lambda part: lacks.get(part, ""))
+    assert main(["doctor", "--benchmarks", *(f"--without={part}" for part in OPTIONAL)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert {"ok    knn_dino: ready", "ok    vos_dino: ready", "ok    voc0712_c4: ready"} <= {*lines}
+    assert "BAD   siamrpn_lasot: a trained tracker needs X: get X" in lines
 
 
 def test_doctor_tells_that_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ class EngineRecipe(StrictModel):
 class EngineConfig(BenchmarkConfig):
     """The config of a benchmark that trains through MMTracking."""
 
+    extra: ClassVar[str] = "mmtracking"
     own_python: ClassVar[bool] = True
     recipe: EngineRecipe
 
