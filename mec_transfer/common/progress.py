@@ -15,6 +15,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS = 10.0
+_SETTLED_SECONDS, _SETTLED_STEPS = 60.0, 5
+"""After how long, and how many steps, a rate is trusted to tell how long the rest takes."""
+_LONG_SECONDS = 2 * 86400.0
+"""So long a rest is worth a warning."""
 
 
 def is_main_process() -> bool:
@@ -57,6 +61,8 @@ def track(items: Iterable[T], title: str, total: int, unit: str = "batches") -> 
 class Meter:
     """A progress bar (terminal) or a line every ten seconds (log) for `total` steps.
 
+    What will take days is told once, in a line of warning after the first minute.
+
     `advance` takes figures to show beside the bar, always in the order in which they are given.
     """
 
@@ -65,6 +71,7 @@ class Meter:
         self.start = self.done = start
         self._began = self._last = time.monotonic()
         self._figures = ""
+        self._judged = False
         self._bar = self._make_bar() if is_main_process() and sys.stderr and sys.stderr.isatty() else None
 
     def _make_bar(self):  # type: ignore[no-untyped-def]  # rich is imported only where a terminal shows it
@@ -89,11 +96,21 @@ class Meter:
         self.done += count
         if figures:
             self._figures = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if not self._judged:
+            self._judge()
         if self._bar:
             self._bar.update(self._task, completed=self.done, figures=self._figures)
         elif is_main_process() and time.monotonic() - self._last >= _LOG_INTERVAL_SECONDS:
             self._last = time.monotonic()
             say(self._line())
+
+    def _judge(self) -> None:
+        seconds, steps = time.monotonic() - self._began, self.done - self.start
+        if seconds < _SETTLED_SECONDS or steps < _SETTLED_STEPS:
+            return
+        self._judged = True
+        if (left := (self.total - self.done) * seconds / steps) > _LONG_SECONDS:
+            warn(f"{self.title}: at the rate of its first minute it takes {left / 86400:.1f} days more")
 
     def _line(self) -> str:
         seconds = time.monotonic() - self._began

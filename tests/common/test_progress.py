@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from mec_transfer.common.progress import say, warn
+from mec_transfer.common import progress
+from mec_transfer.common.progress import Meter, say, warn
 
 
 def test_a_run_goes_on_where_nobody_reads_its_news() -> None:
@@ -32,3 +33,17 @@ def test_a_run_goes_on_where_the_disk_of_its_log_is_full(monkeypatch: pytest.Mon
     monkeypatch.undo()
     with contextlib.suppress(OSError):
         full.close()
+
+
+@pytest.mark.parametrize(("total", "days"), [(14_410, 0.0), (43_210, 3.0)])
+def test_what_takes_days_is_told_once(
+    total: int, days: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    meter = Meter("training", total, "steps")
+    for _ in range(20):  # a step every six seconds
+        now += 6
+        meter.advance()
+    told = [line for line in capsys.readouterr().err.splitlines() if "days" in line]
+    assert told == ([f"warning: training: at the rate of its first minute it takes {days} days more"] if days else [])
