@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from pycocotools import mask as coco_mask
 
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage, Segmentation
@@ -21,7 +21,7 @@ from mec_transfer.detection.coco_ap import pairs
 LEVELS = (0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 """Scores from which on predictions may be drawn and counted here: the level with the best mean F1 is taken."""
 _SIDE = 480
-_VEIL = 0.45
+_VEIL = 0.3
 """How much of a mask's colour covers the photograph."""
 
 
@@ -93,8 +93,10 @@ def _draw(image: ObjectImage, mine: Sequence[dict[str, Any]], classes: tuple[str
         part = photo.copy()
         for _, label, _, segmentation in things:
             if segmentation is not None:
-                veil = Image.fromarray((255 * _VEIL * to_mask(segmentation, image)).astype(np.uint8))
-                part.paste(_colour(label, len(classes)), mask=veil.resize(part.size))
+                mask = Image.fromarray(255 * to_mask(segmentation, image)).resize(part.size)
+                edge = ImageChops.subtract(mask, mask.filter(ImageFilter.MinFilter(3)))
+                veil = ImageChops.lighter(mask.point(lambda value: round(_VEIL * value)), edge)
+                part.paste(_colour(label, len(classes)), mask=veil)
         pen = ImageDraw.Draw(part)
         for box, label, text, _ in things:
             colour, corners = _colour(label, len(classes)), [value * scale for value in box]

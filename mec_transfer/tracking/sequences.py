@@ -104,7 +104,7 @@ def draw_extremes(
     marks: Callable[[V], Callable[[int], Marks]],
     higher_is_better: bool = True,
 ) -> None:
-    """Animate the best and the worst sequence in folder/pictures; a number is not lost for a picture.
+    """Animate the best, the middle and the worst sequence in folder/pictures; a number is not lost for a picture.
 
     Args:
         videos: what was followed.
@@ -117,10 +117,13 @@ def draw_extremes(
     sign = -1 if higher_is_better else 1
     ranked = sorted(videos, key=lambda video: sign * measured.by_sequence[video.name][metric])
     chosen = {"best": ranked[0], "worst": ranked[-1]} if len(ranked) > 1 else {"only": ranked[0]}
+    if len(ranked) > 2:
+        chosen["median"] = ranked[len(ranked) // 2]
     for kind, video in chosen.items():
+        caption = f"{kind}: {video.name}, {metric} {measured.by_sequence[video.name][metric]:.1f}"
         path = folder / "pictures" / f"{kind}_{video.name}.gif"
         try:
-            write_animation(path, video.frames, marks(video))
+            write_animation(path, video.frames, marks(video), caption)
         except (OSError, RunError) as error:
             warn(f"{path}: not drawn ({error})")
 

@@ -73,11 +73,16 @@ class Vos(FrozenTask[DavisVideo]):
         return Measured(overall=_mean([row for values in objects.values() for row in values]), by_sequence=by_sequence)
 
     def marks(self, video: DavisVideo, folder: Path) -> Callable[[int], Marks]:
-        """Draw the masks found."""
+        """Draw the masks found, and the true ones' outlines."""
+        numbers = range(1, video.objects + 1)
 
         def at(index: int) -> Marks:
-            found, _ = read_index_mask(folder / RESULTS / video.name / f"{video.frames.paths[index].stem}.png")
-            return Marks(masks={number: found == number for number in range(1, video.objects + 1)})
+            name = f"{video.name}/{video.frames.paths[index].stem}.png"
+            (found, _), (true, _) = (read_index_mask(folder / part / name) for part in (RESULTS, TRUTH))
+            return Marks(
+                masks={number: found == number for number in numbers},
+                true_masks=tuple(true == number for number in numbers),
+            )
 
         return at
 
