@@ -13,6 +13,8 @@ import torch
 
 from mec_transfer.backbone.backbone import build_resnet
 from mec_transfer.cli.main import main
+from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
+from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,13 +42,29 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_checkpoints(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1)])
+def test_commands_print_what_the_page_says(
+    page: str, count: int, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checker, ran = doctest.OutputChecker(), 0
-    for command, wanted in commands("checkpoints.md"):
+    for command, wanted in commands(page):
         program, *words = shlex.split(command)
         assert program == "mec-transfer"
         main(words)
         printed = "".join(capsys.readouterr())
         assert checker.check_output(wanted, printed, doctest.ELLIPSIS), f"{command}\n{printed}"
         ran += 1
-    assert ran == 4
+    assert ran == count
+
+
+def test_the_page_on_suites_names_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (DOCS / "suites.md").read_text(encoding="utf-8")
+    for model, prefix in ((SuiteConfig, ""), (ModelConfig, "models.NAME."), (BenchmarkEntry, "benchmarks[].")):
+        for key in model.model_fields:
+            assert f"| `{prefix}{key}` |" in page, key
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(example)
+    suite = load_suite(tmp_path / "mine.yaml", [])
+    assert list(suite.models) == ["moco", "dino-student", "random", "mec"]
+    for entry in suite.benchmarks:
+        benchmark_config(find_benchmark(entry.config, tmp_path), entry.set)
