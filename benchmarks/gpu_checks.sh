@@ -111,7 +111,6 @@ if trackers; then
 else
   row trained-trackers skipped 0 "needs MMTracking: mec-transfer engines install mmtracking"
 fi
-check knn-cpu 90 "${transfer[@]}" knn "random:$arch" --config demo_knn --data "$world/imagenet" --out "$out/knn-cpu" --device cpu --workers $workers
 chunks=(--set batch_size=512)
 [ "$device" = cuda ] || chunks=(--set chunk_size=8)
 check pretrain-one-gpu 90 "${pretrain[@]}" mec_r50_small_gpu "${steps[@]}" "${chunks[@]}" --labelled "$world/imagenet" --out "$out/one-gpu"
@@ -156,6 +155,7 @@ if [ "$gpus" -ge 2 ]; then
 else
   row two-gpus skipped 0 "needs two GPUs: nccl, SyncBN and DDP on them stay untried"
 fi
+check knn-cpu 90 "${transfer[@]}" knn "random:$arch" --config demo_knn --data "$world/imagenet" --out "$out/knn-cpu" --device cpu --workers $workers
 measure similarity 40 "$python" benchmarks/similarity.py --repeats 3 --device "$device"
 measure views 60 "$python" benchmarks/views.py --batch 16 --repeats 3 --device "$device"
 ! command -v gcc >/dev/null || [ "$device" = cpu ] ||
