@@ -117,7 +117,7 @@ def test_a_run_measures_its_written_files_and_draws_the_best_and_the_worst(task:
     assert record.details["by_sequence"] == {"one": {"hit": 100.0}, "two": {"hit": 100.0}}
     assert sorted(path.name for path in (job.workdir / "pictures").iterdir()) == ["best_one.gif", "worst_two.gif"]
     with Image.open(job.workdir / "pictures/best_one.gif") as picture:
-        assert (picture.size, picture.n_frames) == ((14, 12), 3)
+        assert (picture.size, picture.n_frames) == ((42, 54), 3)
     (job.workdir / RESULTS / "two.json").write_text("[[0, 0], [9, 9]]")
     assert task.recompute(job.workdir, record) == {"hit": 75.0}
 
