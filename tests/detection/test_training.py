@@ -187,7 +187,7 @@ def test_a_batch_too_large_for_the_gpu_is_one_line_with_the_way_out(boxes):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     stepper.called = full
-    with pytest.raises(RunError, match=r"iteration 1, 16 images: the GPU.s memory is full; .* --set recipe.images_per_batch=N"):
+    with pytest.raises(RunError, match="1, 16 images: the GPU.s memory is full; .* --set recipe.images_per_batch=N"):
         stepper.step([{}] * 16)
 
 
