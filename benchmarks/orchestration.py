@@ -41,7 +41,7 @@ FAKE = HERE.parent / "tests" / "suite" / "fake"
 JOB_SECONDS, JOBS = 20.0, 6
 
 
-def command(*words: str | Path, env: dict[str, str] | None = None, status: int = 0) -> tuple[float, float]:
+def command(*words: object, env: dict[str, str] | None = None, status: int = 0) -> tuple[float, float]:
     """Run `mec-transfer`; return its seconds on the wall, and of the processor, with all that it starts."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
@@ -54,6 +54,11 @@ def command(*words: str | Path, env: dict[str, str] | None = None, status: int =
     if done.returncode != status:
         raise SystemExit(f"{words}: exit status {done.returncode}\n{done.stderr}")
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def run_words(scratch: Path, data: str) -> list[object]:
+    """Return the words that run the suite in `scratch` on the data beside it."""
+    return ["run", "--suite", scratch / "suite.yaml", "--data-root", scratch / data]
 
 
 def plan(scratch: Path) -> list[str]:
@@ -75,16 +80,7 @@ def plan(scratch: Path) -> list[str]:
     (scratch / "suite.yaml").write_text(
         f"id: thousand\nmodels:\n{models}benchmarks: [{', '.join(f'k{index}.yaml' for index in range(50))}]\n"
     )
-    words: list[str | Path] = [
-        "run",
-        "--suite",
-        scratch / "suite.yaml",
-        "--data-root",
-        scratch / "data",
-        "--out",
-        scratch / "out",
-        "--dry-run",
-    ]
+    words = [*run_words(scratch, "data"), "--out", scratch / "out", "--dry-run"]
     rows = []
     for name in ("first", "again"):
         seconds, processor = command(*words, env={"OMP_NUM_THREADS": "1"})
@@ -150,15 +146,7 @@ def share(scratch: Path) -> list[str]:
     (scratch / "suite.yaml").write_text("id: known\nmodels: {random: random:x}\nbenchmarks: [one.yaml]\n")
     rows = []
     for jobs in (1, 2):
-        words: list[str | Path] = [
-            "run",
-            "--suite",
-            scratch / "suite.yaml",
-            "--data-root",
-            scratch / "data",
-            "--jobs",
-            str(jobs),
-        ]
+        words = [*run_words(scratch, "data"), "--jobs", jobs]
         env = {"PYTHONPATH": f"{FAKE}{os.pathsep}{HERE.parent}"}
         seconds, processor = command(*words, "--out", scratch / f"out{jobs}", env=env)
         own = JOB_SECONDS * JOBS / jobs
@@ -175,21 +163,13 @@ def two(scratch: Path) -> list[str]:
         "id: two\nmodels: {a: 'random:resnet18:0', b: 'random:resnet18:1'}\n"
         "benchmarks: [{config: demo_semisup_10pct_barlow, data: imagenet}]\n"
     )
-    words: list[str | Path] = [
-        "run",
-        "--suite",
-        scratch / "suite.yaml",
-        "--data-root",
-        scratch / "world",
-        "--device",
-        "cpu",
-    ]
+    words = [*run_words(scratch, "world"), "--device", "cpu"]
     return ratio("two finetunings", 1.7, lambda jobs: command(*words, "--jobs", jobs, "--out", scratch / f"out{jobs}"))
 
 
 def demo(scratch: Path) -> list[str]:
     """Run the demo suite both ways."""
-    words: list[str | Path] = ["run", "--suite", "demo", "--device", "cpu"]
+    words = ["run", "--suite", "demo", "--device", "cpu"]
     return ratio("the demo suite", 1.5, lambda jobs: command(*words, "--jobs", jobs, "--out", scratch / f"out{jobs}"))
 
 

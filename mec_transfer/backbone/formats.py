@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from mec_transfer.backbone.groups import Content, Group, without_wrappers
+from mec_transfer.backbone.groups import Content, Group, Scheme, without_wrappers
 
 Role = Literal["online", "teacher"]
 
@@ -208,6 +208,9 @@ _TRANSFORMERS = Format(
     source="huggingface/transformers:src/transformers/models/resnet/modeling_resnet.py",
 )
 
+_BY_SCHEME: dict[Scheme, Format] = {"detectron2": _DETECTRON2, "transformers": _TRANSFORMERS}
+"""The names alone tell these."""
+
 
 def is_own(root: Mapping[Any, Any]) -> bool:
     """Say whether this project wrote the file with this top level."""
@@ -220,10 +223,8 @@ def recognise(content: Content, root: Mapping[Any, Any], groups: Iterable[Group]
     groups = list(groups)
     if is_own(root) and all(map(_OWN.role, groups)):
         return _OWN
-    if len(groups) == 1 and groups[0].scheme == "detectron2":
-        return _DETECTRON2
-    if len(groups) == 1 and groups[0].scheme == "transformers":
-        return _TRANSFORMERS
+    if len(groups) == 1 and groups[0].scheme in _BY_SCHEME:
+        return _BY_SCHEME[groups[0].scheme]
     names = {without_wrappers(content.shown(name)) for name in content.tensors}
     for candidate in FORMATS:
         if not (groups or candidate.keys):

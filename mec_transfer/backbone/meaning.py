@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from mec_transfer.backbone.backbone import Preprocessing, Stem
 from mec_transfer.backbone.formats import Format, is_own
 from mec_transfer.backbone.groups import Content, Group
 from mec_transfer.backbone.pickles import Placeholder
-from mec_transfer.common.errors import CheckpointError
+from mec_transfer.common.errors import CheckpointError, UserError
+from mec_transfer.common.files import read_json
 
 # by the first that any name in the file fits
 _FOREIGN = {
@@ -119,8 +119,8 @@ def check_conventions(
 def _transformers(config: Path) -> list[str]:
     """Hugging Face's ResNets stride in the 3x3 convolution, unless their config says otherwise."""
     try:
-        stated = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stated = read_json(config)
+    except UserError:
         return [f"no {config.name} beside it: the stride is taken to be in the 3x3 convolution, the default"]
     if isinstance(stated, dict) and stated.get("downsample_in_bottleneck"):
         raise CheckpointError(

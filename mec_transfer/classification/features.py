@@ -96,7 +96,8 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
-        remark = remark_on_size(splits["val"], recipe.view)
+        if remark := remark_on_size(splits["val"], recipe.view):
+            problems.append(Problem(message=remark, severity="warning"))
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
     precisions = ("float32", "bfloat16") if devices.computes_bfloat16(device) else ("float32",)
@@ -106,8 +107,6 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
     )
     if problem := _no_room(features_folder(job), needed):
         problems.append(Problem(message=problem))
-    if remark:
-        problems.append(Problem(message=remark, severity="warning"))
     return problems, splits
 
 

@@ -166,9 +166,7 @@ def _benchmarks() -> Iterator[Callable[[], Iterator[str]]]:
     """Yield a check of each benchmark."""
     from mec_transfer.suite.registry import benchmark_config, benchmark_files, parts_needed
 
-    @functools.cache
-    def lacking(part: str) -> str:
-        return extras.lacking(part)
+    lacking = functools.cache(extras.lacking)
 
     def check(path: Path) -> Iterator[str]:
         if problem := "; ".join(filter(None, map(lacking, parts_needed(benchmark_config(path))))):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mec_transfer.common.command import add_overrides
-from mec_transfer.common.errors import ConfigError
+from mec_transfer.common.errors import UserError
 
 _WIDTH = 110
 
@@ -32,33 +32,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the config. Raises ConfigError where there is none of the name."""
-    print("\n".join(_recipe(args) if _is_recipe(args.config) else _benchmark(args)))
+    recipe = _recipe_path(args.config)
+    print("\n".join(_recipe(recipe, args.overrides) if recipe else _benchmark(args)))
     return 0
 
 
-def _is_recipe(name: str) -> bool:
-    from mec_transfer.common.config import load_yaml
-
-    path = _recipe_path(name)
-    return path is not None and "protocol" not in load_yaml(path)
-
-
 def _recipe_path(name: str) -> Path | None:
-    from mec_transfer.common.paths import CONFIGS
+    """Return the file of a pretraining recipe; None where the name means something else."""
+    from mec_transfer.common.config import load_yaml
+    from mec_transfer.common.paths import find_config
 
-    shipped = CONFIGS / "pretrain" / f"{name.removesuffix('.yaml')}.yaml"
-    return next((path for path in (Path(name), shipped) if path.is_file()), None)
+    try:
+        path = find_config(name, "pretrain")
+    except UserError:
+        return None
+    return None if "protocol" in load_yaml(path) else path
 
 
-def _recipe(args: argparse.Namespace) -> Iterator[str]:
+def _recipe(path: Path, overrides: list[str]) -> Iterator[str]:
     from mec_transfer.common.config import load_config
     from pretrain.config import PretrainConfig
 
-    path = _recipe_path(args.config)
-    if path is None:
-        raise ConfigError(f"{args.config}: no such config file")
     yield f"# {path.stem}, a recipe of mec-pretrain"
-    yield from _keys(load_config(PretrainConfig, path, args.overrides), "")
+    yield from _keys(load_config(PretrainConfig, path, overrides), "")
 
 
 def _benchmark(args: argparse.Namespace) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 import sys
 
 _GPU_FAULTS = ("CUDA error", "CUDA driver error", "cuDNN error", "cuBLAS", "CUBLAS_STATUS", "NCCL error", "HIP error")
-_FULL = re.compile(r"(GPU \d+) has a total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free")
+_FULL = re.compile(r"(GPU \d+) has a total capacity of ([\d.]+ \w+) of which [\d.]+ \w+ is free")
 _ASKED = re.compile(r"(?:Tried to allocate|you tried to allocate) ([\d.]+ \w+)")
 _OTHER = re.compile(r"Process (\d+) has ([\d.]+) (\w+) memory in use")
 _UNITS = {"bytes": 2.0**-30, "KiB": 2.0**-20, "MiB": 2.0**-10, "GiB": 1.0, "TiB": 2.0**10}

@@ -46,8 +46,6 @@ class Peak(StrictModel):
     protocol: Text
     arch: Text
     gib: float = Field(gt=0)
-    gpu_gib: float | None = Field(default=None, gt=0)
-    """Of a GPU's memory."""
     machine: Text
     measured: str = Field(pattern=r"\d{4}-\d\d-\d\d")
 
