@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import doctest
+import fnmatch
+import functools
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,11 +17,18 @@ import pytest
 import torch
 
 from mec_transfer.backbone.backbone import build_resnet
-from mec_transfer.cli.main import main
+from mec_transfer.cli.main import COMMANDS, main
+from mec_transfer.common.paths import CONFIGS
+from mec_transfer.datasets.registry import kind_of, layout_names
+from mec_transfer.demo_world.world import WorldSize, write_demo_world
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
 from mec_transfer.suite.registry import benchmark_config, find_benchmark
+from tests.datasets.objects import test_cityscapes
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+COCO_WITH_OBJECTS = 117266
+"""The images that trackers learn from."""
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -42,10 +54,22 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1)])
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo world, with smaller images and fewer to pretrain on, and beside it a Cityscapes folder."""
+    folder = tmp_path_factory.mktemp("world")
+    write_demo_world(folder, size=WorldSize(unlabelled=8, side=16))
+    for split in ("train", "val"):
+        test_cityscapes.write(folder / "cityscapes", split, "ulm_000000_000019", [test_cityscapes.square("car", 3, 4)])
+    return folder
+
+
+@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1), ("data.md", 25)])
 def test_commands_print_what_the_page_says(
-    page: str, count: int, files: Path, capsys: pytest.CaptureFixture[str]
+    page: str, count: int, files: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for folder in filter(Path.is_dir, world.iterdir()):
+        (files / folder.name).symlink_to(folder)
     checker, ran = doctest.OutputChecker(), 0
     for command, wanted in commands(page):
         program, *words = shlex.split(command)
@@ -68,3 +92,99 @@ def test_the_page_on_suites_names_every_key_and_its_example_is_one(tmp_path: Pat
     assert list(suite.models) == ["moco", "dino-student", "random", "mec"]
     for entry in suite.benchmarks:
         benchmark_config(find_benchmark(entry.config, tmp_path), entry.set)
+
+
+def sections(page: str, level: str) -> dict[str, str]:
+    """Return the page's parts below each heading of a level, by the heading."""
+    parts = re.split(rf"^{level} (.*)$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path) -> None:
+    found = sections("data.md", "###")
+    assert sorted(name for heading in found for name in re.findall(r"`(\w+)`", heading)) == sorted(layout_names())
+    for heading, text in found.items():
+        name = heading.strip("`")
+        assert "mec-transfer data check " in text, heading
+        if name.endswith("_tracks"):
+            continue  # the folders of other layouts
+        (tree,) = re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        folder = world / re.findall(r"^\$ mec-transfer data check (\w+)", text, re.MULTILINE)[0]
+        for line in tree.splitlines():
+            path, _, remark = line.partition("  ")
+            assert remark.strip() in ("", "optional")
+            there = any(folder.glob(re.sub("<.*?>", "*", path)))
+            assert there or remark, f"{heading}: {path}"
+
+
+def test_the_page_on_data_names_every_folder_of_the_paper_suite() -> None:
+    (table,) = re.findall(r"^\| folder in DATA_ROOT .*?\n\n", (DOCS / "data.md").read_text(), re.MULTILINE | re.DOTALL)
+    rows = {cells[1].strip(" `"): cells for cells in (line.split("|") for line in table.strip().splitlines()[2:])}
+    wanted: dict[str, set[str]] = {}
+    for entry in load_suite(CONFIGS / "suites" / "paper.yaml", ["a=random:resnet18"]).benchmarks:
+        dataset = benchmark_config(find_benchmark(entry.config, CONFIGS)).dataset
+        for part in (dataset, *getattr(dataset, "training", ())):
+            about = {part.layout} if kind_of(part.layout) != "tracks" or part.folder == "ILSVRC" else set()
+            wanted.setdefault(part.folder, set()).update(about)
+            named = re.findall(r"`([\w*]+)`", rows[part.folder][4])
+            assert any(fnmatch.fnmatch(entry.config, name) for name in named), (part.folder, entry.config)
+        counts = (count for promised in dataset.expect.values() for count in promised.images.values())
+        for count in (f"{count:,}" for count in counts if count != COCO_WITH_OBJECTS):
+            assert count in rows[dataset.folder][3], (dataset.folder, count)
+    assert {name: set(re.findall(r"`(\w+)`", cells[2])) for name, cells in rows.items()} == wanted
+
+
+def test_commands_that_the_page_on_data_only_shows_are_ones_that_the_program_takes() -> None:
+    text = (DOCS / "data.md").read_text(encoding="utf-8")
+    shown = re.findall(r"(?:^    |`)(mec-transfer [^`\n]+?)`?$", text.replace("` |", "`\n"), re.MULTILINE)
+    full = [words for words in map(shlex.split, shown) if "..." not in words and len(words) > 3]
+    assert len(full) >= 6
+    for _, command, *words in full:
+        assert command in COMMANDS
+        module = importlib.import_module(f"mec_transfer.cli.{command}")
+        parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+        module.add_arguments(parser)
+        args = parser.parse_args(words)
+        if getattr(args, "config", None):
+            find_benchmark(args.config, CONFIGS)
+
+
+@functools.cache
+def source_texts() -> list[str]:
+    """Return every text in the program's source, a hole in it where it is made up of values, and the shell scripts."""
+    texts = [(ROOT / "tools" / "setup_env.sh").read_text(encoding="utf-8")]
+    for path in (path for folder in ("mec_transfer", "pretrain") for path in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_every_message_on_the_page_is_one_that_the_program_prints() -> None:
+    rows = re.findall(
+        r"^\| it says .*?\n\n", (DOCS / "troubleshooting.md").read_text() + "\n", re.MULTILINE | re.DOTALL
+    )
+    quoted = [row.split("|")[1].strip(" `") for table in rows for row in table.strip().splitlines()[2:]]
+    assert 40 <= len(quoted) == len(set(quoted))
+    for message in quoted:
+        parts = [part for part in (part.strip(" :;,.") for part in message.split("...")) if len(part) >= 12]
+        assert parts, message
+        for part in parts:
+            assert any(part in text for text in source_texts()), (message, part)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\(([^)#\s]*?(?:#[^)\s]*)?)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            if "://" in name:
+                continue
+            path = page.parent / name if name else page
+            assert path.exists(), (page.name, target)
+            if anchor:
+                heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}, target

@@ -90,7 +90,8 @@ def _check(args: argparse.Namespace) -> int:
     for config in _configs(args):
         data, problems = _examine(args, config)
         if data:
-            print("\n".join(data.describe()))
+            for line in data.describe():
+                print(line)
             problems += [line for line in broken_images(data, args.thorough) if line not in problems]
         for problem in problems:
             print(f"problem: {problem}")
@@ -130,9 +131,11 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
 
     if args.config:
         config = benchmark_config(find_benchmark(args.config, Path())).dataset
+        _refuse_parts(args, config.kind())
         given = {key: value for key, value in _part(args).items() if value}
         return [parse_config(type(config), {**config.model_dump(mode="json"), **given}, "data check")]
     kind, about = kind_of(args.layout), {"name": "data", "layout": args.layout}
+    _refuse_parts(args, kind)
     if kind == "images":
         return [DatasetConfig(**about)]
     if not args.data.is_dir():
@@ -148,6 +151,17 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         return [TracksDatasetConfig(**about, split=name) for name in names]
     part = {key: value for key, value in _part(args).items() if key != "split"}
     return [parse_config(VideosDatasetConfig, {**about, **part, "split": name}, "data check") for name in names]
+
+
+def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
+    """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
+    if kind == "images" and args.split:
+        raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
+    if kind == "objects" and args.split and args.config:
+        raise UserError(f"--split {args.split}: --config names the splits; give --layout in its place")
+    for name in ("sequences", "detections"):
+        if kind != "videos" and (value := getattr(args, name)):
+            raise UserError(f"--{name} {value}: is for videos; leave it out")
 
 
 def _part(args: argparse.Namespace) -> dict[str, Any]:

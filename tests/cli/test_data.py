@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,10 @@ def test_drawn_subset_is_a_file_that_labels_takes(data: Path, tmp_path: Path) ->
         (["subset", "--fetch", "--labels", "1%", "--out", "x"], "--fetch takes neither DIR nor --labels"),
         (["fingerprint", "nowhere"], "nowhere: no such folder"),
         (["subset", "nowhere", "--labels", "1%", "--out", "x"], "nowhere: no such folder"),
+        (["check", "x", "--split", "val"], "--split val: a folder of images is opened as a whole"),
+        (["check", "x", "--config", "voc07_c4", "--split", "2007_test"], "--config names the splits"),
+        (["check", "x", "--layout", "coco", "--sequences", "a,b"], "--sequences a,b: is for videos"),
+        (["fingerprint", "x", "--layout", "imagenet_vid", "--detections", "d"], "--detections d: is for videos"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +149,12 @@ def test_check_of_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.Cap
         assert f"has no split of layout {layout}" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path), "--layout", "vocs"]) == 2
     assert "Did you mean 'voc'?" in capsys.readouterr().err
+
+
+def test_check_tells_once_what_holds_for_all_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_videos.write(tmp_path, "motchallenge")
+    (sequence,) = (tmp_path / "train").iterdir()
+    shutil.copytree(sequence, sequence.with_name("OTHER"))
+    assert main(["data", "check", str(tmp_path), "--layout", "motchallenge"]) == 2
+    needs = "association needs a detector's output, and none is named: for instance --detections"
+    assert capsys.readouterr().out == f"problem: {tmp_path}: {needs} 'detections/{{sequence}}.txt'\n"

@@ -102,4 +102,4 @@ class VideoLayout(Layout):
         for reasons in ([video.unscored for video in videos], [video.undetected for video in videos]):
             if reasons and all(reasons):
                 problems += reasons
-        return videos, problems
+        return videos, list(dict.fromkeys(problems))  # what holds for all sequences is told once
