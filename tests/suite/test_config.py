@@ -182,7 +182,7 @@ def test_memory_forgets_what_changed(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]
     path = world.root / "one.yaml"
     published = benchmark_config(path)
-    words = ["title=Other", "published=elsewhere", "trials=5", "dataset.folder=moved"]
+    words = ["title=Other", "published=elsewhere", "deviations=[One.]", "trials=5", "dataset.folder=moved"]
     reworded = benchmark_config(path, words)
     assert reworded.title == "Other"
     assert (reworded.sha256, reworded.protocol) == (published.sha256, published.protocol)
