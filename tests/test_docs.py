@@ -68,3 +68,9 @@ def test_the_page_on_suites_names_every_key_and_its_example_is_one(tmp_path: Pat
     assert list(suite.models) == ["moco", "dino-student", "random", "mec"]
     for entry in suite.benchmarks:
         benchmark_config(find_benchmark(entry.config, tmp_path), entry.set)
+
+
+def test_the_page_of_protocols_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--cards"]) == 0
+    page = (DOCS / "protocols.md").read_text(encoding="utf-8")
+    assert page == capsys.readouterr().out, "the page is old: mec-transfer show --cards > docs/protocols.md"
