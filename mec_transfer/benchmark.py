@@ -38,7 +38,13 @@ class MetricsConfig(StrictModel):
     primary: str
     higher_is_better: bool = True
     also: dict[str, str] = Field(default_factory=dict)
-    """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes."""
+    """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes. Null takes
+    away those of a `base`."""
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
