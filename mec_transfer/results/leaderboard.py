@@ -182,7 +182,18 @@ def _assign_columns(records: list[Record]) -> list[Column]:
         ]
         return same[0] if same else own
 
-    return [place(record) for record in records]
+    return _under_one_head([place(record) for record in records])
+
+
+def _under_one_head(columns: list[Column]) -> list[Column]:
+    """Give columns that differ in their heads alone the first head of theirs: a title is no part of a config's hash."""
+    heads: dict[Column, str] = {}
+    for column in columns:
+        bare = dataclasses.replace(column, title="")
+        heads[bare] = min(column.title, heads.get(bare, column.title))
+    return [
+        dataclasses.replace(bare, title=heads[bare]) for bare in (dataclasses.replace(c, title="") for c in columns)
+    ]
 
 
 def _column(record: Record) -> Column:

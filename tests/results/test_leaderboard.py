@@ -184,6 +184,14 @@ def test_the_best_is_bold_by_the_direction_of_its_metric() -> None:
     assert "**50.00**" not in text  # alone in its column
 
 
+def test_a_reworded_title_is_the_same_column() -> None:
+    old, new = record("mec", "x-knn-dino", 60.0), record("random", "x-knn-dino", 50.0)
+    new = new.model_copy(update={"benchmark": new.benchmark.model_copy(update={"title": "A new title"})})
+    for records in ([old, new], [new, old]):
+        board = build_leaderboard(records)
+        assert [column.title for column in board.columns] == ["A new title"] and board.best(0) == {0}
+
+
 def test_a_failure_gives_way_to_the_same_trials_number() -> None:
     stale = record("mec", "x-knn-dino", None, dataset=None)
     board = build_leaderboard([stale, record("mec", "x-knn-dino", 60.0)])
