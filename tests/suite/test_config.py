@@ -271,3 +271,9 @@ def test_null_takes_away_the_columns_of_a_base(world, fake) -> None:  # type: ig
     world.write("without.yaml", "base: with.yaml\nmetrics: {also: null}\n")
     assert benchmark_config(world.root / "with.yaml").metrics.also == {"top5": "Five"}
     assert benchmark_config(world.root / "without.yaml").metrics.also == {}
+
+
+def test_no_two_columns_have_one_head() -> None:
+    configs = [benchmark_config(path) for path in benchmark_files()]
+    heads = [head for config in configs for head in (config.title, *config.metrics.also.values())]
+    assert sorted(heads) == sorted(set(heads))
