@@ -118,6 +118,8 @@ def _views(record: Record) -> list[Record]:
     """Return the record once for each of its columns: its primary metric's, and those of what it measured besides."""
     views = [record]
     for metric, title in record.benchmark.also.items():
+        if metric == record.primary:  # by an override
+            continue
         benchmark = record.benchmark.model_copy(update={"title": title})
         if metric in record.metrics or record.status != "ok":
             views.append(record.model_copy(update={"primary": metric, "benchmark": benchmark}))
