@@ -12,9 +12,14 @@ import pytest
 import torch
 
 from mec_transfer.backbone.backbone import build_resnet
+from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig
+from mec_transfer.cli.evaluate import COMMAND_OF
 from mec_transfer.cli.main import main
+from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+from mec_transfer.datasets.tracker_config import TrackerDatasetConfig, TrainingSetConfig
+from mec_transfer.demo_world.world import WorldSize, write_demo_world
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
-from mec_transfer.suite.registry import benchmark_config, find_benchmark
+from mec_transfer.suite.registry import BENCHMARKS, benchmark_config, find_benchmark
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,6 +33,14 @@ def commands(page: str) -> Iterator[tuple[str, str]]:
             yield command, output
 
 
+def yaml_of(page: str) -> str:
+    """Return the page's one example in YAML."""
+    (example,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return str(example)
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the pages' commands are given, in the working folder."""
@@ -39,10 +52,13 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"epoch": 100, "state_dict": named | {"module.predictor.0.weight": torch.ones(2, 2)}}, "checkpoint_0099.pth.tar"
     )
     torch.save({"model": online, "ema": other}, "ema.pth")
+    size = WorldSize(train_per_class=6, val_per_class=2)
+    (write_demo_world(tmp_path / "world", 0, ("classification",), size) / "imagenet").rename("signs")
+    Path("signs_knn.yaml").write_text(yaml_of("benchmarks.md"))
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1)])
+@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1), ("benchmarks.md", 3)])
 def test_commands_print_what_the_page_says(
     page: str, count: int, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,12 +78,35 @@ def test_the_page_on_suites_names_every_key_and_its_example_is_one(tmp_path: Pat
     for model, prefix in ((SuiteConfig, ""), (ModelConfig, "models.NAME."), (BenchmarkEntry, "benchmarks[].")):
         for key in model.model_fields:
             assert f"| `{prefix}{key}` |" in page, key
-    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(example)
+    (tmp_path / "mine.yaml").write_text(yaml_of("suites.md"))
     suite = load_suite(tmp_path / "mine.yaml", [])
     assert list(suite.models) == ["moco", "dino-student", "random", "mec"]
     for entry in suite.benchmarks:
         benchmark_config(find_benchmark(entry.config, tmp_path), entry.set)
+
+
+def test_the_page_on_benchmarks_names_every_key_and_every_kind() -> None:
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    sections = {"dataset.": (DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig, TrackerDatasetConfig)}
+    sections |= {"": (BenchmarkConfig,), "metrics.": (MetricsConfig,), "dataset.expect.NAME.": (Contents,)}
+    for prefix, models in sections.items():
+        for key in {key for model in models for key in model.model_fields} - {"metrics", "expect"}:
+            assert f"| `{prefix}{key}` |" in page, key
+    assert all(f"`{key}`" in page for key in TrainingSetConfig.model_fields)
+    for name in BENCHMARKS:
+        kind = name.partition("/")[2]
+        (shown,) = re.findall(rf"^\| `{name}` \| `{COMMAND_OF[kind]}` \| `mec-transfer show (\w+)`", page, re.MULTILINE)
+        assert benchmark_config(find_benchmark(shown, Path())).kind == kind
+
+
+def test_what_the_page_on_benchmarks_leaves_out_of_the_hash_is_not_in_it() -> None:
+    config, own = find_benchmark("coco_c4_1x", Path()), benchmark_config(find_benchmark("coco_c4_1x", Path()))
+    for word in ("title=x", "published=x", "deviations=[X.]", "trials=2", "metrics.also=null", "dataset.folder=x"):
+        assert benchmark_config(config, [word]).protocol == own.protocol, word
+    assert benchmark_config(config, ["dataset.expect={}"]).protocol == own.protocol
+    for setting in ("version=9", "dataset.name=x", "recipe.metric=voc", "metrics.primary=AP50"):
+        changed = benchmark_config(config, [setting])
+        assert changed.protocol.startswith(f"{own.protocol}+custom-") and changed == benchmark_config(config, [setting])
 
 
 def test_the_page_of_protocols_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
