@@ -18,8 +18,13 @@ from mec_transfer.cli.main import main
 from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig, TrainingSetConfig
 from mec_transfer.demo_world.world import WorldSize, write_demo_world
+from mec_transfer.results.formats import CSV_FIELDS, format_leaderboard
+from mec_transfer.results.leaderboard import build_leaderboard
+from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
+from mec_transfer.results.references import load_references
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
 from mec_transfer.suite.registry import BENCHMARKS, benchmark_config, find_benchmark
+from tests.example_board import example_records
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -58,11 +63,17 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("page", "count"), [("checkpoints.md", 4), ("suites.md", 1), ("benchmarks.md", 3)])
+@pytest.mark.parametrize(
+    ("page", "count"), [("checkpoints.md", 4), ("suites.md", 1), ("benchmarks.md", 3), ("leaderboard.md", 1)]
+)
 def test_commands_print_what_the_page_says(
     page: str, count: int, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checker, ran = doctest.OutputChecker(), 0
+    if page == "leaderboard.md":  # what benchmarks.md leaves is verified there
+        *_, (command, _) = commands("benchmarks.md")
+        main(shlex.split(command)[1:])
+        capsys.readouterr()
     for command, wanted in commands(page):
         program, *words = shlex.split(command)
         assert program == "mec-transfer"
@@ -107,6 +118,25 @@ def test_what_the_page_on_benchmarks_leaves_out_of_the_hash_is_not_in_it() -> No
     for setting in ("version=9", "dataset.name=x", "recipe.metric=voc", "metrics.primary=AP50"):
         changed = benchmark_config(config, [setting])
         assert changed.protocol.startswith(f"{own.protocol}+custom-") and changed == benchmark_config(config, [setting])
+
+
+def test_the_page_on_leaderboards_shows_one_as_it_is_made() -> None:
+    page = (DOCS / "leaderboard.md").read_text(encoding="utf-8")
+    made = format_leaderboard(build_leaderboard(example_records(), load_references()), "md")
+    for part in made.strip().split("\n\n"):
+        assert part.startswith("#") or part in page, f"the page has another part than this:\n{part}"
+
+
+def test_the_page_on_leaderboards_names_every_key_of_a_record_and_every_field_of_a_csv() -> None:
+    page = (DOCS / "leaderboard.md").read_text(encoding="utf-8")
+    meant = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    for key, field in Record.model_fields.items():
+        assert (field.alias or key) in meant, key
+    sections = {"model": ModelInfo, "benchmark": BenchmarkInfo, "dataset": DatasetInfo, "selection": Selection}
+    for key, section in sections.items():
+        assert all(f"`{name}`" in meant[key] for name in section.model_fields), key
+    (fields,) = re.findall(r"^\| field \| holds \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in fields.splitlines()))) == set(CSV_FIELDS)
 
 
 def test_the_page_of_protocols_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
