@@ -20,10 +20,10 @@ _WIDTH = 140
 _KEPT_SPACE = "\N{NO-BREAK SPACE}"
 """Where no line may be broken."""
 _HEAD = """
-One card for each benchmark that ships, without those of the demo: what it follows, what it is measured on, the settings
-that move the number, the published values, and known deviations. `mec-transfer show CONFIG --cards` prints one of them,
-and `mec-transfer show CONFIG` the whole config with the meaning of every key. The page is made from the configs and
-from `mec_transfer/results/references.yaml`, by `mec-transfer show --cards > docs/protocols.md`.
+One card for each benchmark that ships, without those of the demo: where it is published, what it is measured on, the
+settings that move the number, known deviations, and the published values. `mec-transfer show CONFIG --cards` prints one
+of them, and `mec-transfer show CONFIG` the whole config with the meaning of every key. The page is made from the
+configs and from `mec_transfer/results/references.yaml`, by `mec-transfer show --cards > docs/protocols.md`.
 
 Settings have the names of the benchmark's YAML, below `recipe`. Names with capitals are Detectron2's, and names with
 dots are MMTracking's; what a card does not name is as these engines have it. Everything is computed in float32 with all
@@ -75,7 +75,7 @@ def card(config: BenchmarkConfig) -> Iterator[str]:
     yield f"### {config.title}\n"
     yield from _item("Config", f"`{config.id}`")
     yield from _item("Protocol id", f"`{config.protocol}`, version {config.version}")
-    yield from _item("Follows", config.published)
+    yield from _item("Published", config.published)
     yield from _item("Ranked by", f"{ranked}{columns}{trials}")
     yield from _item("Data", "; ".join(_data(config)))
     yield from _item("Settings", _pairs(config.settings()))
