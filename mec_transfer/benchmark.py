@@ -26,6 +26,8 @@ from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, R
 if TYPE_CHECKING:
     from mec_transfer.datasets.data import Data
 
+FAST = frozenset({"mixed_precision", "precision", "tf32"})
+"""The keys of recipes that trade the published float32 for speed."""
 TRAINING_NAME = "training.json"
 """What the training in a job's folder depends on (`Benchmark.training_identity`), for as long as it is of use."""
 
@@ -36,7 +38,13 @@ class MetricsConfig(StrictModel):
     primary: str
     higher_is_better: bool = True
     also: dict[str, str] = Field(default_factory=dict)
-    """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes."""
+    """Further metrics that have a column of their own on the leaderboard, and its head: masks beside boxes. Null takes
+    away those of a `base`."""
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,9 @@ class BenchmarkConfig(StrictModel):
     """The leaderboard's column head."""
     published: str
     """Where the protocol is published, and what of it this file follows."""
+    deviations: tuple[str, ...] = ()
+    """A sentence for each thing that a reader of the number should know: where it is not computed as published, and
+    which oddities of the published code are kept."""
     dataset: DatasetConfig
     metrics: MetricsConfig
     trials: int = Field(default=1, ge=1)
@@ -125,8 +136,14 @@ class BenchmarkConfig(StrictModel):
 
     def hashed(self) -> dict[str, Any]:
         """Return the values that `sha256` is of, as JSON values."""
-        words: Any = {"title": True, "published": True, "trials": True, "dataset": True, "metrics": {"also"}}
-        return self.model_dump(mode="json", exclude=words) | {"dataset": self.dataset.hashed()}
+        words: Any = dict.fromkeys(("title", "published", "deviations", "trials", "dataset"), True)
+        values = self.model_dump(mode="json", exclude={**words, "metrics": {"also"}})
+        return values | {"dataset": self.dataset.hashed()}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that move the number, by key, as a protocol card shows them."""
+        recipe: dict[str, Any] = self.model_dump(mode="json").get("recipe", {})
+        return {key: value for key, value in recipe.items() if key not in FAST and value not in ("", {})}
 
     def info(self) -> BenchmarkInfo:
         """What a record says of this benchmark."""

@@ -148,6 +148,10 @@ class TrainingConfig(BenchmarkConfig):
         """One for each replica: a process takes as many of these as there are fewer processes, to the same number."""
         return self.recipe.replicas
 
+    def settings(self) -> dict[str, Any]:
+        """As every config's; a cosine has neither milestones nor a factor."""
+        return super().settings() | {"schedule": self.recipe.schedule.model_dump(mode="json", exclude_defaults=True)}
+
 
 class LinearConfig(TrainingConfig):
     """The config of `linear_*.yaml`."""

@@ -3,8 +3,10 @@
   mec-transfer show knn_dino                              every key, those of its base included
   mec-transfer show knn_dino --set recipe.k=10            and what an override makes of it
   mec-transfer show mec_r50_100ep                         a recipe of mec-pretrain
+  mec-transfer show knn_dino --cards                      the protocol on one card, as markdown
+  mec-transfer show --cards                               the cards of all benchmarks: docs/protocols.md
 
-What it prints is a config of its own: written to a file, it is the same benchmark.
+What it prints without --cards is a config of its own: written to a file, it is the same benchmark.
 """
 
 from __future__ import annotations
@@ -25,16 +27,40 @@ _WIDTH = 110
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add CONFIG and --set."""
-    parser.add_argument("config", metavar="CONFIG", help="a name that `mec-transfer ls` shows, or a YAML file")
+    """Add CONFIG, --cards and --set."""
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="a name that `mec-transfer ls` shows, or a YAML file"
+    )
+    parser.add_argument(
+        "--cards", action="store_true", help="print protocol cards: CONFIG's, or those of all benchmarks"
+    )
     add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the config. Raises ConfigError where there is none of the name."""
-    recipe = _recipe_path(args.config)
-    print("\n".join(_recipe(recipe, args.overrides) if recipe else _benchmark(args)))
+    """Print the config or the cards. Raises ConfigError where there is no config of the name."""
+    print("\n".join(_cards(args) if args.cards else _config(args)))
     return 0
+
+
+def _cards(args: argparse.Namespace) -> Iterator[str]:
+    from mec_transfer.cli.cards import all_cards, card
+    from mec_transfer.suite.registry import benchmark_config, find_benchmark
+
+    if args.config:
+        return card(benchmark_config(find_benchmark(args.config, Path()), args.overrides))
+    if args.overrides:
+        raise UserError("--set changes one benchmark: name its CONFIG")
+    return all_cards()
+
+
+def _config(args: argparse.Namespace) -> Iterator[str]:
+    if not args.config:
+        raise UserError(
+            "name a CONFIG that `mec-transfer ls` shows, or ask for the cards of all benchmarks with --cards"
+        )
+    recipe = _recipe_path(args.config)
+    return _recipe(recipe, args.overrides) if recipe else _benchmark(args)
 
 
 def _recipe_path(name: str) -> Path | None:
@@ -85,10 +111,22 @@ def _keys(config: Any, indent: str) -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _keys(value, f"{indent}  ")
         else:
-            yield f"{indent}{name}: {_scalar(config.model_dump(mode='json')[name])}"
+            yield from _value(name, config.model_dump(mode="json")[name], indent)
 
 
-def _scalar(value: Any) -> str:
+def _value(name: str, value: Any, indent: str) -> Iterator[str]:
+    """Yield a key and its value: sentences in lines of their own, anything else on one line."""
+    if isinstance(value, list) and any(isinstance(part, str) and len(part) > _WIDTH // 2 for part in value):
+        import yaml
+
+        yield f"{indent}{name}:"
+        text = yaml.safe_dump(value, width=_WIDTH - len(indent), allow_unicode=True)
+        yield textwrap.indent(text.removesuffix("\n"), indent)
+    else:
+        yield f"{indent}{name}: {scalar(value)}"
+
+
+def scalar(value: Any) -> str:
     """Return a value as YAML on one line."""
     import yaml
 

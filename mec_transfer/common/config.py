@@ -1,7 +1,8 @@
 """Strict YAML configs: unknown and duplicate keys are errors, and 1e-5 is a number.
 
 A config is a frozen pydantic model. Any key can be overridden with `--set a.b=value`. A file may say
-`base: other.yaml` (relative to itself): its own keys are then merged over the other's, mapping by mapping.
+`base: other.yaml` (relative to itself, or the name of one that ships): its own keys are then merged over the other's,
+mapping by mapping.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mec_transfer.common.errors import ConfigError, did_you_mean
+from mec_transfer.common.paths import find_base
 
 
 class StrictModel(BaseModel):
@@ -103,7 +105,7 @@ def _load_yaml(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         return data
     if not isinstance(base, str):
         raise ConfigError(f"{path}: 'base' must be the path of a config file, found {base!r}")
-    return merge(_load_yaml(path.parent / base, (*seen, path.resolve())), data)
+    return merge(_load_yaml(find_base(base, path.parent), (*seen, path.resolve())), data)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,13 @@ def find_stock(name: str, folder: str) -> Path:
     raise ConfigError(f"recipe.config: {name} is neither in configs/{folder} nor a file")
 
 
+def find_base(name: str, beside: Path) -> Path:
+    """Return what `base: name` means in a config that lies in `beside`: a file from there, else one that ships."""
+    own = beside / name
+    shipped = CONFIGS.glob(f"*/{name}") if name == Path(name).name and not own.exists() else ()
+    return min(shipped, default=own)
+
+
 def find_config(name: str | Path, folder: str) -> Path:
     """Return the config that `name` means: a file's path, or the bare name of one in configs/`folder`.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
-from mec_transfer.common.config import Setting, StrictModel, json_sha256, parse_yaml
+from mec_transfer.common.config import Setting, StrictModel, json_sha256, merge, parse_yaml
 from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.results.record import DatasetInfo
@@ -64,6 +64,15 @@ class DetectionConfig(BenchmarkConfig):
         batch = self.recipe.images_per_batch or self.recipe.changes.get("SOLVER.IMS_PER_BATCH", published)
         return batch // 2 if published == 16 and isinstance(batch, int) and batch > 0 and batch % 2 == 0 else 1
 
+    def settings(self) -> dict[str, Any]:
+        """As every config's, and Detectron2's keys: those of the stock yaml that tell one protocol from another."""
+        merged: dict[str, Any] = {}
+        for path in reversed(self.files):
+            merged = merge(merged, _stock(path))
+        stock = {key: value for key, value in _flat(merged, "") if key.startswith(_TOLD)} | self.recipe.changes
+        own = {key: value for key, value in super().settings().items() if value is not None and key != "changes"}
+        return own | stock
+
     @property
     def training_sha256(self) -> str:
         """Hash of what can move the trained detector, as opposed to what it is measured on and by."""
@@ -72,6 +81,11 @@ class DetectionConfig(BenchmarkConfig):
         return json_sha256([values, self.file_hashes()])
 
 
+_TOLD = (
+    *("SOLVER.", "INPUT.MIN_SIZE", "INPUT.MAX_SIZE", "TEST.PRECISE_BN.", "MODEL.MASK_ON", "MODEL.BACKBONE.FREEZE_AT"),
+    *("MODEL.RESNETS.NORM", "MODEL.FPN.NORM", "MODEL.ROI_HEADS.NAME"),
+)
+"""How the keys begin that a protocol card shows of a stock yaml."""
 _C4, _C4_MASKS, _FPN_MASKS = (
     (132_346_336, 33_029_260, 10_245),
     (140_735_968, 35_126_668, 10_502),
@@ -97,6 +111,15 @@ def _with_bases(path: Path) -> Iterator[Path]:
     base = _stock(path).get("_BASE_")
     if base:
         yield from _with_bases(path.parent / base)
+
+
+def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield Detectron2's keys as its command line has them, `SOLVER.MAX_ITER`, with their values."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _stock(path: Path) -> dict[str, Any]:

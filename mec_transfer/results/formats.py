@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from mec_transfer.results.leaderboard import Cell, Leaderboard
@@ -34,14 +35,24 @@ def _csv(board: Leaderboard) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
-    for record in board.records:
-        writer.writerows(_csv_rows(record))
+    writer.writerows(_measured(board))
     for ref in board.published:
         for metric, value in ref.metrics.items():
             about = {"model": ref.method, "arch": ref.arch, "protocol": ref.protocol, "status": "published"}
             number = {"metric": metric, "value": value, "note": describe_reference(ref), "source": ref.source}
             writer.writerow({"measured": "no", **about, **number})
     return out.getvalue()
+
+
+def _measured(board: Leaderboard) -> Iterable[dict[str, Any]]:
+    """Return a line for each number: a record is in the board once for each of its columns, its numbers here once."""
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for record in board.records:
+        for row in _csv_rows(record):
+            number = tuple(value for name, value in row.items() if name != "primary")
+            if number not in lines or row["primary"] == "yes":
+                lines[number] = row
+    return lines.values()
 
 
 def _csv_rows(record: Record) -> list[dict[str, Any]]:

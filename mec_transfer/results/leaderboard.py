@@ -118,6 +118,8 @@ def _views(record: Record) -> list[Record]:
     """Return the record once for each of its columns: its primary metric's, and those of what it measured besides."""
     views = [record]
     for metric, title in record.benchmark.also.items():
+        if metric == record.primary:  # by an override
+            continue
         benchmark = record.benchmark.model_copy(update={"title": title})
         if metric in record.metrics or record.status != "ok":
             views.append(record.model_copy(update={"primary": metric, "benchmark": benchmark}))
@@ -182,7 +184,18 @@ def _assign_columns(records: list[Record]) -> list[Column]:
         ]
         return same[0] if same else own
 
-    return [place(record) for record in records]
+    return _under_one_head([place(record) for record in records])
+
+
+def _under_one_head(columns: list[Column]) -> list[Column]:
+    """Give columns that differ in their heads alone the first head of theirs: a title is no part of a config's hash."""
+    heads: dict[Column, str] = {}
+    for column in columns:
+        bare = dataclasses.replace(column, title="")
+        heads[bare] = min(column.title, heads.get(bare, column.title))
+    return [
+        dataclasses.replace(bare, title=heads[bare]) for bare in (dataclasses.replace(c, title="") for c in columns)
+    ]
 
 
 def _column(record: Record) -> Column:

@@ -102,7 +102,7 @@ def _published(board: Leaderboard) -> list[str]:
         cells = rows.setdefault(place, [""] * len(shown))
         for at, column in enumerate(board.columns[column] for column in shown):
             if column.protocol == ref.protocol and column.metric in ref.metrics:
-                cells[at] = _as_printed(ref.metrics[column.metric])
+                cells[at] = as_printed(ref.metrics[column.metric])
     table = _table(
         ["method", *(heads[at] for at in shown), "source"],
         [[method, *cells, source] for (method, source), cells in rows.items()],
@@ -110,8 +110,8 @@ def _published(board: Leaderboard) -> list[str]:
     return ["## Published numbers (quoted, not measured here)", table]
 
 
-def _as_printed(value: float) -> str:
-    """At least one decimal: 55.0 and 39.07."""
+def as_printed(value: float) -> str:
+    """Return a published number with at least one decimal: 55.0 and 39.07."""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
 
 

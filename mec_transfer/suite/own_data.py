@@ -96,13 +96,15 @@ def _changed(dataset: DatasetConfig, overrides: Sequence[str], chosen: Mapping[s
 def _own_overrides(
     published: BenchmarkConfig, overrides: Sequence[str], chosen: Mapping[str, Any], folder: Path
 ) -> list[str]:
-    """Return the overrides that make data of one's own of a benchmark: its parts, a name and a title."""
+    """Return the overrides that make data of one's own of a benchmark: its parts, a name and its columns' heads."""
     dataset = published.dataset
     # A name that promises a published data set is not the user's to give to another one.
     mine = [o for o in overrides if not (o.startswith("dataset.name=") and dataset.name in dataset.expect)]
     name = _own_name(folder, dataset.name)
     wanted = {f"dataset.{key}": value for key, value in (*chosen.items(), ("name", name))}
     wanted["title"] = f"{published.title}, {name}"
+    if also := published.metrics.also:
+        wanted["metrics.also"] = {metric: f"{head}, {name}" for metric, head in also.items()}
     return [*mine, *(f"{key}={json.dumps(value)}" for key, value in wanted.items() if key not in _named(mine))]
 
 

@@ -75,6 +75,16 @@ def test_missing_file() -> None:
         load_yaml(Path("nowhere.yaml"))
 
 
+def test_a_base_is_a_file_beside_or_one_that_ships(tmp_path: Path) -> None:
+    child = write(tmp_path, "child.yaml", "base: knn_dino.yaml\nid: child\n")
+    assert load_yaml(child)["protocol"] == "imagenet-knn-dino" and load_yaml(child)["id"] == "child"
+    write(tmp_path, "knn_dino.yaml", "protocol: mine\n")
+    assert load_yaml(child) == {"protocol": "mine", "id": "child"}
+    lost = write(tmp_path, "lost.yaml", "base: knn_dni.yaml\n")
+    with pytest.raises(ConfigError, match=r"knn_dni\.yaml: no such config file"):
+        load_yaml(lost)
+
+
 def test_base_is_merged_and_cycles_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "name: base\ninner: {base_lr: 1.0, steps: [1, 2]}\n")
     child = write(tmp_path, "child.yaml", "base: base.yaml\nname: child\ninner: {base_lr: 2.0}\n")

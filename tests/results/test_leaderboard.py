@@ -184,6 +184,14 @@ def test_the_best_is_bold_by_the_direction_of_its_metric() -> None:
     assert "**50.00**" not in text  # alone in its column
 
 
+def test_a_reworded_title_is_the_same_column() -> None:
+    old, new = record("mec", "x-knn-dino", 60.0), record("random", "x-knn-dino", 50.0)
+    new = new.model_copy(update={"benchmark": new.benchmark.model_copy(update={"title": "A new title"})})
+    for records in ([old, new], [new, old]):
+        board = build_leaderboard(records)
+        assert [column.title for column in board.columns] == ["A new title"] and board.best(0) == {0}
+
+
 def test_a_failure_gives_way_to_the_same_trials_number() -> None:
     stale = record("mec", "x-knn-dino", None, dataset=None)
     board = build_leaderboard([stale, record("mec", "x-knn-dino", 60.0)])
@@ -233,6 +241,31 @@ def test_csv_has_one_line_a_number() -> None:
     failed = [row for row in measured if row["status"] == "failed"]
     assert {row["note"] for row in failed} == {"the loss is nan at step 7"} and {row["value"] for row in failed} == {""}
     assert {row["source"] for row in rows if row["measured"] == "no"} == {"A paper, Table 1"}
+
+
+def test_csv_has_a_number_once_however_many_columns_its_record_has() -> None:
+    masks = record("mec", "x-c4", 40.0).benchmark.model_copy(update={"also": {"mask_AP": "X C4, masks"}})
+    found = [
+        record("mec", "x-c4", 0.0, metrics={"AP": 40.0, "AP50": 60.0, "mask_AP": 35.0}, primary="AP", benchmark=masks),
+        record("random", "x-c4", None, primary="AP", benchmark=masks),
+    ]
+    rows = list(csv.DictReader(io.StringIO(format_leaderboard(build_leaderboard(found), "csv"))))
+    assert [(row["model"], row["metric"], row["primary"], row["value"]) for row in rows] == [
+        ("mec", "AP", "yes", "40.0"),
+        ("mec", "AP50", "no", "60.0"),
+        ("mec", "mask_AP", "yes", "35.0"),
+        ("random", "AP", "yes", ""),
+        ("random", "mask_AP", "yes", ""),
+    ]
+
+
+def test_a_metric_that_is_ranked_by_an_override_has_one_column() -> None:
+    masks = record("mec", "x-c4", 40.0).benchmark.model_copy(update={"also": {"mask_AP": "X C4, masks"}})
+    board = build_leaderboard(
+        [record("mec", "x-c4", 0.0, metrics={"mask_AP": 35.0}, primary="mask_AP", benchmark=masks)]
+    )
+    assert [(column.title, column.metric) for column in board.columns] == [("X C4", "mask_AP")]
+    assert len(format_leaderboard(board, "csv").splitlines()) == 2
 
 
 def test_json_has_null_for_a_cell_never_run() -> None:

@@ -13,7 +13,7 @@ from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.opened import OpenedData
 from mec_transfer.suite.plan import RunOptions, below_root, plan_benchmarks, plan_jobs
-from mec_transfer.suite.registry import benchmark_config, find_benchmark, load_benchmark
+from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark, load_benchmark
 from tests.classification.conftest import write_images
 
 
@@ -182,7 +182,7 @@ def test_memory_forgets_what_changed(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]
     path = world.root / "one.yaml"
     published = benchmark_config(path)
-    words = ["title=Other", "published=elsewhere", "trials=5", "dataset.folder=moved"]
+    words = ["title=Other", "published=elsewhere", "deviations=[One.]", "trials=5", "dataset.folder=moved"]
     reworded = benchmark_config(path, words)
     assert reworded.title == "Other"
     assert (reworded.sha256, reworded.protocol) == (published.sha256, published.protocol)
@@ -251,3 +251,29 @@ def test_planning_a_suite_whose_models_are_known_needs_no_torch(tmp_path: Path) 
         assert done.returncode == 0 and "plan: 3 jobs: 3 done" in done.stderr, done.stderr
         printed.append(done.stdout.split())
     assert printed == [["True"], ["False"]]  # the first time the weights are read
+
+
+@pytest.mark.parametrize("path", benchmark_files(), ids=lambda path: path.stem)
+def test_a_column_beside_the_ranked_one_is_of_a_metric_that_the_kind_measures(path: Path) -> None:
+    """A failure has every column that its config names, so that one of another kind's would hold failures alone."""
+    measured = {
+        "detectron2": ("AP", "AP50", "mask_AP", "mask_AP50"),
+        "mmtrack_reid": ("rank1",),
+        "siamrpn": ("norm_precision", "precision"),
+        "vos": ("J&F",),
+    }
+    config = benchmark_config(path)
+    assert set(config.metrics.also) <= set(measured.get(config.kind, ()))
+
+
+def test_null_takes_away_the_columns_of_a_base(world, fake) -> None:  # type: ignore[no-untyped-def]
+    world.write("with.yaml", "base: one.yaml\nmetrics: {also: {top5: Five}}\n")
+    world.write("without.yaml", "base: with.yaml\nmetrics: {also: null}\n")
+    assert benchmark_config(world.root / "with.yaml").metrics.also == {"top5": "Five"}
+    assert benchmark_config(world.root / "without.yaml").metrics.also == {}
+
+
+def test_no_two_columns_have_one_head() -> None:
+    configs = [benchmark_config(path) for path in benchmark_files()]
+    heads = [head for config in configs for head in (config.title, *config.metrics.also.values())]
+    assert sorted(heads) == sorted(set(heads))

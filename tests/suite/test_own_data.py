@@ -110,6 +110,8 @@ def test_splits_and_layout_of_a_folder_of_ones_own_are_found(tmp_path: Path) -> 
     fitted = fit("coco_c4_1x", folder, classes=2, splits={"train": 4, "val": 2})
     dataset = fitted.config.dataset
     assert (dataset.layout, dataset.name) == ("voc", "mine")
+    assert fitted.config.title == "COCO C4 1x, mine"
+    assert fitted.config.metrics.also == {"mask_AP": "COCO C4 1x, masks, mine"}
     assert fitted.config.model_dump()["dataset"]["train"] == ("train",)
     assert "its 2 classes are trained on train and measured on val" in fitted.note
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from mec_transfer.common.config import Setting, StrictModel
 from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
 from mec_transfer.results.record import DatasetInfo
+from mec_transfer.tracking.mmtrack.stock_settings import STOCK_SETTINGS
 
 SOT_LAYOUT = "openmmlab-sot"
 """The file format of a single-object tracker's backbone."""
@@ -45,6 +46,11 @@ class EngineConfig(BenchmarkConfig):
         """As the published run's."""
         return self.recipe.processes
 
+    def settings(self) -> dict[str, Any]:
+        """As every config's, and MMTracking's keys."""
+        stock = STOCK_SETTINGS.get(self.recipe.config, {}) | self.recipe.changes
+        return {key: value for key, value in super().settings().items() if key != "changes"} | stock
+
 
 class SiamRpnRecipe(EngineRecipe):
     """How a Siamese tracker is trained and measured."""
@@ -64,6 +70,11 @@ class SiamRpnConfig(EngineConfig):
 
     dataset: TrackerDatasetConfig
     recipe: SiamRpnRecipe
+
+    def settings(self) -> dict[str, Any]:
+        """As every config's; one-pass evaluation averages over no interval."""
+        unused = () if self.recipe.evaluation == "reset" else ("interval",)
+        return {key: value for key, value in super().settings().items() if key not in unused}
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """The chosen weights, and in the cache those of each measured epoch and two states of the training."""

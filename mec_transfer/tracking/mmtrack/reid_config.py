@@ -14,6 +14,7 @@ from mec_transfer.common.files import sha256_file
 from mec_transfer.datasets.config import VideosDatasetConfig
 from mec_transfer.results.record import DatasetInfo
 from mec_transfer.tracking.mmtrack.config import EngineConfig, EngineRecipe, stock_path
+from mec_transfer.tracking.mmtrack.stock_settings import STOCK_SETTINGS
 
 PUBLISHED_DETECTOR = "64ee2ed4"
 """How the sha256 of MMTracking's faster-rcnn_r50_fpn_4e_mot17-half-64ee2ed4.pth begins."""
@@ -94,6 +95,11 @@ class DeepSortConfig(EngineConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Return the disk that the ReID network's training takes; crops and results come on top."""
         return self.recipe.resources(arch, 0)
+
+    def settings(self) -> dict[str, Any]:
+        """As every config's, and MMTracking's keys of both files."""
+        stock = STOCK_SETTINGS.get(self.recipe.tracker, {}) | self.recipe.tracker_changes
+        return {key: value for key, value in super().settings().items() if key != "tracker_changes"} | stock
 
     def hashed(self) -> dict[str, Any]:
         """As every config's; a detector counts by what its file holds, and the published one as if none were named."""

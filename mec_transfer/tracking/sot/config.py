@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,11 @@ class SotConfig(FrozenConfig):
     """The config of a single-object tracking benchmark."""
 
     recipe: SotRecipe
+
+    def settings(self) -> dict[str, Any]:
+        """As every config's, without what only the other matcher has."""
+        unused = ("regularisation", "sigma") if self.recipe.matcher == "xcorr" else ()
+        return {key: value for key, value in super().settings().items() if key not in unused}
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Frames, by the published crops and scales; results are a line of text a frame."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,11 @@ class VosConfig(FrozenConfig):
     """A VOS benchmark."""
 
     recipe: VosRecipe
+
+    def settings(self) -> dict[str, Any]:
+        """As every config's; frames are resized in the variant dino alone."""
+        unused = () if self.recipe.variant == "dino" else ("short_side",)
+        return {key: value for key, value in super().settings().items() if key not in unused}
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Frames, whose size is known of the published data sets alone."""
