@@ -20,6 +20,7 @@ from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, 
 from mec_transfer.suite.registry import benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
+from tools.packages import GIGABYTES
 
 DOCS = Path(__file__).parents[1] / "docs"
 PROGRAMS = {"mec-transfer": main, "mec-pretrain": pretrain}
@@ -99,3 +100,12 @@ def test_the_page_on_pretraining_names_every_key_with_its_default_and_its_exampl
     (tmp_path / "mine.yaml").write_text(example.replace("/path/to/mec-transfer", str(DOCS.parent)))
     recipe = load_config(PretrainConfig, tmp_path / "mine.yaml")
     assert (recipe.epochs, recipe.chunk_size, recipe.views.size, recipe.views.pipeline) == (200, 256, 160, "fast")
+
+
+def test_the_page_on_offline_machines_names_every_option_of_set_up_and_its_sizes() -> None:
+    page = (DOCS / "offline.md").read_text(encoding="utf-8")
+    script = (DOCS.parent / "tools/setup_env.sh").read_text(encoding="utf-8")
+    options = set(re.findall(r"^    (--[a-z]+)\)", script, re.MULTILINE))
+    assert len(options) == 6 and all(f"{option}`" in page or f"{option} " in page for option in options)
+    assert all(f"{size:g} GB" in page for sizes in GIGABYTES.values() for size in sizes)
+    assert "ARG SETUP" in (DOCS.parent / "tools/Dockerfile").read_text(encoding="utf-8") and "--build-arg SETUP" in page

@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -39,8 +41,9 @@ TRACKEVAL = "trackeval>=1.3"
 BUILD = ("setuptools>=68", "wheel")
 """What pip makes the editable install of this checkout with."""
 _OFFLINE = "bash tools/setup_env.sh --wheels DIR, see docs/offline.md"
-GIGABYTES = {True: (0.6, 1.6), False: (2.9, 5.5)}
-"""Whether torch is for CPUs alone -> what is downloaded, and what the environment takes; measured on Linux, x86_64."""
+GIGABYTES = {True: (0.4, 1.6), False: (2.9, 5.6)}
+"""Whether torch is for CPUs alone -> what is downloaded, and what the environment takes on Linux, x86_64. Measured with
+CUDA; without it, computed from that."""
 _MORE = 1.0
 """Enough for what an environment that has its torch may lack."""
 
@@ -91,9 +94,7 @@ def install(extras: list[str], cpu: bool, wheels: Path | None) -> None:
     """Install this checkout and all that it needs but the engines. Raises RunError where pip fails, in one line."""
     if cpu and not wheels and _installed("torch") != constraints()["torch"]:
         _from_cpu_index("install", "--no-compile")
-    offline = _OFFLINE
-    if wheels:  # the folder is whole: if pip misses something there, the checkout is not the one that it was made with
-        offline = f"{wheels} is of another version of mec-transfer: {_how_to_make(wheels, extras, cpu)}"
+    offline = _how_to_make(wheels, extras, cpu) if wheels else _OFFLINE
     here = f"{ROOT}[{','.join(extras)}]"
     run_pip("install", "--no-compile", "-e", here, what="what mec-transfer needs", offline=offline)
     run_pip("install", "--no-compile", "--no-deps", TRACKEVAL, what="TrackEval", offline=offline)
@@ -146,6 +147,7 @@ def check_folder(folder: Path, extras: list[str], cpu: bool) -> None:
         raise UserError(f"{where}: holds torch with CUDA, which runs on CPUs too; leave --cpu out, or {make}")
     lacks = [extra for extra in extras if extra not in contents["extras"]]
     lacks += [name for name in contents["files"] if not (folder / name).is_file()]
+    lacks += [] if lacks else _missing_wheels(list(contents["files"]), extras)
     if lacks:
         more = f" and {len(lacks) - 5} more" if len(lacks) > 5 else ""
         raise UserError(f"{where}: lacks {', '.join(lacks[:5])}{more}; {make}")
@@ -165,6 +167,22 @@ def requirements(extras: list[str]) -> list[str]:
             else:
                 found.append(requirement)
     return list(dict.fromkeys(found))
+
+
+def _missing_wheels(files: list[str], extras: list[str]) -> list[str]:
+    """Name what this checkout wants and `files` do not have: it may be newer than the folder."""
+    held: dict[str, set[str]] = {}
+    for file in files:
+        name, version, *_ = file.split("-")
+        held.setdefault(_plain(name), set()).add(version.partition("+")[0])
+    names = [re.split(r"[^\w.-]", wanted)[0] for wanted in (*requirements(extras), TRACKEVAL, *BUILD)]
+    pins = {_plain(name): f"{name}=={version}" for name, version in constraints().items()}
+    missing = [pins.get(_plain(name), name) for name in names if _plain(name) not in held]
+    return missing + [pin for name, pin in pins.items() if name in held and pin.partition("==")[2] not in held[name]]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def constraints() -> dict[str, str]:
@@ -204,7 +222,9 @@ def _how_to_make(folder: Path, extras: list[str], cpu: bool) -> str:
     """Return the words that tell how to make such a folder."""
     options = [f" --without {part}" for part in ("detection", "mmtracking") if part not in extras]
     options += [option for option, wanted in ((" --dev", "dev" in extras), (" --cpu", cpu)) if wanted]
-    return f"on a machine with a network: bash tools/setup_env.sh --download {folder}{''.join(options)}"
+    return (
+        f"on a machine with a network: bash tools/setup_env.sh --download {shlex.quote(str(folder))}{''.join(options)}"
+    )
 
 
 def _system() -> str:

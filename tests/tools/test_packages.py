@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -13,6 +14,7 @@ from mec_transfer.common.errors import RunError, UserError
 from tools import packages
 
 EXTRAS = ["detection", "tracking", "plot"]
+TORCH, NUMPY = (f"{name}-{packages.constraints()[name]}-py3-none-any.whl" for name in ("torch", "numpy"))
 
 
 class Pip:
@@ -25,9 +27,11 @@ class Pip:
         self.asked.append((action, *words))
         if "--wheel-dir" in words:
             folder = Path(words[words.index("--wheel-dir") + 1])
-            local = "+cpu" if any("+cpu" in word for word in words) else ""
-            (folder / f"torch-2.11.0{local}-cp311.whl").write_text("torch")
-            (folder / "numpy-2.4.6-cp311.whl").write_text("numpy")
+            pins = {name.lower(): version for name, version in packages.constraints().items()}
+            for word in words:
+                if name := re.match(r"[\w-]+(?=$|[>=])", word):
+                    file = f"{name[0].replace('-', '_')}-{pins.get(name[0].lower(), '1')}-py3-none-any.whl"
+                    (folder / file).write_text(word)
 
 
 @pytest.fixture
@@ -62,8 +66,8 @@ def test_a_download_serves_what_it_was_made_for(pip: Pip, folder: Path) -> None:
     assert pip.asked[1][-2:] == ("--no-deps", "trackeval>=1.3")
     packages.check_folder(folder, EXTRAS, cpu=False)
     packages.check_folder(folder, ["tracking"], cpu=False)
-    names = ["numpy-2.4.6-cp311.whl", "pb1-detectron2-0.6.tar.gz", "torch-2.11.0-cp311.whl"]
-    assert sorted(json.loads((folder / "contents.json").read_text())["files"]) == names
+    held = json.loads((folder / "contents.json").read_text())["files"]
+    assert {TORCH, NUMPY, "pb1-detectron2-0.6.tar.gz"} <= {*held}
 
 
 def without_contents(folder: Path) -> None:
@@ -71,11 +75,11 @@ def without_contents(folder: Path) -> None:
 
 
 def without_torch(folder: Path) -> None:
-    (folder / "torch-2.11.0-cp311.whl").unlink()
+    (folder / TORCH).unlink()
 
 
 def damaged(folder: Path) -> None:
-    (folder / "numpy-2.4.6-cp311.whl").write_text("nympu")
+    (folder / NUMPY).write_text("numpy>=1.62")
 
 
 def for_another(folder: Path) -> None:
@@ -93,8 +97,8 @@ def for_another(folder: Path) -> None:
             "no such folder; on a machine with a network: bash tools/setup_env.sh --download",
         ),
         (without_contents, EXTRAS, False, "holds no contents.json, .* --without mmtracking$"),
-        (without_torch, EXTRAS, False, "lacks torch-2.11.0-cp311.whl; on a machine with a network"),
-        (damaged, EXTRAS, False, "numpy-2.4.6-cp311.whl is damaged"),
+        (without_torch, EXTRAS, False, f"lacks {TORCH}; on a machine with a network"),
+        (damaged, EXTRAS, False, f"{NUMPY} is damaged"),
         (for_another, EXTRAS, False, "was made for Linux x86_64, Python 3.99, but this is "),
         (lambda folder: None, [*EXTRAS, "mmtracking", "dev"], False, "lacks mmtracking, dev; .*--download .* --dev$"),
         (lambda folder: None, EXTRAS, True, "holds torch with CUDA, .*--without mmtracking --cpu$"),
@@ -105,6 +109,18 @@ def test_a_folder_that_does_not_serve_says_what_it_lacks(folder: Path, spoil, ex
     with pytest.raises(UserError, match=error) as caught:
         packages.check_folder(folder, extras, cpu)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_of_an_older_checkout_says_what_is_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pins = packages.constraints()
+    monkeypatch.setattr(packages, "constraints", lambda: pins | {"numpy": "9.9", "tqdm": "9.9", "mypy": "9.9"})
+    with pytest.raises(UserError, match=r"lacks numpy==9.9, tqdm==9.9; on a machine with a network"):
+        packages.check_folder(folder, EXTRAS, cpu=False)
+    monkeypatch.setattr(packages, "constraints", lambda: pins)
+    wanted = packages.requirements(EXTRAS)
+    monkeypatch.setattr(packages, "requirements", lambda extras: [*wanted, "new-library>=2"])
+    with pytest.raises(UserError, match=r"lacks new-library; on a machine"):
+        packages.check_folder(folder, EXTRAS, cpu=False)
 
 
 def test_both_builds_of_torch_do_not_share_a_folder(pip: Pip, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
