@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 from mec_transfer.backbone.backbone import build_resnet
 from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig
 from mec_transfer.cli.evaluate import COMMAND_OF
 from mec_transfer.cli.main import COMMANDS, main
+from mec_transfer.common.config import load_config
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
 from mec_transfer.datasets.registry import kind_of, layout_names
@@ -31,13 +34,17 @@ from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, R
 from mec_transfer.results.references import load_references
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
 from mec_transfer.suite.registry import BENCHMARKS, benchmark_config, find_benchmark
+from pretrain.__main__ import main as pretrain
+from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
+from tools.packages import GIGABYTES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 COCO_WITH_OBJECTS = 117266
 """The images that trackers learn from."""
+PROGRAMS = {"mec-transfer": main, "mec-pretrain": pretrain}
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -71,6 +78,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     size = WorldSize(train_per_class=6, val_per_class=2)
     (write_demo_world(tmp_path / "world", 0, ("classification",), size) / "imagenet").rename("signs")
     Path("signs_knn.yaml").write_text(yaml_of("benchmarks.md"))
+    Path("photos").mkdir()
+    for number in range(16):
+        Image.effect_noise((40, 36), 64).convert("RGB").save(f"photos/{number}.jpg")
     return tmp_path
 
 
@@ -86,7 +96,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("page", "count"),
-    [("checkpoints.md", 4), ("suites.md", 1), ("data.md", 25), ("benchmarks.md", 3), ("leaderboard.md", 1)],
+    [
+        ("checkpoints.md", 4),
+        ("pretraining.md", 4),
+        ("suites.md", 1),
+        ("data.md", 25),
+        ("benchmarks.md", 3),
+        ("leaderboard.md", 1),
+    ],
 )
 def test_commands_print_what_the_page_says(
     page: str, count: int, files: Path, world: Path, capsys: pytest.CaptureFixture[str]
@@ -100,9 +117,10 @@ def test_commands_print_what_the_page_says(
         capsys.readouterr()
     for command, wanted in commands(page):
         program, *words = shlex.split(command)
-        assert program == "mec-transfer"
-        main(words)
+        PROGRAMS[program](words)
         printed = "".join(capsys.readouterr())
+        if wanted.startswith("...\n"):  # which may stand for no line at all
+            printed = f"\n{printed}"
         assert checker.check_output(wanted, printed, doctest.ELLIPSIS), f"{command}\n{printed}"
         ran += 1
     assert ran == count
@@ -263,3 +281,33 @@ def test_the_page_of_protocols_is_what_the_command_prints(capsys: pytest.Capture
     assert main(["show", "--cards"]) == 0
     page = (DOCS / "protocols.md").read_text(encoding="utf-8")
     assert page == capsys.readouterr().out, "the page is old: mec-transfer show --cards > docs/protocols.md"
+
+
+def test_the_page_on_pretraining_names_every_key_with_its_default_and_its_example_is_a_recipe(tmp_path: Path) -> None:
+    page = (DOCS / "pretraining.md").read_text(encoding="utf-8")
+    wanted = PretrainConfig().model_dump(mode="json", exclude={"views", "online_knn"})
+    for part, model in (("views", ViewsConfig()), ("online_knn", OnlineKnnConfig())):
+        wanted |= {f"{part}.{key}": value for key, value in model.model_dump(mode="json").items()}
+    told = {}
+    table = page.partition("## Every key of a recipe")[2]
+    for keys, defaults in re.findall(r"^\| (`.*?) \| (.*?) \|", table, re.MULTILINE):
+        names = re.findall(r"`([^`]+)`", keys)
+        values = [yaml.safe_load(value) for value in re.findall(r"`([^`]+)`", defaults)]
+        if defaults == "ImageNet's":
+            values = [wanted[name] for name in names]
+        told |= dict(zip(names, values or [None], strict=True))
+    assert told == {key: pytest.approx(value) if isinstance(value, float) else value for key, value in wanted.items()}
+
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(example.replace("/path/to/mec-transfer", str(DOCS.parent)))
+    recipe = load_config(PretrainConfig, tmp_path / "mine.yaml")
+    assert (recipe.epochs, recipe.chunk_size, recipe.views.size, recipe.views.pipeline) == (200, 256, 160, "fast")
+
+
+def test_the_page_on_offline_machines_names_every_option_of_set_up_and_its_sizes() -> None:
+    page = (DOCS / "offline.md").read_text(encoding="utf-8")
+    script = (DOCS.parent / "tools/setup_env.sh").read_text(encoding="utf-8")
+    options = set(re.findall(r"^    (--[a-z]+)\)", script, re.MULTILINE))
+    assert len(options) == 6 and all(f"{option}`" in page or f"{option} " in page for option in options)
+    assert all(f"{size:g} GB" in page for sizes in GIGABYTES.values() for size in sizes)
+    assert "ARG SETUP" in (DOCS.parent / "tools/Dockerfile").read_text(encoding="utf-8") and "--build-arg SETUP" in page

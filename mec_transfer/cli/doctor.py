@@ -2,6 +2,8 @@
 
 With --benchmarks, a line for each benchmark as well: ready, or what it lacks and the command that installs it.
 
+Of a part that --without names and that is not there, a line says what does not run for lack of it.
+
 Exit status 1 when something is broken, or when a part of the program is missing that --without does not name; a version
 other than the tested one is only told.
 """
@@ -25,6 +27,8 @@ CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "saf
 """What every command imports; a library that lacks one of the system's own fails here as it would there."""
 OPTIONAL = ("detection", "tracking", "mmtracking", "plot")
 """The parts that an installation may do without."""
+_ELSE = {"plot": "training.png is not drawn"}
+"""What is lost of the parts that no benchmark needs."""
 TESTED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 ROOMY_GIB = 20
 
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         _python,
         _packages,
         _core,
-        *(functools.partial(_part, part) for part in OPTIONAL if part not in args.without),
+        *(functools.partial(_left_out if part in args.without else _part, part) for part in OPTIONAL),
         _torchvision_kernel,
         _gpu,
         lambda: _disk(args.out),
@@ -108,6 +112,17 @@ def _part(part: str) -> Iterator[str]:
         if reason := import_failure("mmtracking"):  # in a process of its own, which it patches
             raise RuntimeError(reason)
     yield f"{extras.PARTS[part].what}: {', '.join(names)}"
+
+
+def _left_out(part: str) -> Iterator[str]:
+    """Say what a part that is not there costs; nothing where it is there all the same."""
+    from mec_transfer.suite.registry import benchmark_config, benchmark_files, parts_needed
+
+    if not extras.lacking(part):
+        return
+    lost = sorted(path.stem for path in benchmark_files() if part in parts_needed(benchmark_config(path)))
+    what = f"{len(lost)} benchmarks do not run ({', '.join(lost)})" if lost else _ELSE[part]
+    yield f"without {part}: {what}"
 
 
 def _constraints() -> dict[str, str]:

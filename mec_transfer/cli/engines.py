@@ -1,7 +1,8 @@
 """Install an engine, or prove that the installed one works.
 
 mec-transfer engines install detectron2                 keep what is there, else build it, else the wheel without C++
-mec-transfer engines install detectron2 --from FILE     a wheel, source archive or checkout of your own
+mec-transfer engines install detectron2 --from WHAT     a wheel, source archive or checkout of your own, or a folder of
+                                                        archives, without a network
 mec-transfer engines install mmtracking                 keep what is there, else the pinned versions, without C++
 mec-transfer engines install mmtracking --from DIR      from a folder that holds their archives, without a network
 mec-transfer engines check [mmtracking]                 exit status 1 when a proof fails

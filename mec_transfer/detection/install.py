@@ -31,6 +31,8 @@ OFFICIAL = "https://github.com/facebookresearch/detectron2"
 OFFICIAL_COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"
 """The newest one that `engine_check` has passed on (June 2026, 65 s to build on two cores)."""
 
+ARCHIVE = f"{SDIST_NAME}-{SDIST_VERSION}.tar.gz"
+
 OFFLINE = "--from WHEEL, with its needs installed"
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -47,7 +49,8 @@ def install_detectron2(source: str | None = None) -> str:
     """Make Detectron2 importable in this environment; return one line that says which it is.
 
     Args:
-        source: install this instead of choosing: a wheel, source archive or checkout, by path, URL or `git+URL`.
+        source: install this instead of choosing: a wheel, source archive or checkout, by path, URL or `git+URL`; or a
+            folder that `download_detectron2` made.
 
     Raises:
         UserError: `source` is nowhere, is not the archive it claims to be, or a Detectron2 is installed that is broken.
@@ -70,6 +73,18 @@ def install_detectron2(source: str | None = None) -> str:
     if reason:
         raise RunError(f"Detectron2 is installed now, but {reason}")
     return f"detectron2 {_version()} ({'repackaged' if is_of_ours('detectron2') else 'official'}): installed"
+
+
+def download_detectron2(folder: Path) -> None:
+    """Put into `folder` the archive that `install_detectron2` takes from it; one that is there is kept.
+
+    Raises:
+        RunError: pip failed, or the archive is another one.
+    """
+    there = folder / ARCHIVE
+    if not (there.is_file() and sha256_file(there) == SDIST_SHA256):
+        with tempfile.TemporaryDirectory(prefix="mec-transfer-", dir=folder) as work:
+            _download_sdist(f"{SDIST_NAME}=={SDIST_VERSION}", Path(work)).replace(there)
 
 
 def _keep_working() -> str:
@@ -117,10 +132,12 @@ def _check_source(source: str) -> None:
 
 
 def _install_source(source: str, folder: Path) -> None:
-    if "://" in source and source.endswith(f"/{SDIST_NAME}-{SDIST_VERSION}.tar.gz"):
+    if "://" in source and source.endswith(f"/{ARCHIVE}"):
         source = str(_download_sdist(source, folder))
     path = Path(source)
-    if path.name == f"{SDIST_NAME}-{SDIST_VERSION}.tar.gz" or (path.is_file() and sha256_file(path) == SDIST_SHA256):
+    if (path / ARCHIVE).is_file():
+        path = path / ARCHIVE
+    if path.name == ARCHIVE or (path.is_file() and sha256_file(path) == SDIST_SHA256):
         source = str(build_wheel(path, folder))
     elif path.exists():
         source = str(path.resolve())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.paths import CONFIGS
+
+_UNREACHED = re.compile(r"after connection broken by '(?:\w+\('<.* object at \w+>: )?(.*?)(?:'\))?': ")
+"""What pip says of a server; the object's name in it tells nobody anything."""
 
 BUILD_BACKEND = "setuptools"
 """What a source archive without a pyproject.toml is built with."""
@@ -40,8 +44,8 @@ def run_pip(
         errors = [line for line in lines if line.lower().startswith("error")] or lines or [f"exit {done.returncode}"]
         if "ResolutionImpossible" in errors[-1]:  # what is impossible stands above
             errors = errors[:1]
-        unreached = any("after connection broken by" in line for line in lines)  # told before it gives up
-        reason = "the package index does not answer" if unreached else errors[-1]
+        unreached = [found[1] for line in lines if (found := _UNREACHED.search(line))]  # told before it gives up
+        reason = f"the package index does not answer: {unreached[-1]}" if unreached else errors[-1]
         raise RunError(
             f"pip could not {action} {what} ({reason}); mend that and run this again, it goes on from here "
             f"(without a network: {offline})"

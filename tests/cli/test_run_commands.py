@@ -278,6 +278,21 @@ def test_doctor_says_of_each_benchmark_whether_it_is_ready(
     assert "BAD   siamrpn_lasot: a trained tracker needs X: get X" in lines
 
 
+def test_doctor_says_what_a_part_that_was_left_out_costs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mec_transfer.common.extras.lacking", lambda part: "" if part == "tracking" else "it is not there"
+    )
+    assert main(["doctor", *(f"--without={part}" for part in OPTIONAL)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "without" in line]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"ok    without {name}" for name in ("detection", "mmtracking", "plot")
+    ]
+    assert "benchmarks do not run (cityscapes_fpn, coco_c4_1x, " in lines[0] and "knn" not in lines[0]
+    assert "siamrpn_lasot" in lines[1] and "vos_unitrack" not in lines[1] and "training.png" in lines[2]
+
+
 def test_doctor_tells_that_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["doctor", "--out", str(tmp_path / "file")]) == 1

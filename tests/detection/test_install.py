@@ -28,3 +28,23 @@ def test_why_the_official_source_is_not_built_is_told(monkeypatch):
     assert install._official_obstacle() == "no git"
     monkeypatch.setattr(install.shutil, "which", lambda name: "/bin/git" if name == "git" else None)
     assert install._official_obstacle() == "no C++ compiler"
+
+
+def test_a_folder_that_was_downloaded_is_installed_from(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(requirement, name, version, sha256, folder, offline):
+        return write_sdist(folder / f"{name}-{version}.tar.gz", {"detectron2/__init__.py": ""})
+
+    monkeypatch.setattr(install, "download_sdist", download)
+    install.download_detectron2(tmp_path)
+    archive = tmp_path / "pb1-detectron2-0.6.tar.gz"
+    assert [*tmp_path.iterdir()] == [archive]
+    monkeypatch.setattr(install, "SDIST_SHA256", install.sha256_file(archive))
+    monkeypatch.setattr(install, "download_sdist", lambda *words: pytest.fail("it is there"))
+    install.download_detectron2(tmp_path)
+
+    installed = []
+    monkeypatch.setattr(install, "build_wheel", lambda sdist, out: installed.append(sdist) or out / "detectron2.whl")
+    monkeypatch.setattr(install, "run_pip", lambda *words, **more: None)
+    monkeypatch.setattr(install, "import_failure", lambda engine: None)
+    install.install_detectron2(str(tmp_path))
+    assert installed == [archive]

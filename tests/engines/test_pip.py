@@ -16,15 +16,29 @@ def test_what_pip_cannot_do_is_one_line() -> None:
     assert "\n" not in str(caught.value) and str(caught.value).endswith("(without a network: --from DIR)")
 
 
-def test_an_index_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("broken_by", "words"),
+    [
+        (
+            "NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7f1>: "
+            "Failed to establish a new connection: [Errno -3] Temporary failure in name resolution')",
+            r"Failed to establish a new connection: \[Errno -3\] Temporary failure in name resolution",
+        ),
+        (
+            "ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 403 Forbidden'))",
+            r"ProxyError\('Cannot connect to proxy.', OSError\('Tunnel connection failed: 403 Forbidden'\)\)",
+        ),
+    ],
+)
+def test_an_index_that_does_not_answer_is_told(broken_by: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = (
-        "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)': /simple/mmcv/\n"
+        f"WARNING: Retrying (Retry(total=0)) after connection broken by '{broken_by}': /simple/mmcv/\n"
         "ERROR: Could not find a version that satisfies the requirement mmcv (from versions: none)\n"
         "ERROR: No matching distribution found for mmcv\n"
     )
     failed = subprocess.CompletedProcess((), 1, "", said)
     monkeypatch.setattr(pip.subprocess, "run", lambda *args, **kwargs: failed)
-    with pytest.raises(RunError, match=r"\(the package index does not answer\); mend that and run this again"):
+    with pytest.raises(RunError, match=rf"\(the package index does not answer: {words}\); mend that and"):
         pip.run_pip("download", "mmcv", what="mmcv", offline="--from DIR")
 
 

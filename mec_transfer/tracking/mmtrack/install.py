@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.files import sha256_file
 from mec_transfer.engines.pip import download_sdist, run_pip
 from mec_transfer.engines.presence import are_there, found_version, import_failure, is_of_ours, is_whole, overwriting
 from mec_transfer.engines.repackage import check_archive, package_files, read_sdist, write_wheel
@@ -115,6 +116,22 @@ def install_mmtracking(source: str | None = None) -> str:
     if reason := import_failure("mmtracking"):
         raise RunError(f"MMTracking is installed now, but {reason}")
     return f"{_title()}: installed"
+
+
+def download_mmtracking(folder: Path) -> None:
+    """Put into `folder` the archives that `install_mmtracking` takes from it; those that are there are kept.
+
+    Raises:
+        RunError: pip failed, or an archive is another one.
+    """
+    known = {package: folder / package.archive for package in PACKAGES}
+    missing = [p for p, path in known.items() if not (path.is_file() and sha256_file(path) == p.sha256)]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory(prefix="mec-transfer-", dir=folder) as work:
+        _download(missing, Path(work))
+        for package in missing:
+            (Path(work) / package.archive).replace(known[package])
 
 
 def compiled_operations() -> Path | None:

@@ -121,6 +121,27 @@ def test_without_a_folder_each_is_downloaded_by_its_hash(machine: Machine, monke
     assert download[:4] == ("download", "--no-deps", "--only-binary=:all:", "--require-hashes")
 
 
+def test_a_download_fetches_what_is_missing_or_damaged(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def download(packages: list[install.Package], work: Path) -> None:
+        wanted.extend(package.name for package in packages)
+        for package in packages:
+            (work / package.archive).write_text("fetched")
+
+    monkeypatch.setattr(install, "_download", download)
+    install.download_mmtracking(folder)
+    assert wanted == []
+    (folder / PACKAGES[1].archive).unlink()
+    (folder / PACKAGES[2].archive).write_text("damaged")
+    install.download_mmtracking(folder)
+    assert wanted == ["mmcls", "mmdet"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(package.archive for package in PACKAGES)
+    assert (folder / PACKAGES[2].archive).read_text() == "fetched"
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
