@@ -63,7 +63,7 @@ LINEAR = "recipe.base_lr=0.5 recipe.batch=256 recipe.epochs=50 recipe.train_crop
 SUITE = """
 id: endings
 models:
-  mec: {pretrain: mec_r50_demo, data: pretrain, overrides: [arch=resnet18, epochs=1]}
+  mec: {pretrain: mec_r18_demo, data: pretrain, overrides: [arch=resnet18, epochs=1]}
 benchmarks: [demo_knn]
 """
 
@@ -119,7 +119,7 @@ COMMANDS = {
         f"track random:resnet18 {_JOB} --data {{world}}/otb --config demo_sot_dcf", "job.json", FRAME, loads=False
     ),
     "mec-pretrain": Command(
-        "pretrain mec_r50_demo --data {world}/pretrain --out {out} --workers {workers} --device cpu "
+        "pretrain mec_r18_demo --data {world}/pretrain --out {out} --workers {workers} --device cpu "
         "--set arch=resnet18",
         "log.jsonl",
         "pretrain/*7.JPEG",

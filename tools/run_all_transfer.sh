@@ -8,5 +8,5 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=$(bash "$root/tools/setup_env.sh" | tail -n 1)
-[ $# -gt 0 ] || set -- --suite "$root/configs/suites/demo.yaml" --out "$root/runs/demo"
+[ $# -gt 0 ] || set -- --suite "$root/configs/suites/demo.yaml" --out "$root/runs/demo" --jobs 2
 exec "$bin/mec-transfer" run "$@"

@@ -61,7 +61,7 @@ LIMITED = """
 id: limited
 models:
   long:
-    pretrain: mec_r50_demo
+    pretrain: mec_r18_demo
     data: pretrain
     overrides: [arch=resnet18, epochs=40, warmup_epochs=1, max_steps=STEPS]
 benchmarks: [demo_knn]
@@ -73,7 +73,7 @@ from mec_transfer.launchers.launcher import Task
 from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.launchers.slurm_submit import SlurmOptions
 out, data = Path(sys.argv[1]), sys.argv[2]
-words = ("mec_r50_demo", "--data", data, "--out", str(out), "--workers", "0")
+words = ("mec_r18_demo", "--data", data, "--out", str(out), "--workers", "0")
 words += ("--set", "arch=resnet18", "--set", "epochs=2", "--set", "max_steps=4")
 task = Task(title="two", module="pretrain", arguments=words, log=out / "log.txt", gpus=2)
 options, folder = SlurmOptions(minutes=30, cpus=1, gpus_per_node=2), out.parent / "two_slurm"
@@ -286,7 +286,7 @@ class Check:
         words = f"--data {data} --out two_local --workers 0 --set arch=resnet18 --set epochs=2 --set max_steps=4"
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pretrain"]
         here = subprocess.run(
-            [*launch, "mec_r50_demo", *words.split()], cwd=self.work, capture_output=True, check=False
+            [*launch, "mec_r18_demo", *words.split()], cwd=self.work, capture_output=True, check=False
         )
         self.row("the same under torchrun: exit status", 0, here.returncode)
         self.row("their weights", "equal", "equal" if self.weights("two") == self.weights("two_local") else "different")

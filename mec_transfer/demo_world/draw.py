@@ -12,32 +12,35 @@ from mec_transfer.demo_world.textures import PATTERNS, Texture
 Colour = tuple[float, float, float]
 _CLUTTER_SHAPES = ("pebble", "bar", "triangle")
 _LUMA = (0.299, 0.587, 0.114)
+_LEAN = 0.3  # radians to either side
 
 
 def random_scene(chance: Random, categories: list[str], side: int) -> Scene:
     """Draw a scene of `side` x `side` pixels with one thing of each of `categories` (one or two) and clutter.
 
-    Colour, texture of the background, light, size and pose say nothing of the category: only the shape and the
-    pattern do, and the pattern may stand in the background and on clutter as well.
+    As photos do, it says twice what it shows: by the thing's shape and pattern, and by the ground that the first
+    category is at home on. Hue, light, size and pose say nothing. How light or dark the colours are varies little, and
+    things stand nearly upright, so that a minute of training is enough to learn from.
     """
     light = _light(chance)
-    background = _colours(chance, contrast=(0.05, 0.3), saturation=0.6)
-    things = [_clutter(chance, side, background) for _ in range(chance.randrange(2, 7))]
+    background = _ground_colours(chance)
+    things = [_clutter(chance, side, background) for _ in range(chance.randrange(3))]
     places = _places(chance, len(categories), side)
     things += [random_thing(chance, name, place, background) for name, place in zip(categories, places)]
+    ground = CATEGORIES[categories[0]].ground
     return Scene(
-        background=_texture(chance, chance.choice(list(PATTERNS)), chance.uniform(0.7, 2.2), background),
-        background_rotation=chance.uniform(0, 2 * math.pi),
-        background_scale=side * chance.uniform(0.16, 0.4),
+        background=_texture(chance, ground, chance.uniform(0.9, 1.6), background),
+        background_rotation=chance.uniform(-_LEAN, _LEAN),
+        background_scale=side * chance.uniform(0.2, 0.35),
         things=tuple(things),
         light=light,
     )
 
 
 def _places(chance: Random, count: int, side: int) -> list[tuple[float, float, float]]:
-    """Centres and radii: one thing anywhere in the middle part, or two smaller ones that overlap little."""
+    """Centres and radii: one thing in the middle part, or two smaller ones that overlap little."""
     if count == 1:
-        return [(side * chance.uniform(0.34, 0.66), side * chance.uniform(0.34, 0.66), side * chance.uniform(0.2, 0.4))]
+        return [(side * chance.uniform(0.4, 0.6), side * chance.uniform(0.4, 0.6), side * chance.uniform(0.28, 0.44))]
     turn = chance.uniform(0, 2 * math.pi)
     away = side * chance.uniform(0.2, 0.28)
     return [
@@ -55,7 +58,7 @@ def random_thing(
 ) -> Thing:
     """Draw a thing of category `name` at `place` (x, y, radius), its colours far from those of `background`."""
     category = CATEGORIES[name]
-    colours = _colours(chance, contrast=(0.25, 0.7), saturation=0.9, away_from=background)
+    colours = _thing_colours(chance, background)
     return Thing(
         shape=category.shape,
         texture=_texture(chance, category.pattern, category.frequency * chance.uniform(0.8, 1.25), colours),
@@ -68,7 +71,7 @@ def random_thing(
 
 def _clutter(chance: Random, side: int, background: tuple[Colour, Colour]) -> Thing:
     place = (side * chance.random(), side * chance.random(), side * chance.uniform(0.05, 0.13))
-    colours = _colours(chance, contrast=(0.05, 0.5), saturation=0.7)
+    colours = _colour(chance, chance.uniform(0.2, 0.35), 0.7), _colour(chance, chance.uniform(0.35, 0.6), 0.7)
     return Thing(
         shape=chance.choice(_CLUTTER_SHAPES),
         texture=_texture(chance, chance.choice(list(PATTERNS)), chance.uniform(0.8, 2.0), colours),
@@ -83,8 +86,8 @@ def _pose(chance: Random, x: float, y: float, radius: float) -> Pose:
         x=x,
         y=y,
         radius=radius,
-        rotation=chance.uniform(0, 2 * math.pi),
-        squeeze=chance.uniform(0.68, 1.0),
+        rotation=chance.uniform(-_LEAN, _LEAN),
+        squeeze=chance.uniform(0.8, 1.0),
         squeeze_axis=chance.uniform(0, math.pi),
     )
 
@@ -100,33 +103,36 @@ def _texture(chance: Random, pattern: str, frequency: float, colours: tuple[Colo
 
 
 def _light(chance: Random) -> Light:
-    azimuth, height = chance.uniform(0, 2 * math.pi), chance.uniform(0.45, 1.2)
+    azimuth, height = chance.uniform(0, 2 * math.pi), chance.uniform(0.95, 1.2)
     flat = math.cos(height)
     return Light(
         direction=(flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(height)),
-        ambient=chance.uniform(0.25, 0.55),
-        gradient=chance.uniform(0.0, 0.6),
+        ambient=chance.uniform(0.45, 0.55),
+        gradient=chance.uniform(0.0, 0.2),
     )
 
 
-def _colours(
-    chance: Random,
-    contrast: tuple[float, float],
-    saturation: float,
-    away_from: tuple[Colour, Colour] | None = None,
-) -> tuple[Colour, Colour]:
-    """Two colours up to a saturation, lightness differing within `contrast`, the mean far from `away_from`'s."""
-    for _ in range(100):
-        pair = (_colour(chance, saturation), _colour(chance, saturation))
-        if not contrast[0] <= abs(_luma(pair[0]) - _luma(pair[1])) <= contrast[1]:
-            continue
-        if away_from is None or _distance(pair, away_from) > 0.4:
+def _ground_colours(chance: Random) -> tuple[Colour, Colour]:
+    """Two colours of middle brightness, near each other."""
+    return _colour(chance, 0.32, 1.0), _colour(chance, 0.57, 1.0)
+
+
+def _thing_colours(chance: Random, background: tuple[Colour, Colour]) -> tuple[Colour, Colour]:
+    """A dark and a light colour, whose mean is far from that of `background` where a few attempts find one."""
+    for _ in range(20):
+        pair = _colour(chance, 0.15, 1.0), _colour(chance, 0.81, 1.0)
+        if _distance(pair, background) > 0.25:
             break
     return pair
 
 
-def _colour(chance: Random, saturation: float) -> Colour:
-    return colorsys.hsv_to_rgb(chance.random(), chance.uniform(0.1, saturation), chance.uniform(0.25, 1.0))
+def _colour(chance: Random, luma: float, saturation: float) -> Colour:
+    """A colour of any hue and a saturation from 0.1 to `saturation`, about as bright as `luma` says."""
+    for _ in range(200):
+        colour = colorsys.hsv_to_rgb(chance.random(), chance.uniform(0.1, saturation), chance.uniform(0.1, 1.0))
+        if abs(_luma(colour) - luma) < 0.03:
+            break
+    return colour
 
 
 def _luma(colour: Colour) -> float:

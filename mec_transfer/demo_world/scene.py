@@ -13,24 +13,26 @@ from mec_transfer.demo_world.textures import Texture
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A class of the demo world: a shape and a texture; colour, size and pose are free."""
+    """A class of the demo world: a shape, a texture and the ground that it is mostly seen on; the rest is free."""
 
     shape: str
     pattern: str
     frequency: float
+    ground: str
+    """The pattern of its usual background, which is a thing's of another class."""
 
 
 CATEGORIES = {
-    "ball": Category("ball", "stripes", 1.5),
-    "box": Category("box", "bricks", 2.0),
-    "cog": Category("cog", "rings", 2.6),
-    "drop": Category("drop", "waves", 2.2),
-    "flower": Category("flower", "rays", 1.6),
-    "heart": Category("heart", "dots", 2.4),
-    "kite": Category("kite", "checks", 1.7),
-    "leaf": Category("leaf", "zigzag", 1.9),
-    "plus": Category("plus", "marble", 1.8),
-    "star": Category("star", "speckle", 2.6),
+    "ball": Category("ball", "stripes", 1.5, "waves"),
+    "box": Category("box", "bricks", 2.0, "rays"),
+    "cog": Category("cog", "rings", 2.6, "dots"),
+    "drop": Category("drop", "waves", 2.2, "checks"),
+    "flower": Category("flower", "rays", 1.6, "zigzag"),
+    "heart": Category("heart", "dots", 2.4, "marble"),
+    "kite": Category("kite", "checks", 1.7, "speckle"),
+    "leaf": Category("leaf", "zigzag", 1.9, "stripes"),
+    "plus": Category("plus", "marble", 1.8, "bricks"),
+    "star": Category("star", "speckle", 2.6, "rings"),
 }
 """In the sorted order of their names, which is the order of their numbers."""
 

@@ -18,7 +18,7 @@ from mec_transfer.demo_world.clips import Clip, Role
 from mec_transfer.demo_world.draw import Colour, random_scene, random_thing
 from mec_transfer.demo_world.figures import Clothes, Figure
 from mec_transfer.demo_world.motion import Place, View
-from mec_transfer.demo_world.scene import Pose, Scene, Thing
+from mec_transfer.demo_world.scene import CATEGORIES, Pose, Scene, Thing
 
 _SPREAD = 1.8  # clutter lies this many frames wide, for the camera to find some wherever it goes
 _DARKEST = 0.3  # that a background may be
@@ -80,7 +80,8 @@ class Stage:
         return Moment(scene=scene, identities=tuple(identities), joints=joints)
 
     def _backdrop(self, attempt: int) -> Scene:
-        return random_scene(Random(f"{self._key}/backdrop {attempt}"), ["ball"], self.clip.height)
+        chance = Random(f"{self._key}/backdrop {attempt}")
+        return random_scene(chance, [chance.choice(list(CATEGORIES))], self.clip.height)
 
     def _look(self, role: Role, chance: Random) -> Thing | Clothes:
         background = self._base.background.colours

@@ -22,7 +22,7 @@ from mec_transfer.demo_world.picture import write_jpeg
 from mec_transfer.demo_world.render import Rendering, render
 from mec_transfer.demo_world.scene import CATEGORIES, Scene
 
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever the same seed gives other pixels."""
 PARTS = ("classification", "pretrain", "detection", "tracking")
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "linear": f"linear cifar10_linear_mec recipe.epochs=50 recipe.base_lr=1 {SIZE}",
     "linear --fast": "linear cifar10_linear_fast",
     "semisup": f"semisup cifar10_semisup_10pct_barlow recipe.labels=50% recipe.epochs=500 recipe.replicas=2 {SIZE}",
-    "pretrain": "pretrain mec_r50_demo arch=resnet18 batch_size=8 epochs=50",
+    "pretrain": "pretrain mec_r18_demo arch=resnet18 batch_size=8 epochs=50",
 }
 """Each a command, a config and its overrides."""
 STOPS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]

@@ -41,7 +41,7 @@ def test_published_numbers_stand_below_and_overrides_above(capsys: pytest.Captur
 def test_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "knn_dno"]) == 2
     assert "Did you mean 'knn_dino'?" in capsys.readouterr().err
-    assert main(["show", "mec_r50_demo", "--set", "epoch=1"]) == 2
+    assert main(["show", "mec_r18_demo", "--set", "epoch=1"]) == 2
     assert "Did you mean 'epochs'?" in capsys.readouterr().err
 
 
@@ -88,5 +88,5 @@ def test_cards_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "name a CONFIG" in capsys.readouterr().err
     assert main(["show", "--cards", "--set", "recipe.k=10"]) == 2
     assert "--set changes one benchmark: name its CONFIG" in capsys.readouterr().err
-    assert main(["show", "mec_r50_demo", "--cards"]) == 2
+    assert main(["show", "mec_r18_demo", "--cards"]) == 2
     assert "no such benchmark" in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_its_commands_run_from_any_folder(python: Path, world: Path, tmp_path: P
     assert "imagenet-knn-dino" in run(python, tmp_path, COMMAND, "ls")
     settings = ("arch=resnet18", "dim=32", "pred_dim=8", "epochs=1", "warmup_epochs=0", "batch_size=8", "max_steps=1")
     small = (*SMALL, *(word for setting in settings for word in ("--set", setting)))
-    run(python, tmp_path, "pretrain", "mec_r50_demo", "--data", str(world / "pretrain"), "--out", "mec", *small)
+    run(python, tmp_path, "pretrain", "mec_r18_demo", "--data", str(world / "pretrain"), "--out", "mec", *small)
     checkpoint, images = "mec/checkpoint_last.pth", ("--data", str(world / "imagenet"), *SMALL)
     knn = ("--config", "demo_knn", "--set", "recipe.ks=[1]", "--set", "recipe.k=1")
     steps = [
@@ -166,7 +166,7 @@ def test_what_needs_an_extra_says_so_in_one_line(python: Path, world: Path, tmp_
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
     assert run(python, tmp_path, "pretrain.plot", ".", status=2) == f"pretrain.plot: error: {CURES['plot']}\n"
     words = (
-        "mec_r50_demo",
+        "mec_r18_demo",
         "--data",
         str(world / "pretrain"),
         "--out",
