@@ -14,12 +14,17 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mec_transfer.cli import options
 from mec_transfer.cli.launching import add_launcher, slurm_options
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import MissingExtra, RunError, UserError
+from mec_transfer.common.progress import warn
+
+if TYPE_CHECKING:
+    from mec_transfer.results.leaderboard import Leaderboard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,12 +128,27 @@ def run(args: argparse.Namespace) -> int:
     outcome = run_suite(suite, source, run_options)
     print(format_text(outcome.board))
     print(f"\n{args.out / 'leaderboard.md'} (and .csv, .json)")
+    if picture := _overview(args.out, outcome.board):
+        print(f"{picture}: the same as bars, with curves and pictures")
     if outcome.failed:
         print(
             f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0
+
+
+def _overview(out: Path, board: Leaderboard) -> Path | None:
+    """Draw the run; a run whose numbers are there does not fail for want of a picture."""
+    from mec_transfer.results.overview import write_overview
+
+    try:
+        return write_overview(out, board)
+    except MissingExtra:
+        return None
+    except RunError as error:
+        warn(str(error))
+        return None
 
 
 def _check_slots(args: argparse.Namespace) -> None:

@@ -148,7 +148,7 @@ def test_same_pixels_for_the_same_seed() -> None:
     assert hashlib.sha256(drawn).hexdigest() == GOLDEN
 
 
-GOLDEN = "07de61a4577f13f6f7974710f62bdb1dfe5b35767e542806b77b1ca6fe4c2962"
+GOLDEN = "993886b563b31d82ccb845c85a3540dc6263f44c2c74cf18c55c823a5a2e3b5d"
 
 
 def test_lost_files_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
