@@ -63,7 +63,7 @@ LINEAR = "recipe.base_lr=0.5 recipe.batch=256 recipe.epochs=50 recipe.train_crop
 SUITE = """
 id: endings
 models:
-  mec: {pretrain: mec_r18_demo, data: pretrain, overrides: [arch=resnet18, epochs=1]}
+  mec: {pretrain: mec_r18_demo, data: pretrain, overrides: [epochs=1]}
 benchmarks: [demo_knn]
 """
 

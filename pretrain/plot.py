@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mec_transfer.common.command import exit_status
-from mec_transfer.common.errors import DataError, UserError
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.extras import require
 from mec_transfer.common.files import write_bytes
+from mec_transfer.common.step_log import Series, read_log
 from pretrain.identity import LOG
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOT = "training.png"
-Series = tuple[np.ndarray, np.ndarray]
-"""Steps and values, (N,) float64 each; NaN where a value is not finite."""
 
 _ROWS = (
     {"loss": "loss", "coding_length": "coding length per sample", "knn_top1": "k-NN top-1 (%)"},
@@ -47,39 +45,6 @@ _FROM_ZERO = {"effective_rank", "lr", "images_per_second"}
 _COLUMNS = 12  # divides by 3 and by 4
 _SMOOTHED = 200
 """Points from which on a noisy curve gets a mean drawn over it."""
-
-
-def read_log(path: Path) -> dict[str, Series]:
-    """Return each figure's series by name, rising in step; lines that are no JSON (cut off by a kill) are left out.
-
-    Of two lines of one step, which a kill may leave, the later one counts.
-
-    Raises:
-        DataError: the log is not there, cannot be read, or has no line of a step.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    found: dict[str, dict[int, float]] = {}
-    for line in lines:
-        try:
-            figures = json.loads(line)
-            step = int(figures["step"])
-        except (ValueError, KeyError, TypeError, OverflowError):
-            continue
-        for name, value in figures.items():
-            if name != "step" and isinstance(value, (int, float)):
-                found.setdefault(name, {})[step] = float(value)
-    if not found:
-        raise DataError(f"{path}: has no line of a step; is it the log of mec-pretrain?")
-    return {name: _series(values) for name, values in found.items()}
-
-
-def _series(values: dict[int, float]) -> Series:
-    steps = sorted(values)
-    ordered = np.array([values[step] for step in steps])
-    return np.array(steps, dtype=float), np.where(np.isfinite(ordered), ordered, np.nan)
 
 
 def plot_runs(logs: Sequence[Path], target: Path) -> None:

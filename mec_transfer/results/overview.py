@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import glob
 import io
-import json
-import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageSequence
 
+from mec_transfer.common.errors import DataError
 from mec_transfer.common.extras import require
 from mec_transfer.common.files import write_bytes
+from mec_transfer.common.step_log import Series, read_log
 from mec_transfer.results.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -121,26 +122,18 @@ def _show(axes: Axes, image: Image.Image) -> None:
     axes.set_axis_off()
 
 
-def _curves(out: Path, board: Leaderboard) -> tuple[str, dict[str, tuple[list[int], list[float]]]] | None:
+def _curves(out: Path, board: Leaderboard) -> tuple[str, dict[str, Series]] | None:
     """The name of the first row with a log of its pretraining, and by figure its steps and finite values."""
     for model in board.models:
         try:
-            log = (out / "models" / model.name / "log.jsonl").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            series = read_log(out / "models" / model.name / "log.jsonl")
+        except DataError:
             continue
-        found: dict[str, tuple[list[int], list[float]]] = {}
-        for line in log.splitlines():
-            try:
-                figures = json.loads(line)
-                step = int(figures["step"])
-                values = {name: float(figures[name]) for name in _CURVES if name in figures}
-            except (ValueError, KeyError, TypeError, OverflowError):  # a line that a kill cut off
-                continue
-            for name, value in values.items():
-                if math.isfinite(value):
-                    steps, kept = found.setdefault(name, ([], []))
-                    steps.append(step)
-                    kept.append(value)
+        found = {}
+        for name in _CURVES:
+            steps, values = series.get(name, (np.empty(0), np.empty(0)))
+            if (finite := np.isfinite(values)).any():
+                found[name] = steps[finite], values[finite]
         if found:
             return model.name, found
     return None

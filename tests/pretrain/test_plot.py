@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
+from mec_transfer.common.step_log import read_log
 from pretrain import plot
-from pretrain.plot import main, plot_runs, read_log
+from pretrain.plot import main, plot_runs
 
 KEYS = ("loss", "coding_length", "lr", "lamda_inv", "teacher_momentum", "spectral_norm", "embedding_std")
 KEYS += ("effective_rank", "images_per_second")
