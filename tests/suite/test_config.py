@@ -159,7 +159,7 @@ def test_a_misconfigured_suite_stops_before_anything_runs(
 
 def test_every_suite_that_ships_names_benchmarks_that_exist() -> None:
     paths = sorted((CONFIGS / "suites").glob("*.yaml"))
-    assert {"demo", "smoke", "cifar10", "paper"} <= {path.stem for path in paths}
+    assert {"demo", "demo_trackers", "smoke", "cifar10", "paper"} <= {path.stem for path in paths}
     for path in paths:
         suite = load_suite(path, ["m=random:resnet18"])
         assert suite.id == path.stem
