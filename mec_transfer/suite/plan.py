@@ -90,6 +90,8 @@ class PlannedJob:
     """One job of a run. One that cannot even begin (no data, no weights) has a `problem`."""
 
     spec: JobSpec
+    column: int
+    """The place of its benchmark in the suite."""
     trials: int
     """How many there are of this benchmark."""
     problem: str = ""
@@ -198,8 +200,14 @@ def plan_jobs(
 ) -> list[PlannedJob]:
     """The jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
-        _plan_job(model, checkpoint, encoder, entry, trial, options)
-        for entry in wanted_benchmarks(model.name, benchmarks, options)
+        PlannedJob(
+            spec=_job_spec(model, checkpoint, encoder, entry, trial, options),
+            column=column,
+            trials=entry.trials,
+            problem=entry.problem,
+        )
+        for column, entry in enumerate(benchmarks)
+        if is_wanted(options.only, model.name, entry.config.id)
         for trial in range(entry.trials)
     ]
 
@@ -219,9 +227,9 @@ def plan_blocked_jobs(
     return plan_jobs(model, "", "auto", [dataclasses.replace(entry, problem=problem) for entry in benchmarks], options)
 
 
-def _plan_job(
+def _job_spec(
     model: ModelInfo, checkpoint: str, encoder: str, entry: PlannedBenchmark, trial: int, options: RunOptions
-) -> PlannedJob:
+) -> JobSpec:
     spec = JobSpec(
         model=model,
         benchmark=entry.info,
@@ -241,7 +249,7 @@ def _plan_job(
     # A job without data or weights has no key yet: it is told apart by its config alone.
     mark = f"{_BLOCKED}{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
     folder = options.out / "jobs" / model.name / f"{_slug(entry.info.id)}-t{trial}-{mark}"
-    return PlannedJob(spec=spec.model_copy(update={"workdir": folder}), trials=entry.trials, problem=entry.problem)
+    return spec.model_copy(update={"workdir": folder})
 
 
 def _slug(benchmark_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import shlex
@@ -26,7 +27,7 @@ from mec_transfer.launchers.local import LocalLauncher
 from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
-from mec_transfer.results.record import RECORD_NAME, Record, write_record
+from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.config import SuiteConfig
@@ -252,13 +253,17 @@ class _Run:
         """Pretrain, run the jobs, write the leaderboard."""
         self.show_plan()
         forget_superseded_failures(self.jobs)
-        waiting: list[Pretraining | PlannedJob] = [*self.pending.values(), *self.jobs]
+        waiting = self._with([], [*self.pending.values(), *self.jobs])
         with self._launcher() as launcher:
             while waiting or self._running:
                 while (fitting := self._first_that_fits(waiting, launcher)) is not None:
                     waiting = self._with(waiting, self._begin(waiting.pop(fitting), launcher))
                 if self._running:
-                    waiting = self._with(waiting, self._end(launcher.wait()))
+                    ended = launcher.wait()
+                    what = self._running[ended.task][0]
+                    waiting = self._with(waiting, self._end(ended))
+                    if isinstance(what, PlannedJob):
+                        self._end_column(what.column, waiting)
         board = write_leaderboard(self.options.out)
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
@@ -282,15 +287,30 @@ class _Run:
         return sum(entry.trials for entry in wanted_benchmarks(name, self.benchmarks, self.options))
 
     def _with(
-        self, waiting: list[Pretraining | PlannedJob], more: Sequence[PlannedJob]
+        self, waiting: list[Pretraining | PlannedJob], more: Sequence[Pretraining | PlannedJob]
     ) -> list[Pretraining | PlannedJob]:
-        """Add jobs: pretraining stays first, since jobs wait for it; then jobs by the suite's order of models."""
-        if not more:
-            return waiting
+        """Add jobs: pretraining stays first, since jobs wait for it; then column by column, each by its models.
+
+        A column in which every model stands is worth reading, however many are still to come.
+        """
         order = {name: place for place, name in enumerate(self.suite.models)}
-        return sorted(
-            [*waiting, *more], key=lambda one: -1 if isinstance(one, Pretraining) else order[one.spec.model.name]
-        )
+
+        def place(one: Pretraining | PlannedJob) -> tuple[int, int, int]:
+            if isinstance(one, Pretraining):
+                return -1, order[one.name], 0
+            return one.column, order[one.spec.model.name], one.spec.trial
+
+        return sorted([*waiting, *more], key=place)
+
+    def _end_column(self, column: int, waiting: Sequence[Pretraining | PlannedJob]) -> None:
+        """Write the leaderboard when the last job of a column has ended: it is worth reading before the run is over."""
+        ahead = [*waiting, *(what for what, _ in self._running.values())]
+        if any(isinstance(one, Pretraining) or one.column == column for one in ahead):
+            return
+        with contextlib.suppress(UserError, RunError):  # the run's end writes it again, and says what is wrong
+            board = write_leaderboard(self.options.out, warn_of_problems=False)
+            for line in _column_lines(board, self.benchmarks[column].info):
+                say(f"  = {line}")
 
     def _launcher(self) -> Launcher:
         options = self.options
@@ -436,6 +456,18 @@ class _Run:
         return record
 
 
+def _column_lines(board: Leaderboard, benchmark: BenchmarkInfo) -> list[str]:
+    """Say the numbers of a benchmark's columns, best model first; none where there is nothing to compare."""
+    lines = []
+    for at, column in enumerate(board.columns):
+        means = {row: cell.mean for (row, place), cell in board.cells.items() if place == at and cell.mean is not None}
+        if column.config_sha256 == benchmark.config_sha256 and len(means) > 1:
+            ranked = sorted(means, key=lambda row: -means[row] if column.higher_is_better else means[row])
+            numbers = ", ".join(f"{board.models[row].name} {means[row]:.2f}" for row in ranked)
+            lines.append(f"{column.title} {column.metric}: {numbers}")
+    return lines
+
+
 def _kind(job: PlannedJob) -> tuple[str, str]:
     """What jobs have in common that take about the same memory."""
     return job.spec.benchmark.config_sha256, job.spec.model.arch
@@ -461,10 +493,10 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def write_leaderboard(out: Path) -> Leaderboard:
+def write_leaderboard(out: Path, warn_of_problems: bool = True) -> Leaderboard:
     """Write leaderboard.md, .csv and .json in `out` from the records below it, and return what they show."""
     store = Store.read(out)
-    for problem in store.problems:
+    for problem in store.problems if warn_of_problems else ():
         warn(problem)
     board = build_leaderboard(store.records, load_references())
     for form in FORMATS:

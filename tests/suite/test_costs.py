@@ -45,7 +45,7 @@ def planned(
         device="cpu",
         workers=0,
     )
-    return PlannedJob(spec=spec, trials=1)
+    return PlannedJob(spec=spec, column=0, trials=1)
 
 
 def test_hours_are_work_by_measured_rates() -> None:

@@ -102,6 +102,22 @@ def test_a_plan_in_json_is_what_a_launcher_of_ones_own_needs(world) -> None:  # 
     assert world.run().returncode == 0 and runs(world, "random/one-t0") == ["begin", "end"]
 
 
+def test_column_by_column_each_told_when_every_model_stands_in_it(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {fail_for: b}\n")
+    world.write("c.txt", "weights of c")
+    done = world.run("--model", "b=b.txt", "--model", "c=c.txt")
+    told = [line for line in done.stderr.splitlines() if line.startswith(("[", "  = "))]
+    begun = [line.split("] ")[1] for line in told if line.startswith("[")]
+    two = [f"{name}  two  trial {trial}" for name in ("random", "b", "c") for trial in (0, 1)]
+    assert begun == ["random  one", "b  one", "c  one", *two]
+    means = {row["model"]: row["cells"] for row in json.loads(world.board()["json"])["rows"]}
+    for line, column, names in zip((told[3], told[-1]), (0, 1), (("random", "b", "c"), ("random", "c")), strict=True):
+        ranked = sorted(names, key=lambda name: -means[name][column]["mean"])
+        numbers = ", ".join(f"{name} {means[name][column]['mean']:.2f}" for name in ranked)
+        assert line.endswith(f" top1: {numbers}") and line.startswith("  = ")
+    assert len(told) == len(begun) + 2
+
+
 def test_a_model_added_by_option_is_read_once(world) -> None:  # type: ignore[no-untyped-def]
     assert world.run("--model", "b=b.txt").returncode == 0
     assert len(world.finished()) == 2 * JOBS
