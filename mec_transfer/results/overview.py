@@ -96,7 +96,7 @@ def _draw_bars(axes: Axes, board: Leaderboard) -> None:
             x = place + (row - (len(board.models) - 1) / 2) * width
             axes.bar(x, max(mean, 0) / top, width * 0.92, color=f"C{row % 10}")
             size = 8 if len(board.models) * len(board.columns) < 40 else 6
-            axes.text(x, max(mean, 0) / top + 0.015, f"{mean:.4g}", ha="center", va="bottom", fontsize=size)
+            axes.text(x, max(mean, 0) / top + 0.015, f"{mean:.3g}", ha="center", va="bottom", fontsize=size)
         title = column.title.replace("$", r"\$")  # which would begin a formula
         labels.append(f"{title}\n{column.metric}{'' if column.higher_is_better else ' (lower is better)'}")
     axes.set_xticks(
