@@ -12,7 +12,6 @@ from mec_transfer import __version__
 from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.common.processes import end_process
-from mec_transfer.models.zoo import FOLDER_VARIABLE
 
 COMMANDS = {
     "models": "public checkpoints by name: which there are, where they come from, and fetching them",
@@ -66,9 +65,10 @@ def _dispatch(argv: list[str]) -> int:
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])
-    if given := getattr(
-        args, "models_dir", None
-    ):  # jobs are processes of their own, and name a checkpoint as the user did
+    if given := getattr(args, "models_dir", None):
+        from mec_transfer.models.zoo import FOLDER_VARIABLE
+
+        # Jobs are processes of their own, which name a checkpoint as the user did.
         os.environ[FOLDER_VARIABLE] = str(given.absolute())
     status: int = module.run(args)
     return status

@@ -133,6 +133,7 @@ def _read(path: Path) -> _Zoo:
     return load_config(_Zoo, path)
 
 
+@functools.cache
 def load_zoo(path: Path = ZOO_PATH) -> dict[str, Entry]:
     """Return the checkpoints by name, in the file's order. Raises ConfigError where the file is malformed."""
     found = {}
