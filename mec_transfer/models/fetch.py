@@ -32,6 +32,7 @@ Checked = Literal["sha256", "md5", "size alone", "nothing to check against"]
 _SECONDS = 30.0
 """How long a server may be silent."""
 _BLOCK = 1 << 20
+_PAGE = "{entry.name}: {entry.url} gave a web page, not the file (a login, or a notice)"
 _AGAIN = "the same command goes on from there"
 
 
@@ -65,7 +66,11 @@ def fetch_model(entry: Entry, folder: Path) -> Note:
             return _look_again(entry, path)
         part = path.with_name(f"{path.name}.part")
         announced = _download(entry, part)
-        note = _note(entry, part, announced)
+        try:
+            note = _note(entry, part, announced)
+        except RunError as error:
+            _forget(part)
+            raise RunError(f"{error}; nothing of it was kept") from None
         try:
             part.replace(path)
         except OSError as error:
@@ -99,7 +104,7 @@ def _look_again(entry: Entry, path: Path) -> Note:
 
 
 def _note(entry: Entry, path: Path, announced: int | None) -> Note:
-    """Hash a whole file and compare it. Raises RunError, and removes a .part, where it is not the published one."""
+    """Hash a whole file, of which a server `announced` the size. Raises RunError where it is not the published one."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as handle:
         start = handle.read(1024)
@@ -111,15 +116,16 @@ def _note(entry: Entry, path: Path, announced: int | None) -> Note:
     wanted = {"sha256": entry.sha256, "md5": entry.md5}
     checked: Checked = "nothing to check against" if announced is None else "size alone"
     if _is_page(start):
-        _refuse(path, f"{entry.name}: {entry.url} gave a web page, not the file (a login, or a notice)")
-    for kind in ("md5", "sha256"):
+        raise RunError(_PAGE.format(entry=entry))
+    kinds: tuple[Literal["md5", "sha256"], ...] = ("md5", "sha256")
+    for kind in kinds:
         if (digits := wanted[kind]) is None:
             continue
         if not found[kind].startswith(digits):
-            _refuse(
-                path, f"{entry.name}: not the published file: its {kind} is {found[kind]}, published is {digits}..."
+            raise RunError(
+                f"{entry.name}: not the published file: its {kind} is {found[kind]}, published is {digits}..."
             )
-        checked = "md5" if kind == "md5" else "sha256"
+        checked = kind
     return Note(
         name=entry.name,
         url=entry.url,
@@ -128,13 +134,6 @@ def _note(entry: Entry, path: Path, announced: int | None) -> Note:
         checked=checked,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _refuse(path: Path, what: str) -> None:
-    if path.suffix == ".part":
-        _forget(path)
-        what += "; nothing of it was kept"
-    raise RunError(what)
 
 
 def _is_page(start: bytes) -> bool:
@@ -212,7 +211,7 @@ def _answer(entry: Entry, held: _Held) -> Iterator[http.client.HTTPResponse | No
 def _receive(entry: Entry, part: Path, held: _Held, answer: http.client.HTTPResponse) -> int | None:
     """Write an answer into `part`, after what is held where it goes on from there."""
     if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise RunError(f"{entry.name}: {entry.url} gave a web page, not the file (a login, or a notice)")
+        raise RunError(_PAGE.format(entry=entry))
     length = answer.headers.get("Content-Length", "")
     start, total = 0, int(length) if length.isdigit() else None
     if answer.status == 206:
