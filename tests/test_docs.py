@@ -28,6 +28,7 @@ from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDataset
 from mec_transfer.datasets.registry import kind_of, layout_names
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig, TrainingSetConfig
 from mec_transfer.demo_world.world import WorldSize, write_demo_world
+from mec_transfer.models.zoo import FOLDER_VARIABLE
 from mec_transfer.results.formats import CSV_FIELDS, format_leaderboard
 from mec_transfer.results.leaderboard import build_leaderboard
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
@@ -68,6 +69,7 @@ def yaml_of(page: str) -> str:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the pages' commands are given, in the working folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FOLDER_VARIABLE, "none")  # which a page's --models-dir replaces
     online, other = (build_resnet("resnet18").state_dict() for _ in range(2))
     named = {f"module.encoder.{name}": tensor for name, tensor in online.items()}
     named |= {f"module.teacher.{name}": tensor for name, tensor in other.items()}
@@ -98,6 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("page", "count"),
     [
         ("checkpoints.md", 4),
+        ("models.md", 3),
         ("pretraining.md", 4),
         ("suites.md", 1),
         ("data.md", 25),

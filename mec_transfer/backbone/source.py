@@ -4,8 +4,10 @@
     torchvision:ARCH[:WEIGHTS]    torchvision's own weights, for instance torchvision:resnet50:IMAGENET1K_V1
     timm:NAME                     timm's weights, for instance timm:resnet50.a1_in1k
     hf:OWNER/REPO/FILE            a file on the Hugging Face hub
+    FAMILY:NAME                   a public checkpoint that `mec-transfer models` lists, for instance moco:v2-800ep
 
-Whatever is fetched lands in its library's own cache and is read like any other file, by `read_backbone`.
+What torchvision, timm and the hub give lands in their own caches; a public checkpoint has been fetched by
+`mec-transfer models fetch` before. All are read like any other file, by `read_backbone`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from urllib.request import Request, urlopen
 from mec_transfer.backbone.backbone import ARCHS, Backbone, Preprocessing, Provenance, Stem, build_resnet
 from mec_transfer.backbone.inspection import Inspection, Network
 from mec_transfer.common.errors import CheckpointError, UserError, did_you_mean
+from mec_transfer.models.zoo import Entry, families, fetched_file, find_entry, models_dir
 
 _PROBE_SECONDS = 5.0
 
@@ -39,10 +42,13 @@ def resolve_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
 
         return read_backbone(ckpt, encoder)
     scheme, _, name = ckpt.partition(":")
+    if is_public(ckpt):
+        return _public(ckpt, encoder)
     if scheme not in _SCHEMES:
         raise UserError(
-            f"{ckpt}: no such file, and '{scheme}:' is not a source.{did_you_mean(scheme, _SCHEMES)} "
-            f"Give a file or one of {', '.join(f'{known}:' for known in _SCHEMES)}"
+            f"{ckpt}: no such file, and '{scheme}:' is not a source.{did_you_mean(scheme, [*_SCHEMES, *families()])} "
+            f"Give a file, one of {', '.join(f'{known}:' for known in _SCHEMES)}, or a name that mec-transfer models "
+            "lists"
         )
     return _SCHEMES[scheme](ckpt, name, encoder)
 
@@ -53,8 +59,24 @@ def names_a_source(ckpt: str) -> bool:
     return bool(colon) and "/" not in scheme and not Path(ckpt).exists()
 
 
+def is_public(ckpt: str) -> bool:
+    """Whether `ckpt` names a public checkpoint, or would if it were spelt right."""
+    return names_a_source(ckpt) and ckpt.partition(":")[0] in families()
+
+
+def weights_file(ckpt: str) -> Path:
+    """Return the file that `ckpt` stands for, whether it is there or not; what another library keeps is not known."""
+    return find_entry(ckpt).path(models_dir()) if is_public(ckpt) else Path(ckpt)
+
+
 def inspect_source(ckpt: str, encoder: str = "auto") -> Inspection:
     """Say what `resolve_backbone` makes of a `ckpt` that names a source. Raises as it does."""
+    if is_public(ckpt):
+        from mec_transfer.backbone.reader import inspect_checkpoint
+
+        entry = find_entry(ckpt)
+        inspection = inspect_checkpoint(fetched_file(entry), _encoder(entry, encoder))
+        return dataclasses.replace(inspection, file=f"{ckpt} ({inspection.file})")
     backbone = resolve_backbone(ckpt, encoder)
     found, count = backbone.provenance, len(backbone.state_dict)
     what = f"{backbone.arch}, {backbone.stem} stem"
@@ -138,6 +160,15 @@ def _hub(ckpt: str, name: str, encoder: str) -> Backbone:
     if not (owner and repo and file):
         raise UserError(f"{ckpt}: must be hf:OWNER/REPO/FILE")
     return _read(ckpt, _hub_file(ckpt, f"{owner}/{repo}", file), encoder)
+
+
+def _public(ckpt: str, encoder: str) -> Backbone:
+    entry = find_entry(ckpt)
+    return _read(ckpt, fetched_file(entry), _encoder(entry, encoder), arch=entry.arch)
+
+
+def _encoder(entry: Entry, encoder: str) -> str:
+    return entry.encoder if encoder == "auto" else encoder
 
 
 _SCHEMES: dict[str, Callable[[str, str, str], Backbone]] = {

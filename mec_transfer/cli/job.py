@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mec_transfer.cli.options import add_models_dir
 from mec_transfer.common.progress import is_main_process
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("job", type=Path, metavar="JOB.json", help="of a folder below OUT/jobs")
+    add_models_dir(parser)
 
 
 def run(args: argparse.Namespace) -> int:

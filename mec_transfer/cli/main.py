@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -13,6 +14,7 @@ from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.common.processes import end_process
 
 COMMANDS = {
+    "models": "public checkpoints by name: which there are, where they come from, and fetching them",
     "inspect": "what is in a checkpoint, what would be taken, what left out",
     "convert": "write a checkpoint for another engine, with proof",
     "knn": "k-NN classification on frozen features",
@@ -21,6 +23,7 @@ COMMANDS = {
     "detect": "finetune a detector (VOC, COCO or your own data) through Detectron2",
     "track": "object tracking with frozen features: five tasks (OTB, DAVIS, MOTChallenge, MOTS, PoseTrack)",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
+    "reproduce": "run a public checkpoint by what it was published with, and say whether its numbers come out",
     "job": "one job of a planned run, for launchers of your own",
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
     "verify": "recompute every metric from the saved predictions",
@@ -61,7 +64,13 @@ def _dispatch(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    status: int = module.run(parser.parse_args(argv[1:]))
+    args = parser.parse_args(argv[1:])
+    if given := getattr(args, "models_dir", None):
+        from mec_transfer.models.zoo import FOLDER_VARIABLE
+
+        # Jobs are processes of their own, which name a checkpoint as the user did.
+        os.environ[FOLDER_VARIABLE] = str(given.absolute())
+    status: int = module.run(args)
     return status
 
 

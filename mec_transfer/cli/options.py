@@ -7,13 +7,17 @@ from pathlib import Path
 
 from mec_transfer.common.errors import UserError
 
-CHECKPOINT_HELP = "a file, or random:resnet50[:SEED][:cifar], torchvision:resnet50, timm:NAME, hf:REPO/FILE"
+CHECKPOINT_HELP = (
+    "a file, or random:resnet50[:SEED][:cifar], torchvision:resnet50, timm:NAME, hf:REPO/FILE, or a name that "
+    "`mec-transfer models` lists, such as moco:v2-800ep"
+)
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add CKPT and --encoder."""
     parser.add_argument("checkpoint", metavar="CKPT", help=CHECKPOINT_HELP)
     add_encoder(parser)
+    add_models_dir(parser)
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +30,19 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_out(parser: argparse.ArgumentParser) -> None:
+def add_models_dir(parser: argparse.ArgumentParser) -> None:
+    """Add --models-dir, which `cli.main` hands on to this process and to all that it starts."""
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help="where public checkpoints lie that have a name (default: $MEC_TRANSFER_MODELS, else the user's cache)",
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --out."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the record and its files go")
+    parser.add_argument("--out", type=Path, required=required, metavar="DIR", help="where the record and its files go")
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:

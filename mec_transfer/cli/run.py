@@ -25,6 +25,9 @@ from mec_transfer.common.progress import warn
 
 if TYPE_CHECKING:
     from mec_transfer.results.leaderboard import Leaderboard
+    from mec_transfer.suite.config import SuiteConfig
+    from mec_transfer.suite.plan import RunOptions
+    from mec_transfer.suite.run import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a row of the leaderboard, added to the suite's or in place of its model of that name; CKPT is "
         f"{options.CHECKPOINT_HELP}",
     )
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     options.add_out(parser)
+    add_run_options(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how a suite is run, as opposed to what is in it and where it goes."""
+    parser.add_argument("--data-root", type=Path, metavar="DIR", help="the folder that holds the data sets' folders")
     parser.add_argument(
         "--only",
         action="append",
@@ -48,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="only jobs whose MODEL/BENCHMARK matches, for instance 'mec/*' or '*/coco_*'; may be given again",
     )
+    options.add_models_dir(parser)
     options.add_cache(parser)
     parser.add_argument("--skip-invalid", action="store_true", help="leave broken annotations out, and say how many")
     parser.add_argument(
@@ -88,11 +97,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from mec_transfer.common.paths import find_config
-    from mec_transfer.results.markdown import format_text
     from mec_transfer.suite.config import load_suite
-    from mec_transfer.suite.only import narrow_suite
+
+    run_options = options_of(args)
+    source = find_config(args.suite, "suites")
+    done = carry_out(load_suite(source, args.models), source, args, run_options)
+    if isinstance(done, int):
+        return done
+    return 1 if done.failed else 0
+
+
+def options_of(args: argparse.Namespace) -> RunOptions:
+    """Return how the words say that a suite is to be run. Raises UserError where they cannot be."""
     from mec_transfer.suite.plan import RunOptions
-    from mec_transfer.suite.run import run_suite, show_plan, write_plan
 
     check_compute(args)
     options.check_cache(args)
@@ -100,11 +117,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("a suite runs in one process; start it without torchrun (its single commands share GPUs)")
     _check_slots(args)
     slurm = slurm_options(args)
-    source = find_config(args.suite, "suites")
-    suite = narrow_suite(load_suite(source, args.models), source, args.only)
     slots = 1 if slurm else args.jobs or args.gpus or 1
     workers = min(args.workers, slurm.cpus) if slurm else args.workers
-    run_options = RunOptions(
+    return RunOptions(
         out=args.out,
         data_root=args.data_root,
         cache=args.cache,
@@ -120,6 +135,18 @@ def run(args: argparse.Namespace) -> int:
         silence_limit=args.silence_limit and args.silence_limit * 60,
         slurm=slurm,
     )
+
+
+def carry_out(suite: SuiteConfig, source: Path, args: argparse.Namespace, run_options: RunOptions) -> Outcome | int:
+    """Run what --only leaves of a suite, and print its leaderboard; return what it came to.
+
+    Where only the plan was asked for, that is printed and the exit status returned.
+    """
+    from mec_transfer.results.markdown import format_text
+    from mec_transfer.suite.only import narrow_suite
+    from mec_transfer.suite.run import run_suite, show_plan, write_plan
+
+    suite = narrow_suite(suite, source, args.only)
     if args.plan_json:
         print(json.dumps(write_plan(suite, source, run_options), indent=2))
         return 0
@@ -135,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
             f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
             file=sys.stderr,
         )
-    return 1 if outcome.failed else 0
+    return outcome
 
 
 def _overview(out: Path, board: Leaderboard) -> Path | None:

@@ -31,7 +31,9 @@ class ModelReader:
 
     def identify(self, name: str, checkpoint: str, encoder: str) -> ModelInfo:
         """Return the model's identity. Raises UserError for a checkpoint that cannot be used."""
-        place, stamp = f"model {checkpoint} {encoder}", file_stamp(Path(checkpoint))
+        from mec_transfer.backbone.source import weights_file
+
+        place, stamp = f"model {checkpoint} {encoder}", file_stamp(weights_file(checkpoint))
         known = self._memory.recall(place, stamp)
         if known is not None:
             return ModelInfo.model_validate({**known, "name": name})

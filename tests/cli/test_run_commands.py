@@ -19,7 +19,7 @@ from mec_transfer.results.record import read_record
 
 sys.path.append(str(Path(__file__).parents[1] / "suite" / "fake"))
 
-MINE = ("knn", "linear", "semisup", "run", "leaderboard", "verify", "ls", "show", "doctor")
+MINE = ("knn", "linear", "semisup", "run", "leaderboard", "verify", "ls", "show", "doctor", "models", "reproduce")
 
 FAKE_YAML = """
 id: fake

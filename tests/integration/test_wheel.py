@@ -109,6 +109,7 @@ def test_it_is_the_wheel_that_runs_and_nothing_optional_is_there(python: Path, t
 def test_its_commands_run_from_any_folder(python: Path, world: Path, tmp_path: Path) -> None:
     """All those of the core: pretraining, what is in its file, data of every layout, numbers, the leaderboard."""
     assert "imagenet-knn-dino" in run(python, tmp_path, COMMAND, "ls")
+    assert "moco:v2-800ep" in run(python, tmp_path, COMMAND, "models")
     settings = ("arch=resnet18", "dim=32", "pred_dim=8", "epochs=1", "warmup_epochs=0", "batch_size=8", "max_steps=1")
     small = (*SMALL, *(word for setting in settings for word in ("--set", setting)))
     run(python, tmp_path, "pretrain", "mec_r18_demo", "--data", str(world / "pretrain"), "--out", "mec", *small)

@@ -51,7 +51,7 @@ def test_what_was_not_found_is_not_there() -> None:
 
 
 def test_no_protocol_has_one_method_twice_from_one_source() -> None:
-    places = [(r.protocol, r.method, r.pretraining, r.source, *r.metrics) for r in load_references()]
+    places = [(r.protocol, r.method, r.arch, r.pretraining, r.source, *r.metrics) for r in load_references()]
     assert len(places) == len(set(places))
 
 

@@ -1,0 +1,202 @@
+"""The public checkpoints that have a name here, such as `moco:v2-800ep`, and where they lie once they are fetched.
+
+A file lies in DIR/FAMILY/NAME under the name that its authors gave it, so that a folder filled on one machine can be
+copied to another. DIR is $MEC_TRANSFER_MODELS, which `--models-dir` sets, else the user's cache.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, StringConstraints, model_validator
+
+from mec_transfer.common.config import StrictModel, load_config
+from mec_transfer.common.errors import UserError, did_you_mean
+
+ZOO_PATH = Path(__file__).with_name("zoo.yaml")
+FOLDER_VARIABLE = "MEC_TRANSFER_MODELS"
+
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Digits = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+class Tolerance(StrictModel):
+    """How far from a published number a measured one may lie, and why so far."""
+
+    within: dict[str, Annotated[float, Field(gt=0)]]
+    """By metric."""
+    reason: Text
+
+
+class Expect(StrictModel):
+    """That a number of this very checkpoint is published by a protocol which a benchmark here follows."""
+
+    protocol: Text
+    tolerance: Text
+    """A name in the file's `tolerances`."""
+    method: Text | None = None
+    """As the number's row in results/references.yaml has it; None: the entry's own."""
+    pretraining: str | None = None
+
+
+class _File(StrictModel):
+    name: Word
+    method: Text
+    pretraining: str
+    url: Text
+    file: str | None = None
+    by_hand: bool = False
+    arch: Text | None = None
+    size_mib: Annotated[float, Field(gt=0)] | None = None
+    sha256: Digits | None = None
+    md5: Digits | None = None
+    expect: list[Expect] = Field(default_factory=list)
+
+
+class _Group(StrictModel):
+    family: Word
+    source: Text
+    format: Text
+    arch: Text = "resnet50"
+    encoder: Text = "auto"
+    files: Annotated[list[_File], Field(min_length=1)]
+
+
+class Entry(StrictModel):
+    """One public checkpoint."""
+
+    name: str
+    """As CKPT: `FAMILY:NAME`."""
+    method: str
+    pretraining: str
+    arch: str
+    format: str
+    """A format of backbone/formats.py."""
+    encoder: str
+    """Which of the file's networks has the published numbers, as --encoder takes it."""
+    source: str
+    """The file in which the address was read, as REPOSITORY:PATH."""
+    url: str
+    by_hand: bool
+    """The address is a page for a browser, which has to be asked for the file."""
+    file: str
+    """The file's own name."""
+    size_mib: float | None
+    """What the source states, in MiB."""
+    sha256: str | None
+    """The hash's first digits, where the address or the authors give them."""
+    md5: str | None
+    expect: list[Expect]
+
+    @model_validator(mode="after")
+    def _stays_in_its_folder(self) -> Entry:
+        if not _FILE.fullmatch(self.file):
+            raise ValueError(f"{self.name}: '{self.file}' is no plain file name; name one with 'file'")
+        return self
+
+    @property
+    def size(self) -> str:
+        """How large it is, in words."""
+        return f"{self.size_mib * 1024**2 / 1e6:.0f} MB" if self.size_mib else "size not stated"
+
+    def path(self, folder: Path) -> Path:
+        """Where it lies below a folder of models."""
+        family, _, name = self.name.partition(":")
+        return folder / family / name / self.file
+
+
+class _Zoo(StrictModel):
+    tolerances: dict[str, Tolerance]
+    groups: list[_Group]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> _Zoo:
+        names = [f"{group.family}:{file.name}" for group in self.groups for file in group.files]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]} stands twice")
+        for expect in (expect for group in self.groups for file in group.files for expect in file.expect):
+            if expect.tolerance not in self.tolerances:
+                raise ValueError(f"no tolerance '{expect.tolerance}'.{did_you_mean(expect.tolerance, self.tolerances)}")
+        return self
+
+
+@functools.cache
+def _read(path: Path) -> _Zoo:
+    return load_config(_Zoo, path)
+
+
+@functools.cache
+def load_zoo(path: Path = ZOO_PATH) -> dict[str, Entry]:
+    """Return the checkpoints by name, in the file's order. Raises ConfigError where the file is malformed."""
+    found = {}
+    for group in _read(path).groups:
+        for file in group.files:
+            entry = Entry(
+                name=f"{group.family}:{file.name}",
+                method=file.method,
+                pretraining=file.pretraining,
+                arch=file.arch or group.arch,
+                format=group.format,
+                encoder=group.encoder,
+                source=group.source,
+                url=file.url,
+                by_hand=file.by_hand,
+                file=file.file or unquote(urlsplit(file.url).path.rpartition("/")[2]),
+                size_mib=file.size_mib,
+                sha256=file.sha256,
+                md5=file.md5,
+                expect=file.expect,
+            )
+            found[entry.name] = entry
+    return found
+
+
+def load_tolerances(path: Path = ZOO_PATH) -> dict[str, Tolerance]:
+    """Return the tolerances by name. Raises ConfigError where the file is malformed."""
+    return _read(path).tolerances
+
+
+def families() -> list[str]:
+    """Return what stands before the colon of a name, each once."""
+    return list(dict.fromkeys(name.partition(":")[0] for name in load_zoo()))
+
+
+def find_entry(name: str) -> Entry:
+    """Return the checkpoint of a name. Raises UserError where there is none."""
+    zoo = load_zoo()
+    if name in zoo:
+        return zoo[name]
+    family = name.partition(":")[0]
+    of_family = [known for known in zoo if known.startswith(f"{family}:")]
+    there = f"Of {family} there are {', '.join(of_family)}" if of_family else "mec-transfer models lists them"
+    raise UserError(f"{name}: no public checkpoint has this name.{did_you_mean(name, zoo)} {there}")
+
+
+def models_dir() -> Path:
+    """Return the folder of models: $MEC_TRANSFER_MODELS, else the user's cache."""
+    if given := os.environ.get(FOLDER_VARIABLE):
+        return Path(given)
+    cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "mec-transfer" / "models"
+
+
+def fetched_file(entry: Entry) -> Path:
+    """Return where a checkpoint lies. Raises UserError that says how to get it where it is not on this machine.
+
+    Nothing is fetched here: a job has no business in the network.
+    """
+    path = entry.path(models_dir())
+    if not path.is_file():
+        raise UserError(
+            f"{entry.name}: not on this machine; `mec-transfer models fetch {entry.name}` ({entry.size}) "
+            f"puts it at {path}"
+        )
+    return path
