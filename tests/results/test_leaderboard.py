@@ -106,7 +106,7 @@ def test_golden_leaderboard() -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("form", ["md", "csv", "json"])
+@pytest.mark.parametrize("form", ["md", "csv", "json", "paper", "latex"])
 def test_the_order_of_the_records_makes_no_difference(form: str) -> None:
     expected = format_leaderboard(build_leaderboard(hand_made(), REFERENCES), form)
     for seed in range(5):
@@ -116,7 +116,7 @@ def test_the_order_of_the_records_makes_no_difference(form: str) -> None:
         assert format_leaderboard(build_leaderboard(records, references), form) == expected
 
 
-@pytest.mark.parametrize("form", ["md", "csv", "json"])
+@pytest.mark.parametrize("form", ["md", "csv", "json", "paper", "latex"])
 def test_times_and_paths_leave_no_trace(form: str) -> None:
     expected = format_leaderboard(build_leaderboard(hand_made()), form)
     other = [
@@ -270,7 +270,7 @@ def test_a_metric_that_is_ranked_by_an_override_has_one_column() -> None:
 
 def test_json_has_null_for_a_cell_never_run() -> None:
     value = json.loads(format_leaderboard(build_leaderboard(hand_made(), REFERENCES), "json"))
-    assert value["schema"] == 1
+    assert value["schema"] == 2
     at = [column["protocol"] for column in value["columns"]].index("x-semisup-10pct")
     by_model = {row["model"]: row["cells"][at] for row in value["rows"]}
     assert by_model["random"] is None and by_model["mec"]["mean"] == 50.0
