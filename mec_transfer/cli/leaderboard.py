@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mec_transfer.results.formats import EXPORTS
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    from mec_transfer.results.formats import EXPORTS
+
     parser.add_argument("runs", type=Path, nargs="+", metavar="DIR", help="a run, or any folder with records below it")
     parser.add_argument(
         "--format",
@@ -42,9 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from mec_transfer.api import leaderboard
+    from mec_transfer.common.errors import UserError
     from mec_transfer.results.formats import format_leaderboard
     from mec_transfer.results.writers import write_tensorboard, write_wandb
 
+    if args.model and args.format != "hf":
+        raise UserError("--model chooses the row of a model card: give --format hf too")
     board = leaderboard(args.runs, not args.no_references, args.add_reference)
     text = format_leaderboard(board, args.format, args.model)
     if args.tensorboard:

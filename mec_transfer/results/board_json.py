@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from typing import Literal
@@ -122,8 +121,7 @@ def format_json(board: Leaderboard) -> str:
         others=list(board.others),
         warnings=warning_lines(board),
     )
-    value = document.model_dump(mode="json", by_alias=True)
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return document.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def _cell(board: Leaderboard, row: int, column: int) -> JsonCell | None:

@@ -36,8 +36,11 @@ _COMMANDS = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "‡": r"$^\ddagger$",
     "ß": r"\ss{}",
     "æ": r"\ae{}",
+    "Æ": r"\AE{}",
     "ø": r"\o{}",
+    "Ø": r"\O{}",
     "ł": r"\l{}",
+    "Ł": r"\L{}",
 }
 _ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)

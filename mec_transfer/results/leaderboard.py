@@ -76,11 +76,22 @@ class Leaderboard:
 
     def best(self, column: int) -> set[int]:
         """The rows with the best mean of a column; none where fewer than two rows have one."""
-        means = {row: cell.mean for (row, at), cell in self.cells.items() if at == column and cell.mean is not None}
-        if len(means) < 2:
-            return set()
-        top = max(means.values()) if self.columns[column].higher_is_better else min(means.values())
-        return {row for row, mean in means.items() if mean == top}
+        return self._best[column]
+
+    @functools.cached_property
+    def _best(self) -> list[set[int]]:
+        means: list[dict[int, float]] = [{} for _ in self.columns]
+        for (row, column), cell in self.cells.items():
+            if cell.mean is not None:
+                means[column][row] = cell.mean
+        tops = [
+            (max if column.higher_is_better else min)(found.values(), default=None)
+            for column, found in zip(self.columns, means, strict=True)
+        ]
+        return [
+            {row for row, mean in found.items() if mean == top} if len(found) > 1 else set()
+            for found, top in zip(means, tops, strict=True)
+        ]
 
     @functools.cached_property
     def measured(self) -> dict[tuple[int, int], list[Record]]:

@@ -228,6 +228,15 @@ def test_one_seed_counts_once() -> None:
     assert build_leaderboard(twice).cells[0, 0].values == (60.0,)
 
 
+def test_a_trial_with_two_numbers_shows_one_and_warns() -> None:
+    found = [record("mec", "x-knn-dino", 60.0, seed=1), record("mec", "x-knn-dino", 61.0, seed=1)]
+    boards = [build_leaderboard(found), build_leaderboard(found[::-1])]
+    assert boards[0].cells[0, 0].values == boards[1].cells[0, 0].values == (60.0,)
+    told = "mec, `x-knn-dino`, seed 1: two records differ (top1 60 and 61); the first is shown"
+    assert boards[0].conflicts == boards[1].conflicts == (told,)
+    assert f"- {told}" in format_leaderboard(boards[0], "md") and told in format_leaderboard(boards[0], "json")
+
+
 def test_csv_has_one_line_a_number() -> None:
     rows = list(csv.DictReader(io.StringIO(format_leaderboard(build_leaderboard(hand_made(), REFERENCES), "csv"))))
     measured = [row for row in rows if row["measured"] == "yes"]
