@@ -136,9 +136,8 @@ def leaderboard(
     columns = dict.fromkeys(column.protocol for column in board.columns)
     shown = {id(ref) for ref in (*board.published, *board.others)}
     for file, protocol in dict.fromkeys((ref.added_from, ref.protocol) for ref in quoted if id(ref) not in shown):
-        warn(
-            f"{file}: no column is by '{protocol}' with its metric on published data.{did_you_mean(protocol, columns)}"
-        )
+        hint = "" if protocol in columns else did_you_mean(protocol, columns)
+        warn(f"{file}: no column is by '{protocol}' with its metric on published data.{hint}")
     return board
 
 

@@ -22,7 +22,7 @@ COMMANDS = {
     "track": "object tracking with frozen features: five tasks (OTB, DAVIS, MOTChallenge, MOTS, PoseTrack)",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "job": "one job of a planned run, for launchers of your own",
-    "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
+    "leaderboard": "the leaderboard of one run or several: markdown, LaTeX, csv, json, a model card",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",

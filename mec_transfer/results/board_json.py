@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from mec_transfer.common.config import StrictModel
+from mec_transfer.common.config import DescribedModel
 from mec_transfer.results.leaderboard import Leaderboard
 from mec_transfer.results.markdown import warning_lines
 from mec_transfer.results.record import Record
@@ -18,11 +18,7 @@ SCHEMA: Literal[2] = 2
 """1 had no `others`, and of a cell neither `seeds` nor `metrics`."""
 
 
-class _Described(StrictModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class JsonColumn(_Described):
+class JsonColumn(DescribedModel):
     """One protocol on one data set, by one metric."""
 
     protocol: str
@@ -43,7 +39,7 @@ class JsonColumn(_Described):
     """Whether the data is the published data, so that published numbers may stand beside the column."""
 
 
-class JsonNumber(_Described):
+class JsonNumber(DescribedModel):
     """A metric's mean over the seeds."""
 
     mean: float
@@ -53,7 +49,7 @@ class JsonNumber(_Described):
     """How many seeds have it."""
 
 
-class JsonCell(_Described):
+class JsonCell(DescribedModel):
     """One model's trials by one column."""
 
     mean: float | None
@@ -72,7 +68,7 @@ class JsonCell(_Described):
     """Whether epoch or settings were chosen on the data that is measured on."""
 
 
-class JsonRow(_Described):
+class JsonRow(DescribedModel):
     """One set of weights, best rows first."""
 
     model: str
@@ -85,7 +81,7 @@ class JsonRow(_Described):
     """One for each column, in their order; null where nothing was run."""
 
 
-class JsonLeaderboard(_Described):
+class JsonLeaderboard(DescribedModel):
     """What `mec-transfer leaderboard --format json` prints."""
 
     schema_: Literal[2] = Field(alias="schema")

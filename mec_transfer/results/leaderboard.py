@@ -159,7 +159,7 @@ def _beside(
     for ref in sorted(references, key=lambda r: (natural(r.method), natural(r.pretraining), r.source, r.protocol)):
         if any((ref.protocol, metric) in quoted for metric in ref.metrics):
             published.append(ref)
-        elif ref.dataset in data and ref.protocol not in protocols:
+        elif ref.dataset and ref.dataset in data and ref.protocol not in protocols:
             others.append(ref)
     return tuple(published), tuple(sorted(others, key=lambda r: (natural(r.dataset), natural(r.protocol))))
 

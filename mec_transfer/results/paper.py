@@ -82,7 +82,7 @@ def _table(board: Leaderboard, family: str) -> PaperTable:
         heads=heads,
         rows=tuple((model_label(board, row), tuple(column.get(row) for column in by_column)) for row in rows),
         published=published,
-        notes=(*_notes(board, heads, rows, by_column, counts), *sources),
+        notes=(*_notes(board, heads, rows, by_column, counts), *_signs(published), *sources),
     )
 
 
@@ -168,11 +168,10 @@ def _notes(
         yield "†: the best of several epochs or settings, chosen on the data that it is measured on."
     if None in shown:
         yield f"{MISSING}: not run, or without a number."
-    if any(
-        not ref.by_authors
-        for ref in board.published
-        if any(ref.protocol == head.protocol and set(head.metrics) & ref.metrics.keys() for head in heads)
-    ):
+
+
+def _signs(published: tuple[tuple[str, tuple[str, ...]], ...]) -> Iterator[str]:
+    if any("‡" in method for method, _ in published):
         yield "‡: not run by the method's authors."
 
 

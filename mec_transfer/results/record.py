@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from mec_transfer.common.config import StrictModel
+from mec_transfer.common.config import DescribedModel
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
 
@@ -19,13 +19,7 @@ SCHEMA = 1
 RECORD_NAME = "record.json"
 
 
-class _Described(StrictModel):
-    """Its docstrings are the schema's descriptions."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class ModelInfo(_Described):
+class ModelInfo(DescribedModel):
     """What was evaluated."""
 
     name: str
@@ -42,7 +36,7 @@ class ModelInfo(_Described):
     """The epoch that the checkpoint names."""
 
 
-class BenchmarkInfo(_Described):
+class BenchmarkInfo(DescribedModel):
     """By which protocol."""
 
     id: str
@@ -63,7 +57,7 @@ class BenchmarkInfo(_Described):
     """Further metrics that have a column of their own, and its head."""
 
 
-class DatasetInfo(_Described):
+class DatasetInfo(DescribedModel):
     """On which data."""
 
     name: str
@@ -84,7 +78,7 @@ class DatasetInfo(_Described):
     """Anything that makes it other than the published data, such as a label subset of our own drawing."""
 
 
-class Selection(_Described):
+class Selection(DescribedModel):
     """Which epoch's (or hyper-parameter's) number is the record's, and what chose it."""
 
     chosen: str
@@ -93,7 +87,7 @@ class Selection(_Described):
     """`test set` marks a choice made on the images that the number is measured on."""
 
 
-class Record(_Described):
+class Record(DescribedModel):
     """One benchmark of one model on one data set, one trial.
 
     `metrics` holds percentages as 0-100; `primary` names the one that the leaderboard shows.

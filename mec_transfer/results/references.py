@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from mec_transfer.common.config import StrictModel, load_config
+from mec_transfer.common.config import DescribedModel, StrictModel, load_config
 
 REFERENCES_PATH = Path(__file__).with_name("references.yaml")
 
@@ -16,7 +16,7 @@ Text = Annotated[str, Field(min_length=1)]
 Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Reference(StrictModel):
+class Reference(DescribedModel):
     """One method's published numbers by one protocol."""
 
     method: str

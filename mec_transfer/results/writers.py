@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 from mec_transfer.common.extras import require
 from mec_transfer.results.leaderboard import Leaderboard
-from mec_transfer.results.markdown import model_label
+from mec_transfer.results.markdown import model_label, twin_notes
 
 
 def _numbers(board: Leaderboard, row: int) -> Iterator[tuple[str, float, int]]:
-    """Yield the tag, the value and the seed of every number of a row; a tag is "protocol/metric"."""
+    """Yield the tag, the value and the seed of every number of a row; a tag is "protocol/metric".
+
+    Where two columns differ in data or config alone, their tags say in which.
+    """
     done = set()
+    twins = twin_notes(board)
     for (place, at), records in board.measured.items():
+        protocol = f"{board.columns[at].protocol}{f' ({twins[at]})' if twins[at] else ''}"
         for record in records if place == row else ():
             for metric, value in record.metrics.items():
-                column = board.columns[at]
-                number = (column.protocol, column.config_sha256, column.fingerprint, metric, record.seed)
+                number = (f"{protocol}/{metric}", value, record.seed)
                 if number not in done:  # a record is in the board once for each of its columns
                     done.add(number)
-                    yield f"{column.protocol}/{metric}", value, record.seed
+                    yield number
 
 
 def write_tensorboard(board: Leaderboard, folder: Path) -> None:
@@ -35,7 +40,7 @@ def write_tensorboard(board: Leaderboard, folder: Path) -> None:
     from tensorboard.summary import Writer
 
     for row in range(len(board.models)):
-        writer = Writer(str(folder / model_label(board, row).replace("/", "_")))
+        writer = Writer(str(folder / re.sub(r"[/\\]|^\.+", "_", model_label(board, row))))
         for tag, value, seed in _numbers(board, row):
             writer.add_scalar(tag, value, seed)
         writer.close()

@@ -7,9 +7,9 @@ import pytest
 
 from mec_transfer.common.errors import MissingExtra
 from mec_transfer.results.leaderboard import build_leaderboard
-from mec_transfer.results.writers import write_tensorboard, write_wandb
+from mec_transfer.results.writers import _numbers, write_tensorboard, write_wandb
 from tests.results.test_exports import detectors
-from tests.results.test_leaderboard import record
+from tests.results.test_leaderboard import PARTIAL, record
 
 
 def test_tensorboard_reads_every_number_at_the_step_of_its_seed(tmp_path: Path) -> None:
@@ -25,6 +25,12 @@ def test_tensorboard_reads_every_number_at_the_step_of_its_seed(tmp_path: Path) 
         found[tag] = [(event.step, round(event.tensor_proto.float_val[0], 3)) for event in events.Tensors(tag)]
     assert found["voc-c4/AP50"] == [(0, 82.0), (1, 82.4)] and found["voc-c4/mask_AP75"] == [(0, 36.0), (1, 36.5)]
     assert len(found) == 6
+
+
+def test_columns_that_differ_in_their_data_alone_have_tags_of_their_own() -> None:
+    found = [record("mec", "x-knn-dino", 60.0), record("mec", "x-knn-dino", 70.0, dataset=PARTIAL)]
+    numbers = {tag: value for tag, value, _ in _numbers(build_leaderboard(found), 0) if tag.endswith("top1")}
+    assert sorted(numbers.values()) == [60.0, 70.0] and all("data f" in tag for tag in numbers)
 
 
 def test_wandb_keeps_every_mean_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
