@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 
@@ -46,6 +47,8 @@ _ACCENTS = dict(
     zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
 )
 """Combining marks and the commands that set them."""
+_WIDTH = 12
+"""Letters of a title over each column of its numbers; what is longer is broken."""
 _LIGATURES = re.compile(r"([-`',])(?=\1)|[?!](?=`)")
 """What would be set as another sign together with what follows."""
 
@@ -82,15 +85,17 @@ def _table(table: PaperTable) -> str:
     titles, rules, metrics, first = [], [], [], 2
     for head in table.heads:
         count = len(head.metrics)
-        titles.append(f"\\multicolumn{{{count}}}{{c}}{{{escape(head.title)}}}")
+        stack = r"\\".join(map(escape, textwrap.wrap(head.title, _WIDTH * count, break_on_hyphens=False)))
+        titles.append(f"\\multicolumn{{{count}}}{{c}}{{\\shortstack{{{stack}}}}}")
         rules.append(f"\\cmidrule(lr){{{first}-{first + count - 1}}}")
         metrics += [escape(name) for name in head.names]
         first += count
     lines = [
         r"\begin{table}[t]",
-        r"\centering",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
         f"\\caption{{{table.family.capitalize()}.}}",
         f"\\label{{tab:{table.family}}}",
+        r"\par\smallskip",
         f"\\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
         f"{_row(['', *titles])}",

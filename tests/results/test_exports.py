@@ -115,7 +115,8 @@ def test_latex_escapes() -> None:
     assert escape("a_b & c") == r"a\_b \& c" and escape("x--y ?`") == "x-{}-y ?{}`"
     assert escape("Grün Łódź") == r"Gr\"{u}n \L{}\'{o}d\'{z}" and escape("中") == "{[}U+4E2D]"
     table = format_leaderboard(board(), "latex")
-    assert r"\multicolumn{3}{c}{VOC C4} & \multicolumn{3}{c}{VOC C4, masks} \\" in table
+    assert r"\multicolumn{3}{c}{\shortstack{VOC C4}} & \multicolumn{3}{c}{\shortstack{VOC C4, masks}} \\" in table
+    assert r"\multicolumn{1}{c}{\shortstack{X Semisup\\1Pct}}" in table
     assert r"mec & \textbf{57.2} $\pm$ 0.4 & \textbf{82.2} $\pm$ 0.3" in table
     assert table.count(r"\begin{tabular}") == 2 and table.count(r"\toprule") == 2
     for line in table.splitlines():  # a row has as many cells as the table has columns
