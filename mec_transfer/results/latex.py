@@ -93,7 +93,7 @@ def _table(table: PaperTable) -> str:
     lines = [
         r"\begin{table}[t]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        f"\\caption{{{table.family.capitalize()}.}}",
+        f"\\caption{{{escape(table.family.capitalize())}.}}",
         f"\\label{{tab:{table.family}}}",
         r"\par\smallskip",
         f"\\begin{{tabular}}{{l{'r' * width}}}",

@@ -74,6 +74,12 @@ class Leaderboard:
     conflicts: tuple[str, ...] = ()
     """A line for each trial that has two records with different numbers, of which one is shown."""
 
+    def label(self, row: int) -> str:
+        """Return the row's name, with the beginning of its hash where another row has the same name."""
+        model = self.models[row]
+        twins = [other for other in self.models if other.name == model.name]
+        return f"{model.name} ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else model.name
+
     def best(self, column: int) -> set[int]:
         """The rows with the best mean of a column; none where fewer than two rows have one."""
         return self._best[column]

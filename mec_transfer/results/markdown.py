@@ -14,7 +14,7 @@ def format_markdown(board: Leaderboard) -> str:
     failures: list[str] = []
     heads = _heads(board)
     rows = [
-        [model_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
+        [_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
         for row in range(len(board.models))
     ]
     parts = ["# Leaderboard", _table(["model", *heads], rows), *_published(board), "## Notes", _legend(board)]
@@ -64,11 +64,8 @@ def twin_notes(board: Leaderboard) -> list[str]:
     ]
 
 
-def model_label(board: Leaderboard, row: int) -> str:
-    """Return the row's name, with the beginning of its hash where another row has the same name."""
-    model = board.models[row]
-    twins = [other for other in board.models if other.name == model.name]
-    return table_text(model.name) + (f" ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else "")
+def _label(board: Leaderboard, row: int) -> str:
+    return table_text(board.label(row))
 
 
 def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> str:
@@ -80,7 +77,7 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
         number = _number(cell)
         parts.append(f"**{number}**" if row in board.best(column) else number)
     for failure in cell.failures:
-        failures.append(f"{model_label(board, row)}, `{board.columns[column].protocol}`, {table_text(failure)}")
+        failures.append(f"{_label(board, row)}, `{board.columns[column].protocol}`, {table_text(failure)}")
         parts.append(f"failed ({len(failures)})")
     return " ".join(parts)
 
@@ -194,7 +191,7 @@ def _model_notes(board: Leaderboard) -> list[str]:
         encoder = "" if model.encoder == "only" else f", {model.encoder} encoder"
         epoch = "" if model.epoch is None else f", epoch {model.epoch}"
         weights = f", weights {model.sha256[:12]}" if model.sha256 else ""
-        lines.append(f"{model_label(board, row)}: {model.arch or 'unknown network'}{encoder}{epoch}{weights}")
+        lines.append(f"{_label(board, row)}: {model.arch or 'unknown network'}{encoder}{epoch}{weights}")
     return lines
 
 
@@ -227,7 +224,7 @@ def format_text(board: Leaderboard) -> str:
     for column, twin in zip(board.columns, twin_notes(board), strict=True):
         heads.append(f"{column.protocol} {column.metric}{f' ({twin})' if twin else ''}")
     rows = [
-        [model_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
+        [_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
         for row in range(len(board.models))
     ]
     widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]

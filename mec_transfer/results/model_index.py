@@ -10,7 +10,6 @@ import yaml
 
 from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.results.leaderboard import Column, Leaderboard
-from mec_transfer.results.markdown import model_label
 
 _TASKS = {"classification": "image-classification", "detection": "object-detection", "tracking": "object-tracking"}
 _TYPES = {"top1": "accuracy"}
@@ -37,7 +36,7 @@ def format_model_index(board: Leaderboard, model: str | None = None) -> str:
             place = (column.family, column.protocol, column.config_sha256, column.fingerprint)
             results.setdefault(place, _result(column))["metrics"] += _metrics(board, row, at)
     if not results:
-        raise UserError(f"{model_label(board, row)}: has no number yet")
+        raise UserError(f"{board.label(row)}: has no number yet")
     index = {"model-index": [{"name": board.models[row].name, "results": list(results.values())}]}
     return f"---\n{yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000)}---\n"
 
@@ -65,7 +64,7 @@ def _metrics(board: Leaderboard, row: int, at: int) -> Iterator[dict[str, Any]]:
 
 
 def _row(board: Leaderboard, model: str | None) -> int:
-    labels = [model_label(board, row) for row in range(len(board.models))]
+    labels = [board.label(row) for row in range(len(board.models))]
     if model is None and len(labels) == 1:
         return 0
     if model is None:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterator
 
 from mec_transfer.results.leaderboard import Leaderboard
-from mec_transfer.results.markdown import as_printed, describe_reference, model_label, table_text, twin_notes
+from mec_transfer.results.markdown import as_printed, describe_reference, table_text, twin_notes
 from mec_transfer.results.references import Reference
 
 MISSING = "–"
@@ -80,7 +80,7 @@ def _table(board: Leaderboard, family: str) -> PaperTable:
     return PaperTable(
         family=family,
         heads=heads,
-        rows=tuple((model_label(board, row), tuple(column.get(row) for column in by_column)) for row in rows),
+        rows=tuple((board.label(row), tuple(column.get(row) for column in by_column)) for row in rows),
         published=published,
         notes=(*_notes(board, heads, rows, by_column, counts), *_signs(published), *sources),
     )
@@ -158,7 +158,7 @@ def _notes(
     board: Leaderboard, heads: tuple[Head, ...], rows: list[int], columns: list[dict[int, Number]], counts: set[int]
 ) -> Iterator[str]:
     yield f"Protocols: {'; '.join(f'{head.title}: {head.protocol}' for head in heads)}."
-    networks = {model_label(board, row): board.models[row].arch or "unknown network" for row in rows}
+    networks = {board.label(row): board.models[row].arch or "unknown network" for row in rows}
     alike = set(networks.values())
     yield f"Network: {alike.pop()}." if len(alike) == 1 else f"Networks: {', '.join(map(' '.join, networks.items()))}."
     if counts:

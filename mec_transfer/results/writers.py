@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mec_transfer.common.extras import require
 from mec_transfer.results.leaderboard import Leaderboard
-from mec_transfer.results.markdown import model_label, twin_notes
+from mec_transfer.results.markdown import twin_notes
 
 
 def _numbers(board: Leaderboard, row: int) -> Iterator[tuple[str, float, int]]:
@@ -40,7 +40,7 @@ def write_tensorboard(board: Leaderboard, folder: Path) -> None:
     from tensorboard.summary import Writer
 
     for row in range(len(board.models)):
-        writer = Writer(str(folder / re.sub(r"[/\\]|^\.+", "_", model_label(board, row))))
+        writer = Writer(str(folder / re.sub(r"[/\\]|^\.+", "_", board.label(row))))
         for tag, value, seed in _numbers(board, row):
             writer.add_scalar(tag, value, seed)
         writer.close()
@@ -64,7 +64,7 @@ def write_wandb(board: Leaderboard, folder: Path) -> None:
             found.setdefault(tag, []).append(value)
         run = wandb.init(
             project="mec-transfer",
-            name=model_label(board, row),
+            name=board.label(row),
             config={"arch": model.arch, "weights_sha256": model.sha256, "encoder": model.encoder},
             dir=str(folder),
             mode=None if "WANDB_MODE" in os.environ else "offline",

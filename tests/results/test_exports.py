@@ -84,6 +84,13 @@ def test_heads_of_one_title_are_told_apart_and_small_numbers_keep_their_digits()
     assert "n=3" not in text  # three seeds in every cell with a deviation
 
 
+def test_a_bar_in_a_name_breaks_no_table() -> None:
+    found = [one.model_copy(update={"model": one.model.model_copy(update={"name": "a|b"})}) for one in detectors()[:1]]
+    found.append(found[0].model_copy(update={"model": found[0].model.model_copy(update={"sha256": "ab" * 32})}))
+    paper, latex = (format_leaderboard(build_leaderboard(found), form) for form in ("paper", "latex"))
+    assert "| a\\|b (abababab) | **57.0**" in paper and r"a\textbar{}b (abababab) & \textbf{57.0}" in latex
+
+
 def test_seeds_are_told_cell_by_cell_where_they_differ() -> None:
     table = paper_tables(board(detector("random", 1, 34.0, 61.0, 34.0), detector("mec", 2, 58.0, 83.0, 64.0)))[1]
     (_, mec), (_, other) = table.rows
