@@ -131,11 +131,12 @@ def build_leaderboard(records: Iterable[Record], references: Sequence[Reference]
     records, conflicts = _current(sorted(views, key=_record_key))
     column_of = _assign_columns(records)
     columns = sorted(set(column_of), key=_column_key)
+    places = {column: at for at, column in enumerate(columns)}
     models = list({(record.model.name, record.model.sha256): record.model for record in records}.values())
     groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
     rows = {(model.name, model.sha256): row for row, model in enumerate(models)}
     for record, column in zip(records, column_of, strict=True):
-        groups[rows[record.model.name, record.model.sha256], columns.index(column)].append(record)
+        groups[rows[record.model.name, record.model.sha256], places[column]].append(record)
     cells = {place: _cell(group) for place, group in groups.items()}
     order = _ranking(len(models), columns, cells, [model.name for model in models])
     new_row = {row: place for place, row in enumerate(order)}
@@ -251,13 +252,12 @@ def _assign_columns(records: list[Record]) -> list[Column]:
 
 def _under_one_head(columns: list[Column]) -> list[Column]:
     """Give columns that differ in their heads alone the first head of theirs: a title is no part of a config's hash."""
+    bare = {column: dataclasses.replace(column, title="") for column in set(columns)}
     heads: dict[Column, str] = {}
-    for column in columns:
-        bare = dataclasses.replace(column, title="")
-        heads[bare] = min(column.title, heads.get(bare, column.title))
-    return [
-        dataclasses.replace(bare, title=heads[bare]) for bare in (dataclasses.replace(c, title="") for c in columns)
-    ]
+    for column, same in bare.items():
+        heads[same] = min(column.title, heads.get(same, column.title))
+    named = {column: dataclasses.replace(same, title=heads[same]) for column, same in bare.items()}
+    return [named[column] for column in columns]
 
 
 def _column(record: Record) -> Column:
