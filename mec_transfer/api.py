@@ -100,31 +100,45 @@ def evaluate(
     return execute_job(spec, make_benchmark(fitted.config), spec.job(backbone, fitted.data))
 
 
-def leaderboard(folder: str | Path, references: bool = True) -> Leaderboard:
-    """Return the leaderboard of every record below a folder; needs no torch.
+def leaderboard(
+    folders: str | Path | Sequence[str | Path], references: bool = True, added: Sequence[str | Path] = ()
+) -> Leaderboard:
+    """Return the leaderboard of every record below a folder, or below several; needs no torch.
 
     `mec_transfer.results.formats.format_leaderboard(board, "md")` writes it; records that cannot be read are left out
     with a warning.
 
     Args:
-        folder: a run's, or any with records below it.
-        references: whether published numbers stand beside the measured ones.
+        folders: a run's, or any with records below it. A trial that several hold counts once.
+        references: whether the published numbers that ship stand beside the measured ones.
+        added: files of further published numbers. A warning names each protocol of theirs that has no place.
 
     Raises:
-        UserError: there is no record.
+        UserError: there is no record below a folder.
+        ConfigError: a file of numbers is malformed.
     """
-    from mec_transfer.common.errors import UserError
+    from mec_transfer.common.errors import UserError, did_you_mean
     from mec_transfer.common.progress import warn
     from mec_transfer.results.leaderboard import build_leaderboard
     from mec_transfer.results.references import load_references
     from mec_transfer.results.store import Store
 
-    store = Store.read(Path(folder))
-    for problem in store.problems:
-        warn(problem)
-    if not store.records:
-        raise UserError(f"{folder}: no job below it has a record yet")
-    return build_leaderboard(store.records, load_references() if references else ())
+    quoted = [ref for path in added for ref in load_references(Path(path))]
+    records = []
+    for folder in [folders] if isinstance(folders, str | Path) else folders:
+        store = Store.read(Path(folder))
+        for problem in store.problems:
+            warn(problem)
+        if not store.records:
+            raise UserError(f"{folder}: no job below it has a record yet")
+        records += store.records
+    board = build_leaderboard(records, [*(load_references() if references else ()), *quoted])
+    columns = dict.fromkeys(column.protocol for column in board.columns)
+    shown = {id(ref) for ref in (*board.published, *board.others)}
+    for file, protocol in dict.fromkeys((ref.added_from, ref.protocol) for ref in quoted if id(ref) not in shown):
+        hint = "" if protocol in columns else did_you_mean(protocol, columns)
+        warn(f"{file}: no column is by '{protocol}' with its metric on published data.{hint}")
+    return board
 
 
 def default_name(checkpoint: str) -> str:

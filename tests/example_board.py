@@ -36,7 +36,10 @@ def _record(
     config = benchmark_config(find_benchmark(name, Path()), overrides or [])
     promised = config.dataset.promised
     assert promised is not None
-    ok: dict[str, Any] = {"status": "ok", "metrics": {config.metrics.primary: value}, "selection": selection}
+    metrics = {config.metrics.primary: value}
+    if value is not None and config.metrics.primary == "AP50":
+        metrics |= {"AP": value - 25, "AP75": value - 18.5}
+    ok: dict[str, Any] = {"status": "ok", "metrics": metrics, "selection": selection}
     failed: dict[str, Any] = {"status": "failed", "error": "the GPU's memory is full; take a GPU with more"}
     return Record(
         model=ModelInfo(name=model, sha256=model.encode().hex().ljust(64, "0"), arch="resnet50"),

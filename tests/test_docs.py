@@ -29,7 +29,7 @@ from mec_transfer.datasets.registry import kind_of, layout_names
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig, TrainingSetConfig
 from mec_transfer.demo_world.world import WorldSize, write_demo_world
 from mec_transfer.models.zoo import FOLDER_VARIABLE
-from mec_transfer.results.formats import CSV_FIELDS, format_leaderboard
+from mec_transfer.results.formats import CSV_FIELDS, EXPORTS, format_leaderboard
 from mec_transfer.results.leaderboard import build_leaderboard
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 from mec_transfer.results.references import load_references
@@ -40,6 +40,7 @@ from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
 from tools.packages import GIGABYTES
+from tools.schemas import schemas
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -263,21 +264,45 @@ def test_what_the_page_on_benchmarks_leaves_out_of_the_hash_is_not_in_it() -> No
 
 def test_the_page_on_leaderboards_shows_one_as_it_is_made() -> None:
     page = (DOCS / "leaderboard.md").read_text(encoding="utf-8")
-    made = format_leaderboard(build_leaderboard(example_records(), load_references()), "md")
-    for part in made.strip().split("\n\n"):
+    others = {ref.protocol for ref in build_leaderboard(example_records(), load_references()).others}
+    references = [ref for ref in load_references() if ref.dataset == "voc0712" or ref.protocol not in others]
+    board = build_leaderboard(example_records(), references)
+    detection = format_leaderboard(board, "paper").partition("## Detection")[2]
+    for part in [*format_leaderboard(board, "md").strip().split("\n\n"), *detection.strip().split("\n\n")]:
         assert part.startswith("#") or part in page, f"the page has another part than this:\n{part}"
 
 
-def test_the_page_on_leaderboards_names_every_key_of_a_record_and_every_field_of_a_csv() -> None:
+def test_the_file_of_numbers_on_the_page_is_one_that_the_command_takes(tmp_path: Path) -> None:
+    (tmp_path / "quotes.yaml").write_text(yaml_of("leaderboard.md"))
+    board = build_leaderboard(example_records(), load_references(tmp_path / "quotes.yaml"))
+    assert [ref.method for ref in (*board.published, *board.others)] == ["A method", "Another method"]
+
+
+def test_the_page_on_leaderboards_names_every_field_of_a_csv_and_every_format() -> None:
     page = (DOCS / "leaderboard.md").read_text(encoding="utf-8")
-    meant = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
-    for key, field in Record.model_fields.items():
-        assert (field.alias or key) in meant, key
-    sections = {"model": ModelInfo, "benchmark": BenchmarkInfo, "dataset": DatasetInfo, "selection": Selection}
-    for key, section in sections.items():
-        assert all(f"`{name}`" in meant[key] for name in section.model_fields), key
     (fields,) = re.findall(r"^\| field \| holds \|\n\| --- \| --- \|\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in fields.splitlines()))) == set(CSV_FIELDS)
+    shown = re.findall(r"^    mec-transfer leaderboard (.*?)(?:  #.*| > .*)?$", page, re.MULTILINE)
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module("mec_transfer.cli.leaderboard").add_arguments(parser)
+    for words in shown:
+        parser.parse_args(shlex.split(words))
+    assert len(shown) >= 8 and all(f"--format {form}" in page or form in ("md", "json") for form in EXPORTS)
+
+
+def test_the_page_on_records_names_every_key_and_no_other() -> None:
+    parts = sections("record.md", "##")
+    wanted = {"The record": Record, "`model`": ModelInfo, "`benchmark`": BenchmarkInfo}
+    wanted |= {"`dataset`": DatasetInfo, "`selection`": Selection}
+    assert parts.keys() == wanted.keys()
+    for heading, model in wanted.items():
+        keys = re.findall(r"^\| `(\w+)` \|", parts[heading], re.MULTILINE)
+        assert keys == [field.alias or key for key, field in model.model_fields.items()], heading
+
+
+def test_the_schemas_beside_the_pages_are_those_of_the_models() -> None:
+    for path, text in schemas().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is old: python -m tools.schemas"
 
 
 def test_the_page_of_protocols_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:

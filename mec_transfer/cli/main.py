@@ -25,7 +25,7 @@ COMMANDS = {
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "reproduce": "run a public checkpoint by what it was published with, and say whether its numbers come out",
     "job": "one job of a planned run, for launchers of your own",
-    "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
+    "leaderboard": "the leaderboard of one run or several: markdown, LaTeX, csv, json, a model card",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",

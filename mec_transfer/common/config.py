@@ -26,6 +26,12 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class DescribedModel(StrictModel):
+    """A strict model whose docstrings are the descriptions in its JSON Schema."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
 M = TypeVar("M", bound=BaseModel)
 Setting = bool | int | float | str | list[int] | list[float] | list[str]
 """What a key of an engine's own config may be set to."""

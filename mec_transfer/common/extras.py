@@ -94,6 +94,7 @@ PARTS = {
     ),
     "plot": Part("a plot", (Library(("matplotlib",), "matplotlib", "matplotlib"),)),
     "tensorboard": Part("--tensorboard", (Library(("tensorboard",), "tensorboard", "tensorboard"),)),
+    "wandb": Part("--wandb", (Library(("wandb",), "Weights & Biases", "wandb"),)),
     "slurm": Part("--launcher slurm", (Library(("submitit",), "submitit", "submitit"),)),
 }
 """By the name of the extra; those of a family of benchmarks have the family's name."""

@@ -7,6 +7,7 @@ their config and their data agree; a data set with a note (other than the publis
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import statistics
 from collections import defaultdict
@@ -68,14 +69,56 @@ class Leaderboard:
     records: tuple[Record, ...]
     """The records that the cells were made of, in the order of the rows, the columns and the seeds."""
     columns_of_records: tuple[int, ...]
+    others: tuple[Reference, ...] = ()
+    """Those on the published data of a column, by a protocol that no column has."""
+    conflicts: tuple[str, ...] = ()
+    """A line for each trial that has two records with different numbers, of which one is shown."""
+
+    def label(self, row: int) -> str:
+        """Return the row's name, with the beginning of its hash where another row has the same name."""
+        model = self.models[row]
+        twins = [other for other in self.models if other.name == model.name]
+        return f"{model.name} ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else model.name
 
     def best(self, column: int) -> set[int]:
         """The rows with the best mean of a column; none where fewer than two rows have one."""
-        means = {row: cell.mean for (row, at), cell in self.cells.items() if at == column and cell.mean is not None}
-        if len(means) < 2:
-            return set()
-        top = max(means.values()) if self.columns[column].higher_is_better else min(means.values())
-        return {row for row, mean in means.items() if mean == top}
+        return self._best[column]
+
+    @functools.cached_property
+    def _best(self) -> list[set[int]]:
+        means: list[dict[int, float]] = [{} for _ in self.columns]
+        for (row, column), cell in self.cells.items():
+            if cell.mean is not None:
+                means[column][row] = cell.mean
+        tops = [
+            (max if column.higher_is_better else min)(found.values(), default=None)
+            for column, found in zip(self.columns, means, strict=True)
+        ]
+        return [
+            {row for row, mean in found.items() if mean == top} if len(found) > 1 else set()
+            for found, top in zip(means, tops, strict=True)
+        ]
+
+    @functools.cached_property
+    def measured(self) -> dict[tuple[int, int], list[Record]]:
+        """The records with numbers of each (row, column), in the order of their seeds."""
+        rows = {(model.name, model.sha256): row for row, model in enumerate(self.models)}
+        found: dict[tuple[int, int], list[Record]] = defaultdict(list)
+        for record, column in zip(self.records, self.columns_of_records, strict=True):
+            if record.status == "ok":
+                found[rows[record.model.name, record.model.sha256], column].append(record)
+        return dict(found)
+
+    def shown_metrics(self, column: int) -> tuple[str, ...]:
+        """Return the column's metric; of an average precision AP, AP50 and AP75, as far as they were measured."""
+        metric = self.columns[column].metric
+        match = re.fullmatch(r"(|\w+_)AP(?:50|75)?", metric)
+        if not match:
+            return (metric,)
+        found = [records for (_, at), records in self.measured.items() if at == column]
+        measured = {name for records in found for record in records for name in record.metrics}
+        names = [f"{match[1]}{name}" for name in ("AP", "AP50", "AP75")]
+        return tuple(name for name in names if name in measured or name == metric)
 
     def quotable(self, column: int) -> bool:
         """Whether published numbers belong beside this column: they do not where its data is not the published."""
@@ -85,33 +128,47 @@ class Leaderboard:
 def build_leaderboard(records: Iterable[Record], references: Sequence[Reference] = ()) -> Leaderboard:
     """Arrange `records` in a leaderboard; the order in which they come makes no difference."""
     views = (view for record in records for view in _views(record))
-    records = _current(sorted(views, key=_record_key))
+    records, conflicts = _current(sorted(views, key=_record_key))
     column_of = _assign_columns(records)
     columns = sorted(set(column_of), key=_column_key)
+    places = {column: at for at, column in enumerate(columns)}
     models = list({(record.model.name, record.model.sha256): record.model for record in records}.values())
     groups: dict[tuple[int, int], list[Record]] = defaultdict(list)
     rows = {(model.name, model.sha256): row for row, model in enumerate(models)}
     for record, column in zip(records, column_of, strict=True):
-        groups[rows[record.model.name, record.model.sha256], columns.index(column)].append(record)
+        groups[rows[record.model.name, record.model.sha256], places[column]].append(record)
     cells = {place: _cell(group) for place, group in groups.items()}
     order = _ranking(len(models), columns, cells, [model.name for model in models])
     new_row = {row: place for place, row in enumerate(order)}
     placed = sorted((new_row[row], column) for row, column in groups)
     used = [(column, record) for row, column in placed for record in groups[order[row], column]]
-    quoted = {(column.protocol, column.metric) for column in columns if column.published_data}
+    published, others = _beside(columns, references)
     return Leaderboard(
         models=tuple(models[row] for row in order),
         columns=tuple(columns),
         cells={(new_row[row], column): cell for (row, column), cell in cells.items()},
-        published=tuple(
-            sorted(
-                (r for r in references if any((r.protocol, metric) in quoted for metric in r.metrics)),
-                key=lambda r: (natural(r.method), natural(r.pretraining), r.source, r.protocol),
-            )
-        ),
+        published=published,
         records=tuple(record for _, record in used),
         columns_of_records=tuple(column for column, _ in used),
+        others=others,
+        conflicts=conflicts,
     )
+
+
+def _beside(
+    columns: Sequence[Column], references: Iterable[Reference]
+) -> tuple[tuple[Reference, ...], tuple[Reference, ...]]:
+    """Return the references that belong beside a column, and those on the same data by protocols without a column."""
+    columns = [column for column in columns if column.published_data]
+    quoted = {(column.protocol, column.metric) for column in columns}
+    protocols, data = {column.protocol for column in columns}, {column.dataset for column in columns}
+    published, others = [], []
+    for ref in sorted(references, key=lambda r: (natural(r.method), natural(r.pretraining), r.source, r.protocol)):
+        if any((ref.protocol, metric) in quoted for metric in ref.metrics):
+            published.append(ref)
+        elif ref.dataset and ref.dataset in data and ref.protocol not in protocols:
+            others.append(ref)
+    return tuple(published), tuple(sorted(others, key=lambda r: (natural(r.dataset), natural(r.protocol))))
 
 
 def _views(record: Record) -> list[Record]:
@@ -144,23 +201,29 @@ def _record_key(record: Record) -> tuple[object, ...]:
         record.trial,
         record.status != "ok",
         record.error or "",
+        sorted(record.metrics.items()),
     )
 
 
-def _current(records: list[Record]) -> list[Record]:
-    """Keep one record a trial: a failure is dropped where the same trial of the same weights has a number.
+def _current(records: list[Record]) -> tuple[list[Record], tuple[str, ...]]:
+    """Keep one record a trial, and tell where two have different numbers: of them the first in order is kept.
 
-    A failure for lack of weights (no sha256) is dropped where any weights of that name have one.
+    A failure is dropped where the same trial of the same weights has a number, and a failure for lack of weights (no
+    sha256) where any weights of that name have one.
     """
     measured = [record for record in records if record.status == "ok"]
     finished = {(*_trial_of(record), weights) for record in measured for weights in (record.model.sha256, "")}
     kept: dict[tuple[object, ...], Record] = {}
+    conflicts: dict[str, None] = {}
     for record in records:
         trial = (*_trial_of(record), record.model.sha256)
         if record.status == "ok" or trial not in finished:
-            place = (*trial, record.dataset and record.dataset.fingerprint)
-            kept.setdefault(place, record)
-    return list(kept.values())
+            first = kept.setdefault((*trial, record.dataset and record.dataset.fingerprint), record)
+            if first.status == record.status == "ok" and first.metrics != record.metrics:
+                about = f"{record.model.name}, `{record.benchmark.protocol}`, seed {record.seed}"
+                values = f"{first.metrics[first.primary]:g} and {record.metrics[record.primary]:g}"
+                conflicts[f"{about}: two records differ ({record.primary} {values}); the first is shown"] = None
+    return list(kept.values()), tuple(conflicts)
 
 
 def _trial_of(record: Record) -> tuple[object, ...]:
@@ -189,13 +252,12 @@ def _assign_columns(records: list[Record]) -> list[Column]:
 
 def _under_one_head(columns: list[Column]) -> list[Column]:
     """Give columns that differ in their heads alone the first head of theirs: a title is no part of a config's hash."""
+    bare = {column: dataclasses.replace(column, title="") for column in set(columns)}
     heads: dict[Column, str] = {}
-    for column in columns:
-        bare = dataclasses.replace(column, title="")
-        heads[bare] = min(column.title, heads.get(bare, column.title))
-    return [
-        dataclasses.replace(bare, title=heads[bare]) for bare in (dataclasses.replace(c, title="") for c in columns)
-    ]
+    for column, same in bare.items():
+        heads[same] = min(column.title, heads.get(same, column.title))
+    named = {column: dataclasses.replace(same, title=heads[same]) for column, same in bare.items()}
+    return [named[column] for column in columns]
 
 
 def _column(record: Record) -> Column:

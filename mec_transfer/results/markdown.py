@@ -14,7 +14,7 @@ def format_markdown(board: Leaderboard) -> str:
     failures: list[str] = []
     heads = _heads(board)
     rows = [
-        [_model_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
+        [_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
         for row in range(len(board.models))
     ]
     parts = ["# Leaderboard", _table(["model", *heads], rows), *_published(board), "## Notes", _legend(board)]
@@ -28,11 +28,12 @@ def format_markdown(board: Leaderboard) -> str:
     versions = sorted({_versions(record.versions) for record in board.records if record.versions})
     if versions:
         parts += ["Versions:", _bullets(versions)]
+    parts += _other_protocols(board)
     return "\n\n".join(parts) + "\n"
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---", *("---" if head == "source" else "---:" for head in heads[1:])], *rows]
+def _table(heads: list[str], rows: list[list[str]], numbers: str = "---:") -> str:
+    lines = [heads, ["---", *("---" if head == "source" else numbers for head in heads[1:])], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -42,17 +43,17 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _heads(board: Leaderboard) -> list[str]:
     heads = []
-    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+    for column, twin in zip(board.columns, twin_notes(board), strict=True):
         arrow = "↑" if column.higher_is_better else "↓"
-        lines = [_text(column.title), f"`{column.protocol}`", f"{_text(column.metric)} {arrow}"]
+        lines = [table_text(column.title), f"`{column.protocol}`", f"{table_text(column.metric)} {arrow}"]
         if twin:
             lines.append(twin)
         heads.append("<br>".join(lines))
     return heads
 
 
-def _twin_notes(board: Leaderboard) -> list[str]:
-    """What tells columns of one protocol id and metric apart: other data, or another config. Empty without a twin."""
+def twin_notes(board: Leaderboard) -> list[str]:
+    """Return what tells columns of one protocol id and metric apart: data or config. Empty without a twin."""
     places = [(column.protocol, column.metric) for column in board.columns]
     return [
         f"data {column.fingerprint[:8]}{'' if column.published_data else ' (see notes)'}, "
@@ -63,10 +64,8 @@ def _twin_notes(board: Leaderboard) -> list[str]:
     ]
 
 
-def _model_label(board: Leaderboard, row: int) -> str:
-    model = board.models[row]
-    twins = [other for other in board.models if other.name == model.name]
-    return _text(model.name) + (f" ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else "")
+def _label(board: Leaderboard, row: int) -> str:
+    return table_text(board.label(row))
 
 
 def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> str:
@@ -78,7 +77,7 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
         number = _number(cell)
         parts.append(f"**{number}**" if row in board.best(column) else number)
     for failure in cell.failures:
-        failures.append(f"{_model_label(board, row)}, `{board.columns[column].protocol}`, {_text(failure)}")
+        failures.append(f"{_label(board, row)}, `{board.columns[column].protocol}`, {table_text(failure)}")
         parts.append(f"failed ({len(failures)})")
     return " ".join(parts)
 
@@ -97,9 +96,7 @@ def _published(board: Leaderboard) -> list[str]:
     heads = _heads(board)
     rows: dict[tuple[str, str], list[str]] = {}
     for ref in board.published:
-        about = describe_reference(ref)
-        place = _text(ref.method), _text(f"{ref.source}{f' ({about})' if about else ''}")
-        cells = rows.setdefault(place, [""] * len(shown))
+        cells = rows.setdefault((table_text(ref.method), cite(ref)), [""] * len(shown))
         for at, column in enumerate(board.columns[column] for column in shown):
             if column.protocol == ref.protocol and column.metric in ref.metrics:
                 cells[at] = as_printed(ref.metrics[column.metric])
@@ -110,16 +107,52 @@ def _published(board: Leaderboard) -> list[str]:
     return ["## Published numbers (quoted, not measured here)", table]
 
 
+def _other_protocols(board: Leaderboard) -> list[str]:
+    """What was published on a column's data by other protocols, by data set: numbers that no column may hold."""
+    parts = []
+    for dataset in dict.fromkeys(ref.dataset for ref in board.others):
+        found = [ref for ref in board.others if ref.dataset == dataset]
+        rows: dict[tuple[str, str, str], list[str]] = {}
+        for ref in found:
+            source = cite(ref.model_copy(update={"pretraining": ""}))
+            rows.setdefault((table_text(ref.method), _protocol(ref.protocol), source), []).append(_values(ref))
+        lines = [[method, protocol, "; ".join(values), source] for (method, protocol, source), values in rows.items()]
+        table = _table(["method", "protocol", "numbers", "source"], lines, "---")
+        parts += [f"### On {table_text(dataset)}", _bullets(_differences(found)), table]
+    return ["## Published under other protocols: not comparable with a column", *parts] if parts else []
+
+
+def _differences(references: list[Reference]) -> list[str]:
+    differs = [f"{_protocol(r.protocol)} is not {_protocol(r.nearest)}: {r.differs}" for r in references if r.nearest]
+    known = [_protocol(ref.protocol) for ref in references if not ref.nearest]
+    alone = [f"Not run here; the protocol cards have the settings: {', '.join(dict.fromkeys(known))}."] if known else []
+    return [*dict.fromkeys(map(table_text, differs)), *alone]
+
+
+def _protocol(name: str) -> str:
+    return f"`{table_text(name)}`"
+
+
+def _values(ref: Reference) -> str:
+    values = ", ".join(f"{table_text(metric)} {as_printed(value)}" for metric, value in ref.metrics.items())
+    return f"{values} ({table_text(ref.pretraining)})" if ref.pretraining else values
+
+
+def cite(ref: Reference) -> str:
+    """Return where a number is printed and, in brackets, what is known of its run."""
+    return table_text(f"{ref.source} ({describe_reference(ref)})")
+
+
 def as_printed(value: float) -> str:
     """Return a published number with at least one decimal: 55.0 and 39.07."""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:g}"
 
 
 def describe_reference(ref: Reference) -> str:
-    """Say which network it was, how it was pretrained, who ran it, and what else its source says."""
-    return ", ".join(
-        filter(None, (ref.arch, ref.pretraining, "" if ref.by_authors else "not the authors' run", ref.note))
-    )
+    """Say which network it was, how it was pretrained, who ran it, what else its source says, and who added it."""
+    run_by = "" if ref.by_authors else "not the authors' run"
+    added = f"added from {ref.added_from}" if ref.added_from else ""
+    return ", ".join(filter(None, (ref.arch, ref.pretraining, run_by, ref.note, added)))
 
 
 def _legend(board: Leaderboard) -> str:
@@ -145,7 +178,9 @@ def _data_notes(board: Leaderboard) -> list[str]:
             f"{', '.join(map(str, sizes))} images, fingerprint {column.fingerprint[:12]}" if sizes else "not readable"
         )
         lines.append(
-            "; ".join([f"`{column.protocol}`: {_text(column.dataset) or 'data'}, {known}", *map(_text, notes)])
+            "; ".join(
+                [f"`{column.protocol}`: {table_text(column.dataset) or 'data'}, {known}", *map(table_text, notes)]
+            )
         )
     return list(dict.fromkeys(lines))
 
@@ -156,16 +191,16 @@ def _model_notes(board: Leaderboard) -> list[str]:
         encoder = "" if model.encoder == "only" else f", {model.encoder} encoder"
         epoch = "" if model.epoch is None else f", epoch {model.epoch}"
         weights = f", weights {model.sha256[:12]}" if model.sha256 else ""
-        lines.append(f"{_model_label(board, row)}: {model.arch or 'unknown network'}{encoder}{epoch}{weights}")
+        lines.append(f"{_label(board, row)}: {model.arch or 'unknown network'}{encoder}{epoch}{weights}")
     return lines
 
 
 def warning_lines(board: Leaderboard) -> list[str]:
-    """Return every warning of a record once, with its model and protocol."""
-    lines: dict[str, None] = {}
+    """Return the trials whose records differ, and every warning of a record once, with its model and protocol."""
+    lines = dict.fromkeys(map(table_text, board.conflicts))
     for record in board.records:
         for warning in record.warnings:
-            lines[f"{_text(record.model.name)}, `{record.benchmark.protocol}`: {_text(warning)}"] = None
+            lines[f"{table_text(record.model.name)}, `{record.benchmark.protocol}`: {table_text(warning)}"] = None
     return list(lines)
 
 
@@ -177,19 +212,19 @@ def _records_of(board: Leaderboard, column: int) -> list[Record]:
     return [record for record, at in zip(board.records, board.columns_of_records, strict=True) if at == column]
 
 
-def _text(text: str) -> str:
-    """Text that cannot break a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+def table_text(words: str) -> str:
+    """Return `words` as text that cannot break a table."""
+    return " ".join(words.split()).replace("|", "\\|")
 
 
 def format_text(board: Leaderboard) -> str:
     """Return the measured numbers as a plain table for a terminal, with the reasons of failures below it."""
     failures: list[str] = []
     heads = ["model"]
-    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+    for column, twin in zip(board.columns, twin_notes(board), strict=True):
         heads.append(f"{column.protocol} {column.metric}{f' ({twin})' if twin else ''}")
     rows = [
-        [_model_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
+        [_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
         for row in range(len(board.models))
     ]
     widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]

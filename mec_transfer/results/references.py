@@ -8,14 +8,15 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from mec_transfer.common.config import StrictModel, load_config
+from mec_transfer.common.config import DescribedModel, StrictModel, load_config
 
 REFERENCES_PATH = Path(__file__).with_name("references.yaml")
 
 Text = Annotated[str, Field(min_length=1)]
+Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Reference(StrictModel):
+class Reference(DescribedModel):
     """One method's published numbers by one protocol."""
 
     method: str
@@ -29,12 +30,20 @@ class Reference(StrictModel):
     by_authors: bool
     """False where somebody else ran the method."""
     note: str = ""
+    dataset: str = ""
+    """What benchmarks call the data; empty where nobody said."""
+    nearest: str = ""
+    """The protocol of a benchmark that comes nearest, where no benchmark has this one."""
+    differs: str = ""
+    """In one line, which settings of `nearest` are others."""
+    added_from: str = ""
+    """The user's file that it comes from; empty for those that ship."""
 
 
 class _Row(StrictModel):
     method: Text
     pretraining: str = ""
-    values: Annotated[list[float], Field(min_length=1)]
+    values: Annotated[list[Value], Field(min_length=1)]
     by_authors: bool | None = None
     source: Text | None = None
     note: str = ""
@@ -47,6 +56,9 @@ class _Table(StrictModel):
     arch: Text = "resnet50"
     by_authors: bool = True
     note: str = ""
+    dataset: Text | None = None
+    nearest: Text | None = None
+    differs: Text | None = None
     rows: Annotated[list[_Row], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -54,6 +66,14 @@ class _Table(StrictModel):
         for row in self.rows:
             if len(row.values) > len(self.metrics):
                 raise ValueError(f"{row.method}: {len(row.values)} values for the metrics {self.metrics}")
+        return self
+
+    @model_validator(mode="after")
+    def _differences_are_whole(self) -> _Table:
+        if (self.nearest is None) != (self.differs is None) or (self.nearest and self.dataset is None):
+            raise ValueError(
+                "'differs' says what is other than in the protocol 'nearest', on 'dataset': give all three"
+            )
         return self
 
 
@@ -65,22 +85,27 @@ class _File(StrictModel):
 def load_references(path: Path = REFERENCES_PATH) -> tuple[Reference, ...]:
     """Read the published numbers. A row may end before its table's last metric: what is not printed stays empty.
 
+    Args:
+        path: a file of tables as the one that ships; the numbers of any other say which file they come from.
+
     Raises:
         ConfigError: the file is malformed, or a table has no source.
     """
-    found = []
-    for table in load_config(_File, path).tables:
-        for row in table.rows:
-            found.append(
-                Reference(
-                    method=row.method,
-                    arch=table.arch,
-                    pretraining=row.pretraining,
-                    protocol=table.protocol,
-                    metrics=dict(zip(table.metrics, row.values, strict=False)),
-                    source=row.source or table.source,
-                    by_authors=table.by_authors if row.by_authors is None else row.by_authors,
-                    note="; ".join(filter(None, (table.note, row.note))),
-                )
-            )
-    return tuple(found)
+    return tuple(
+        Reference(
+            method=row.method,
+            arch=table.arch,
+            pretraining=row.pretraining,
+            protocol=table.protocol,
+            metrics=dict(zip(table.metrics, row.values, strict=False)),
+            source=row.source or table.source,
+            by_authors=table.by_authors if row.by_authors is None else row.by_authors,
+            note="; ".join(filter(None, (table.note, row.note))),
+            dataset=table.dataset or "",
+            nearest=table.nearest or "",
+            differs=table.differs or "",
+            added_from="" if path == REFERENCES_PATH else path.name,
+        )
+        for table in load_config(_File, path).tables
+        for row in table.rows
+    )

@@ -28,7 +28,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_where_everything_is_there_nothing_is_said() -> None:
-    parts = extras.PARTS.keys() - {"detection", "mmtracking"}  # which the fast checks do without
+    parts = extras.PARTS.keys() - {"detection", "mmtracking", "wandb"}  # which the fast checks do without
     assert {part: extras.lacking(part) for part in parts} == dict.fromkeys(parts, "")
 
 
@@ -76,7 +76,7 @@ def test_every_extra_brings_what_its_part_imports() -> None:
         brought = {re.split("[>=<]", requirement)[0] for requirement in listed[part]}
         assert {library.package for library in about.libraries if not library.cure} <= brought
     everything = next(requirement for requirement in listed["dev"] if requirement.startswith("mec-transfer["))
-    assert set(everything.partition("[")[2].rstrip("]").split(",")) == extras.PARTS.keys()
+    assert set(everything.partition("[")[2].rstrip("]").split(",")) == extras.PARTS.keys() - {"wandb"}
 
 
 def test_whatever_the_core_does_without_is_imported_within_functions_alone() -> None:

@@ -106,7 +106,7 @@ def test_golden_leaderboard() -> None:
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("form", ["md", "csv", "json"])
+@pytest.mark.parametrize("form", ["md", "csv", "json", "paper", "latex"])
 def test_the_order_of_the_records_makes_no_difference(form: str) -> None:
     expected = format_leaderboard(build_leaderboard(hand_made(), REFERENCES), form)
     for seed in range(5):
@@ -116,7 +116,7 @@ def test_the_order_of_the_records_makes_no_difference(form: str) -> None:
         assert format_leaderboard(build_leaderboard(records, references), form) == expected
 
 
-@pytest.mark.parametrize("form", ["md", "csv", "json"])
+@pytest.mark.parametrize("form", ["md", "csv", "json", "paper", "latex"])
 def test_times_and_paths_leave_no_trace(form: str) -> None:
     expected = format_leaderboard(build_leaderboard(hand_made()), form)
     other = [
@@ -228,6 +228,15 @@ def test_one_seed_counts_once() -> None:
     assert build_leaderboard(twice).cells[0, 0].values == (60.0,)
 
 
+def test_a_trial_with_two_numbers_shows_one_and_warns() -> None:
+    found = [record("mec", "x-knn-dino", 60.0, seed=1), record("mec", "x-knn-dino", 61.0, seed=1)]
+    boards = [build_leaderboard(found), build_leaderboard(found[::-1])]
+    assert boards[0].cells[0, 0].values == boards[1].cells[0, 0].values == (60.0,)
+    told = "mec, `x-knn-dino`, seed 1: two records differ (top1 60 and 61); the first is shown"
+    assert boards[0].conflicts == boards[1].conflicts == (told,)
+    assert f"- {told}" in format_leaderboard(boards[0], "md") and told in format_leaderboard(boards[0], "json")
+
+
 def test_csv_has_one_line_a_number() -> None:
     rows = list(csv.DictReader(io.StringIO(format_leaderboard(build_leaderboard(hand_made(), REFERENCES), "csv"))))
     measured = [row for row in rows if row["measured"] == "yes"]
@@ -270,7 +279,7 @@ def test_a_metric_that_is_ranked_by_an_override_has_one_column() -> None:
 
 def test_json_has_null_for_a_cell_never_run() -> None:
     value = json.loads(format_leaderboard(build_leaderboard(hand_made(), REFERENCES), "json"))
-    assert value["schema"] == 1
+    assert value["schema"] == 2
     at = [column["protocol"] for column in value["columns"]].index("x-semisup-10pct")
     by_model = {row["model"]: row["cells"][at] for row in value["rows"]}
     assert by_model["random"] is None and by_model["mec"]["mean"] == 50.0

@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.common.errors import ConfigError
+from mec_transfer.results.leaderboard import build_leaderboard
+from mec_transfer.results.markdown import format_markdown
 from mec_transfer.results.references import Reference, load_references
+from mec_transfer.suite.registry import benchmark_config, benchmark_files
+from tests.results.test_leaderboard import PARTIAL, record
 
 
 def of(protocol: str, method: str, pretraining: str = "") -> list[Reference]:
@@ -32,6 +36,7 @@ def test_every_number_has_a_citation_and_a_protocol() -> None:
         ("imagenet-knn-dino", "SwAV", "", {"top1": 65.7}, False),
         ("imagenet-semisup-1pct-barlow", "Barlow Twins", "", {"top1": 55.0, "top5": 79.2}, True),
         ("imagenet-semisup-10pct-vicreg", "VICReg", "", {"top1": 69.5, "top5": 89.5}, True),
+        ("voc0712-c4-moco", "SimSiam, base", "", {"AP50": 82.0, "AP": 56.4, "AP75": 62.8}, True),
         ("voc07-c4-simsiam", "SimSiam, optimal", "", {"AP50": 77.3, "AP": 48.5, "AP75": 52.5}, True),
         ("voc0712-c4-barlow", "Barlow Twins", "", {"AP": 56.8, "AP50": 82.6, "AP75": 63.4}, True),
         ("otb2015-sot-dcf-unitrack", "supervised", "", {"AUC": 61.8}, True),
@@ -55,9 +60,58 @@ def test_no_protocol_has_one_method_twice_from_one_source() -> None:
     assert len(places) == len(set(places))
 
 
+def test_an_id_that_no_config_has_says_what_differs_from_the_nearest_that_one_has() -> None:
+    """And an id that a config has says nothing of the kind: its settings are the config's."""
+    data = {config.protocol: config.dataset.name for config in map(benchmark_config, benchmark_files())}
+    for ref in load_references():
+        if ref.protocol in data:
+            assert (ref.nearest, ref.differs) == ("", ""), ref.protocol
+        else:
+            assert ref.nearest in data and ref.differs.strip() and "\n" not in ref.differs, ref.protocol
+        assert ref.dataset == data[ref.nearest or ref.protocol], ref.protocol
+        assert not ref.added_from
+    assert sum(ref.protocol in data for ref in load_references()) >= 47
+
+
+def test_numbers_by_mocos_folder_stand_under_its_ids() -> None:
+    for protocol in ("voc0712-c4-moco", "coco-c4-1x-moco"):
+        found = [ref for ref in load_references() if (ref.protocol, ref.source) == (protocol, "SimSiam paper, Table 5")]
+        assert len(found) == 8 and all("MoCo's folder" in ref.note for ref in found)
+    (optimal,) = of("coco-c4-1x-moco", "SimSiam, optimal")
+    assert optimal.metrics["mask_AP"] == 34.4 and optimal.by_authors
+
+
+def on(protocol: str, dataset: str, **about: str) -> Reference:
+    fields = {"method": "M", "arch": "resnet50", "pretraining": "", "source": "S", "note": "", **about}
+    return Reference(protocol=protocol, dataset=dataset, metrics={"top1": 99.0}, by_authors=True, **fields)
+
+
+def test_numbers_by_other_protocols_are_listed_by_the_data_of_the_columns() -> None:
+    other = on("theirs", "imagenet", nearest="x-knn-dino", differs="k = 1 | not 20", method="Other")
+    references = [on("x-knn-dino", "imagenet"), other, on("x-linear", "imagenet"), on("voc", "voc07")]
+    board = build_leaderboard([record("mec", "x-knn-dino", 60.0)], references)
+    assert [ref.protocol for ref in board.published] == ["x-knn-dino"]
+    assert [ref.protocol for ref in board.others] == ["theirs", "x-linear"]
+    table, _, below = format_markdown(board).partition("## Published under other protocols")
+    assert "theirs" not in table
+    assert "- `theirs` is not `x-knn-dino`: k = 1 \\| not 20" in below and "voc" not in below
+    assert "| Other | `theirs` | top1 99.0 | S (resnet50) |" in below
+    assert "- Not run here; the protocol cards have the settings: `x-linear`." in below
+
+
+def test_numbers_of_the_published_data_are_not_listed_for_other_data() -> None:
+    partial = build_leaderboard([record("mec", "x-knn-dino", 60.0, dataset=PARTIAL)], [on("theirs", "imagenet")])
+    assert partial.others == () and "Published" not in format_markdown(partial)
+    custom = build_leaderboard([record("mec", "x-knn-dino+custom-1", 60.0)], [on("x-knn-dino", "imagenet")])
+    assert custom.published == () and [ref.protocol for ref in custom.others] == ["x-knn-dino"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("- {protocol: x, source: s, metrics: [a], rows: [{method: m, values: [.nan]}]}", "finite"),
+        ("- {protocol: x, source: s, nearest: y, metrics: [a], rows: [{method: m, values: [1.0]}]}", "give all three"),
+        ("- {protocol: x, source: s, differs: y, metrics: [a], rows: [{method: m, values: [1.0]}]}", "give all three"),
         ("- {protocol: x, metrics: [a], rows: [{method: m, values: [1.0]}]}", "source"),
         ("- {protocol: x, source: '', metrics: [a], rows: [{method: m, values: [1.0]}]}", "source"),
         ("- {protocol: x, source: s, metrics: [a], rows: [{method: m, values: [1.0, 2.0]}]}", "2 values"),
