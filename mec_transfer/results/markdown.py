@@ -17,16 +17,21 @@ def format_markdown(board: Leaderboard) -> str:
         [_model_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
         for row in range(len(board.models))
     ]
-    parts = ["# Leaderboard", _table(["model", *heads], rows), *_published(board), "## Notes", _legend(board)]
+    parts = [
+        "# Leaderboard",
+        _table(["model", *heads], rows),
+        *_published(board),
+        "## Notes",
+        _bullets(legend_lines(board)),
+    ]
     if failures:
         parts += ["Failures:", "\n".join(f"{number}. {text}" for number, text in enumerate(failures, 1))]
-    parts += ["Data:", _bullets(_data_notes(board))]
-    parts += ["Models:", _bullets(_model_notes(board))]
+    parts += ["Data:", _bullets(data_notes(board))]
+    parts += ["Models:", _bullets(model_notes(board))]
     warnings = warning_lines(board)
     if warnings:
         parts += ["Warnings:", _bullets(warnings)]
-    versions = sorted({_versions(record.versions) for record in board.records if record.versions})
-    if versions:
+    if versions := version_lines(board):
         parts += ["Versions:", _bullets(versions)]
     return "\n\n".join(parts) + "\n"
 
@@ -42,7 +47,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 def _heads(board: Leaderboard) -> list[str]:
     heads = []
-    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+    for column, twin in zip(board.columns, twin_notes(board), strict=True):
         arrow = "↑" if column.higher_is_better else "↓"
         lines = [_text(column.title), f"`{column.protocol}`", f"{_text(column.metric)} {arrow}"]
         if twin:
@@ -51,8 +56,8 @@ def _heads(board: Leaderboard) -> list[str]:
     return heads
 
 
-def _twin_notes(board: Leaderboard) -> list[str]:
-    """What tells columns of one protocol id and metric apart: other data, or another config. Empty without a twin."""
+def twin_notes(board: Leaderboard) -> list[str]:
+    """Return what tells columns of one protocol id and metric apart: their data and config. Empty without a twin."""
     places = [(column.protocol, column.metric) for column in board.columns]
     return [
         f"data {column.fingerprint[:8]}{'' if column.published_data else ' (see notes)'}, "
@@ -63,10 +68,15 @@ def _twin_notes(board: Leaderboard) -> list[str]:
     ]
 
 
-def _model_label(board: Leaderboard, row: int) -> str:
+def model_label(board: Leaderboard, row: int) -> str:
+    """Return a model's name, with the beginning of its weights' hash where another row has the same name."""
     model = board.models[row]
     twins = [other for other in board.models if other.name == model.name]
-    return _text(model.name) + (f" ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else "")
+    return model.name + (f" ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else "")
+
+
+def _model_label(board: Leaderboard, row: int) -> str:
+    return _text(model_label(board, row))
 
 
 def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> str:
@@ -75,7 +85,7 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
         return ""
     parts = []
     if cell.mean is not None:
-        number = _number(cell)
+        number = format_cell(cell)
         parts.append(f"**{number}**" if row in board.best(column) else number)
     for failure in cell.failures:
         failures.append(f"{_model_label(board, row)}, `{board.columns[column].protocol}`, {_text(failure)}")
@@ -83,7 +93,8 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
     return " ".join(parts)
 
 
-def _number(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
+    """Return the mean of a cell that has one, its † and its ±: "82.10† ± 0.20 (n=3)"."""
     spread = f" ± {cell.std:.2f} (n={len(cell.values)})" if cell.std is not None else ""
     return f"{cell.mean:.2f}{'†' if cell.chosen_on_test_set else ''}{spread}"
 
@@ -122,7 +133,8 @@ def describe_reference(ref: Reference) -> str:
     )
 
 
-def _legend(board: Leaderboard) -> str:
+def legend_lines(board: Leaderboard) -> list[str]:
+    """Return what the signs in the table mean, as far as they occur."""
     lines = ["Rows are in the order of their mean rank over the columns. Bold: the best of a column. Empty: not run."]
     if any(cell.std is not None for cell in board.cells.values()):
         lines.append("±: sample standard deviation over n trials.")
@@ -132,10 +144,11 @@ def _legend(board: Leaderboard) -> str:
         lines.append(
             "A protocol id with a `+` is not the published protocol: a setting, the labels or the data are others."
         )
-    return _bullets(lines)
+    return lines
 
 
-def _data_notes(board: Leaderboard) -> list[str]:
+def data_notes(board: Leaderboard) -> list[str]:
+    """Return each column's data set, its size and fingerprint, and why it is not the published where it is not."""
     lines = []
     for at, column in enumerate(board.columns):
         found = [r.dataset for r in _records_of(board, at) if r.dataset and r.dataset.fingerprint == column.fingerprint]
@@ -150,7 +163,8 @@ def _data_notes(board: Leaderboard) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _model_notes(board: Leaderboard) -> list[str]:
+def model_notes(board: Leaderboard) -> list[str]:
+    """Return each row's network, encoder, epoch and weights."""
     lines = []
     for row, model in enumerate(board.models):
         encoder = "" if model.encoder == "only" else f", {model.encoder} encoder"
@@ -169,8 +183,10 @@ def warning_lines(board: Leaderboard) -> list[str]:
     return list(lines)
 
 
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+def version_lines(board: Leaderboard) -> list[str]:
+    """Return each combination of libraries that the records were computed with."""
+    found = {tuple(sorted(record.versions.items())) for record in board.records if record.versions}
+    return sorted(", ".join(f"{name} {version}" for name, version in versions) for versions in found)
 
 
 def _records_of(board: Leaderboard, column: int) -> list[Record]:
@@ -186,7 +202,7 @@ def format_text(board: Leaderboard) -> str:
     """Return the measured numbers as a plain table for a terminal, with the reasons of failures below it."""
     failures: list[str] = []
     heads = ["model"]
-    for column, twin in zip(board.columns, _twin_notes(board), strict=True):
+    for column, twin in zip(board.columns, twin_notes(board), strict=True):
         heads.append(f"{column.protocol} {column.metric}{f' ({twin})' if twin else ''}")
     rows = [
         [_model_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
