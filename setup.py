@@ -7,7 +7,7 @@ setup(
     package_dir={"mec_transfer.configs": "configs"},
     package_data={
         "mec_transfer.configs": ["**/*.yaml", "tracking/mmtrack/*.py"],
-        "mec_transfer.report": ["page.*"],
+        "mec_transfer.report": ["page.html", "page.css", "page.js"],
         "mec_transfer.results": ["*.yaml"],
         "mec_transfer.suite": ["*.yaml"],
     },

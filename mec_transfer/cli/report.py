@@ -36,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
     if not store.records:
         raise UserError(f"{args.run}: no job below it has a record yet")
     references = () if args.no_references else None
-    print(write_report(args.run, store, args.out, not args.no_pictures, references))
+    print(write_report(args.run, store, args.out, pictures=not args.no_pictures, references=references))
     return 0

@@ -155,8 +155,8 @@ def _overview(out: Path, board: Leaderboard) -> Path | None:
 
 def _report(out: Path) -> Path | None:
     """Write the run's page where a record is newer; a run whose numbers are there does not fail for want of a page."""
-    from mec_transfer.report.page import REPORT, is_current, write_report
-    from mec_transfer.results.store import Store
+    from mec_transfer.report.page import REPORT, write_report
+    from mec_transfer.results.store import Store, is_current
 
     try:
         return out / REPORT if is_current(out / REPORT, out) else write_report(out, Store.read(out))

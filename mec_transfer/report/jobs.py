@@ -18,8 +18,12 @@ from mec_transfer.results.store import JOB_NAME, Store
 from mec_transfer.suite.registry import COMMAND_OF, BenchmarkFile, benchmark_files, parse_saved_config
 
 _LOG_BYTES = 4000
-_WORDS = {"id", "protocol", "title", "published", "deviations", "trials"}
-"""Keys of a config that say what it is called, and move no number."""
+_WORDS: Any = {
+    **dict.fromkeys(("id", "protocol", "title", "published", "deviations", "trials"), True),
+    "metrics": {"also"},
+    "dataset": {"expect", "folder"},
+}
+"""Keys of a config that say what it is called and where its data lies, and move no number."""
 
 
 class Jobs:
@@ -29,21 +33,59 @@ class Jobs:
         self._folders: dict[tuple[object, ...], Path] = {}
         for stored in store.stored:  # of two records of one trial, a leaderboard takes the first
             self._folders.setdefault(_identity(stored.record), stored.folder)
+        self._configs: dict[tuple[str, str], BenchmarkConfig | None] = {}
+        self._overrides: dict[tuple[str, str], list[str] | None] = {}
 
     def folder(self, record: Record) -> Path:
         """Return the folder that a record of the store's leaderboard lies in."""
         return self._folders[_identity(record)]
 
     def config(self, record: Record) -> BenchmarkConfig | None:
-        """Return the config that a number came about by: its job's, or the shipped one that has the same hash."""
-        try:
-            saved = parse_saved_config(read_job(self.folder(record)).get("config"), JOB_NAME)
-        except ConfigError:
-            saved = None
-        if saved is not None:
-            return saved
-        shipped = shipped_benchmark(record.benchmark.id)
-        return shipped.published if shipped and shipped.published.sha256 == record.benchmark.config_sha256 else None
+        """Return the config that a number came about by: its job's, or the shipped one; None where it is not known.
+
+        It is one that has the record's hash today: a file that it names may be gone, or another by now.
+        """
+        key = record.benchmark.protocol, record.benchmark.config_sha256
+        if key not in self._configs:
+            shipped = shipped_benchmark(record.benchmark.id)
+            self._configs[key] = _saved_config(self.folder(record), key[1]) or (
+                shipped.published if shipped and shipped.published.sha256 == key[1] else None
+            )
+        return self._configs[key]
+
+    def command(self, record: Record, job: Mapping[str, Any]) -> str | None:
+        """Return the single command that computes a record's number anew, but for the number of its trial at the end.
+
+        None where the job's file does not say it all, as for data of one's own, or a config that does not ship.
+        """
+        config, key = self.config(record), (record.benchmark.protocol, record.benchmark.config_sha256)
+        if config is None:
+            return None
+        if key not in self._overrides:
+            self._overrides[key] = _overrides(config)
+        overrides = self._overrides[key]
+        if overrides is None or not all(isinstance(job.get(name), str) for name in ("checkpoint", "encoder", "data")):
+            return None
+        processes = record.details.get("processes", 1)
+        words = ["mec-transfer", COMMAND_OF[config.kind], job["checkpoint"], "--config", config.id]
+        if isinstance(processes, int) and processes > 1:
+            words = ["torchrun", "--nproc-per-node", str(processes), "-m", "mec_transfer.cli.main", *words[1:]]
+        words += ["--data", job["data"], "--out", "NEW_FOLDER", "--name", record.model.name]
+        if job["encoder"] != "auto":
+            words += ["--encoder", job["encoder"]]
+        for override in overrides:
+            words += ["--set", override]
+        if base := record.seed - record.trial:
+            words += ["--seed", str(base)]
+        return f"{shlex.join(words)} --trial"
+
+
+def _saved_config(folder: Path, sha256: str) -> BenchmarkConfig | None:
+    try:
+        config = parse_saved_config(read_job(folder).get("config"), JOB_NAME)
+        return config if config.sha256 == sha256 else None
+    except (UserError, OSError):
+        return None
 
 
 def _identity(record: Record) -> tuple[object, ...]:
@@ -77,19 +119,21 @@ def changed_settings(config: BenchmarkConfig) -> dict[str, tuple[Any, Any]]:
     shipped = shipped_benchmark(config.id)
     if shipped is None:
         return {}
-    there, here = (dict(_flat(one.model_dump(mode="json"))) for one in (shipped.published, config))
-    keys = [
-        key for key in {**there, **here} if key not in _WORDS and not key.startswith(("dataset.expect", "metrics.also"))
-    ]
-    return {key: (there.get(key), here.get(key)) for key in keys if there.get(key) != here.get(key)}
+    there, here = (one.model_dump(mode="json", exclude=_WORDS) for one in (shipped.published, config))
+    return dict(_unlike(there, here, ""))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+def _unlike(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for key in {**there, **here}:
+        one: Any = there.get(key)
+        other: Any = here.get(key)
+        if one == other:
+            continue
+        sections = isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys()
+        if sections and not any("." in name for name in one):  # an engine's own keys have dots: they are a value
+            yield from _unlike(one, other, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}", (one, other)
 
 
 def describe_changes(config: BenchmarkConfig) -> list[str]:
@@ -97,39 +141,21 @@ def describe_changes(config: BenchmarkConfig) -> list[str]:
     return [
         f"`{key}`: {scalar(here)}, published with {scalar(there)}"
         for key, (there, here) in changed_settings(config).items()
-        if key != "dataset.folder"
     ]
 
 
-def repeating_words(config: BenchmarkConfig, job: Mapping[str, Any], record: Record) -> str | None:
-    """Return the single command that computes a record's number anew, all but the number of its trial.
-
-    None where the job's file does not say it all, as for data of one's own, or a config that does not ship.
-    """
+def _overrides(config: BenchmarkConfig) -> list[str] | None:
+    """Return the --set words that make a config of the shipped one of its name; None where they do not suffice."""
     shipped = shipped_benchmark(config.id)
-    changes = {key: here for key, (_, here) in changed_settings(config).items() if key != "dataset.folder"}
-    if shipped is None or any(key.startswith("dataset.") for key in changes):
+    changes = {key: here for key, (_, here) in changed_settings(config).items()}
+    if shipped is None or any(key.startswith("dataset.") for key in changes):  # the data's own, fitted to its folder
         return None
-    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    words = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
     try:
-        again = shipped.config(overrides)
+        again = shipped.config(words)
     except ConfigError:
         return None
-    if (again.sha256, again.protocol) != (record.benchmark.config_sha256, record.benchmark.protocol):
-        return None
-    if not all(isinstance(job.get(key), str) for key in ("checkpoint", "encoder", "data")):
-        return None
-    processes = record.details.get("processes", 1)
-    words = ["torchrun", "--nproc-per-node", str(processes)] if isinstance(processes, int) and processes > 1 else []
-    words += ["mec-transfer", COMMAND_OF[config.kind], job["checkpoint"], "--config", config.id, "--data", job["data"]]
-    words += ["--out", "NEW_FOLDER", "--name", record.model.name]
-    if job["encoder"] != "auto":
-        words += ["--encoder", job["encoder"]]
-    for override in overrides:
-        words += ["--set", override]
-    if base := record.seed - record.trial:
-        words += ["--seed", str(base)]
-    return f"{shlex.join(words)} --trial"
+    return words if (again.sha256, again.protocol) == (config.sha256, config.protocol) else None
 
 
 def end_of_log(folder: Path) -> str:
@@ -141,4 +167,4 @@ def end_of_log(folder: Path) -> str:
             text = handle.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    return (text if size <= _LOG_BYTES else f"...{text.partition(chr(10))[2] or text}").strip()
+    return (text if size <= _LOG_BYTES else text.partition("\n")[2] or text).strip()

@@ -100,9 +100,10 @@
     say(models === measured.rows.length && columns === heads.length - 1 ? "" : `${models} of ${measured.rows.length} models, ${columns} of ${heads.length - 1} columns`);
   }
 
-  for (const id of ["by-family", "by-protocol", "by-model", "published", "columns"]) {
-    if ($(id)) $(id).addEventListener("input", filter);
+  for (const id of ["by-family", "by-protocol", "published", "columns"]) {
+    if ($(id)) $(id).addEventListener("change", filter);
   }
+  $("by-model").addEventListener("input", filter);
   $("reset").addEventListener("click", () => {
     $("by-family").value = $("by-protocol").value = $("by-model").value = "";
     for (const box of boxes) box.checked = true;
@@ -162,8 +163,8 @@
       part(`Why trial ${trial.trial} failed`, make("p", shared(trial.error) || "no reason given", "bad"));
       if (trial.log !== null) body.append(make("p", "The end of its log:", "quiet"), make("pre", shared(trial.log)));
     }
-    const data_ = once(trials.map((trial) => trial.data)).map(shared);
-    const differs = [...(shared(about.differs) || []), ...once(data_.map((one) => one.note))];
+    const datasets = once(trials.map((trial) => trial.data)).map(shared);
+    const differs = [...(shared(about.differs) || []), ...once(datasets.map((one) => one.note))];
     part("What differs from the published", differs.length ? make("ul", differs.map((line) => make("li", inline(line)))) : make("p", "Nothing that is known."));
     if (about.published !== null) body.append(make("p", ["Published: ", ...inline(shared(about.published))], "quiet"));
     const warnings = once(trials.flatMap((trial) => shared(trial.warnings) || []));
@@ -183,15 +184,14 @@
     if (all.length) {
       part("Everything that was measured", table(["metric", ...trials.map((trial) => `trial ${trial.trial}`)], all.map((name) => [name, ...everything.map((one) => one[name])])));
     }
-    for (const figures of [document.querySelectorAll(`[data-of="${cell}"]`)]) {
-      if (figures.length) part("Pictures", make("div", [...figures].map((figure) => figure.cloneNode(true)), "film"));
-    }
+    const figures = [...document.querySelectorAll(`[data-of="${cell}"]`)];
+    if (figures.length) part("Pictures", make("div", figures.map((figure) => figure.cloneNode(true)), "film"));
     const weights = once(trials.map((trial) => trial.weights)).map(shared);
     part("Weights, config and data", facts([
       ...weights.map((one) => ["weights", pairsOf(one)]),
       ["checkpoint", once(trials.map((trial) => trial.source)).map(shared).join(", ")],
       ["config", `sha256 ${about.config}`],
-      ...data_.map((one) => ["data", `${one.name}, ${one.num_images} images${one.classes ? `, ${one.classes} classes` : ""}${one.sequences ? `, ${one.sequences} sequences` : ""}${Object.keys(one.splits).length ? ` (${pairsOf(one.splits)})` : ""}; fingerprint ${one.fingerprint || "unknown"}`]),
+      ...datasets.map((one) => ["data", `${one.name}, ${one.num_images} images${one.classes ? `, ${one.classes} classes` : ""}${one.sequences ? `, ${one.sequences} sequences` : ""}${Object.keys(one.splits).length ? ` (${pairsOf(one.splits)})` : ""}; fingerprint ${one.fingerprint || "unknown"}`]),
     ]));
     part("Versions and hardware", facts([
       ...once(trials.map((trial) => trial.versions)).map((place) => ["versions", pairsOf(shared(place))]),
@@ -237,12 +237,12 @@
       });
     });
   }
-  for (const id of ["baseline", "profiled"]) if ($(id)) $(id).addEventListener("input", draw);
+  for (const id of ["baseline", "profiled"]) if ($(id)) $(id).addEventListener("change", draw);
 
   // ---- Videos that stand still when asked to
   if ($("moving")) {
     const videos = [...document.querySelectorAll("img[data-still]")].map((image) => [image, image.src]);
-    $("moving").addEventListener("input", (event) => {
+    $("moving").addEventListener("change", (event) => {
       for (const [image, moving] of videos) image.src = event.target.checked ? moving : image.dataset.still;
     });
   }

@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import Any
 
 from mec_transfer.benchmark import BenchmarkConfig
-from mec_transfer.report.jobs import Jobs, describe_changes, end_of_log, read_job, repeating_words
+from mec_transfer.report.jobs import Jobs, describe_changes, end_of_log, read_job
 from mec_transfer.results.leaderboard import Column, Leaderboard
 from mec_transfer.results.record import Record
 from mec_transfer.results.store import JOB_NAME
@@ -42,13 +42,14 @@ class _Shared:
         return place
 
 
-def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str]) -> dict[str, Any]:
+def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str], titles: list[str]) -> dict[str, Any]:
     """Return what the page's script needs: the means, and what each cell's panel says.
 
     Args:
         board: the leaderboard.
         jobs: the folders of its records.
         labels: what the rows are called.
+        titles: what the columns are called.
     """
     shared = _Shared()
     rows = {(model.name, model.sha256): row for row, model in enumerate(board.models)}
@@ -69,7 +70,7 @@ def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str]) -> dict[str, A
         config = jobs.config(first)
         columns.append(
             {
-                "title": column.title,
+                "title": titles[at],
                 "protocol": column.protocol,
                 "metric": column.metric,
                 "higher": column.higher_is_better,
@@ -104,7 +105,6 @@ def _differences(column: Column, config: BenchmarkConfig | None) -> list[str]:
 def _trial(record: Record, log: str, jobs: Jobs, shared: _Shared) -> list[Any]:
     folder = jobs.folder(record)
     job = read_job(folder)
-    config = jobs.config(record) if job else None
     data = record.dataset
     workdir = job.get("workdir")
     values: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _trial(record: Record, log: str, jobs: Jobs, shared: _Shared) -> list[Any]:
         "log": shared.place(log),
         "weights": shared.place(_weights(record)),
         "source": shared.place(record.model.source),
-        "repeat": shared.place(repeating_words(config, job, record) if config else None),
+        "repeat": shared.place(jobs.command(record, job)),
         "job": f"{workdir}/{JOB_NAME}" if isinstance(workdir, str) else None,
     }
     return [values[field] for field in FIELDS]

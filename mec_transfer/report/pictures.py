@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from PIL import Image, ImageSequence
 
-_SIDE = 360
-_QUALITY = 60
+_SIDE, _STILL_SIDE = 360, 560
+"""The longer side in pixels, of videos and of still pictures."""
+_QUALITY = 55
 BUDGET_BYTES = 12_000_000
 """What all pictures may add to the page; those beyond it are links alone."""
 _PATTERNS = ("best*", "median*", "worst*", "*")
@@ -25,8 +26,9 @@ _SUFFIXES = (".gif", ".png", ".jpg", ".webp")
 class Picture:
     """One picture of a job."""
 
-    cell: str
-    """"row:column" of the number that it belongs to."""
+    column: int
+    row: int
+    """Of the number that it belongs to."""
     name: str
     href: str
     """The original, as seen from the page."""
@@ -38,20 +40,20 @@ class Picture:
     height: int = 0
 
 
-def find_pictures(folders: Iterable[tuple[str, Path]], page: Path) -> list[Picture]:
+def find_pictures(folders: Iterable[tuple[tuple[int, int], Path]], page: Path) -> list[Picture]:
     """Return the pictures of each cell's folder, in the order of the cells.
 
     Args:
-        folders: "row:column" and the job's folder.
+        folders: (column, row) and the job's folder.
         page: the file that they are for.
     """
-    places = [(cell, path) for cell, folder in folders for path in _files(folder / "pictures")]
+    places = [(place, path) for place, folder in folders for path in _files(folder / "pictures")]
     order = sorted(range(len(places)), key=lambda at: _urgency(places[at][1]))
     found: dict[int, Picture] = {}
     left = BUDGET_BYTES
     for at in order:
-        cell, path = places[at]
-        plain = Picture(cell=cell, name=path.name, href=_link(path, page))
+        (column, row), path = places[at]
+        plain = Picture(column=column, row=row, name=path.name, href=_link(path, page))
         if left > 0 and (picture := _embedded(plain, path)):
             size = len(picture.still) + len(picture.moving)
             if size <= left:
@@ -85,18 +87,19 @@ def _embedded(plain: Picture, path: Path) -> Picture | None:
     try:
         with Image.open(path) as original:
             seconds = original.info.get("duration") or 100
-            frames = [_shrunk(frame) for frame in ImageSequence.Iterator(original)]
+            side = _SIDE if getattr(original, "is_animated", False) else _STILL_SIDE
+            frames = [_shrunk(frame, side) for frame in ImageSequence.Iterator(original)]
         still = _uri(frames[:1], seconds)
         moving = _uri(frames, seconds) if len(frames) > 1 else ""
-    except (OSError, ValueError, SyntaxError, KeyError):  # lost or cut off: no report fails for want of a picture
+    except (OSError, ValueError, SyntaxError, KeyError, EOFError, Image.DecompressionBombError):  # lost, cut off, odd
         return None
     width, height = frames[0].size
     return dataclasses.replace(plain, still=still, moving=moving, width=width, height=height)
 
 
-def _shrunk(frame: Image.Image) -> Image.Image:
+def _shrunk(frame: Image.Image, side: int) -> Image.Image:
     frame = frame.convert("RGB")
-    frame.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)
+    frame.thumbnail((side, side), Image.Resampling.BILINEAR)
     return frame
 
 
