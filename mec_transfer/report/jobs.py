@@ -31,8 +31,10 @@ class Jobs:
 
     def __init__(self, store: Store) -> None:
         self._folders: dict[tuple[object, ...], Path] = {}
+        self._alike: dict[tuple[str, str], list[Path]] = {}
         for stored in store.stored:  # of two records of one trial, a leaderboard takes the first
             self._folders.setdefault(_identity(stored.record), stored.folder)
+            self._alike.setdefault(_config_key(stored.record), []).append(stored.folder)
         self._configs: dict[tuple[str, str], BenchmarkConfig | None] = {}
         self._overrides: dict[tuple[str, str], list[str] | None] = {}
 
@@ -41,14 +43,15 @@ class Jobs:
         return self._folders[_identity(record)]
 
     def config(self, record: Record) -> BenchmarkConfig | None:
-        """Return the config that a number came about by: its job's, or the shipped one; None where it is not known.
+        """Return the config that a number came about by: a job's of its hash, or the shipped one; None for neither.
 
         It is one that has the record's hash today: a file that it names may be gone, or another by now.
         """
-        key = record.benchmark.protocol, record.benchmark.config_sha256
+        key = _config_key(record)
         if key not in self._configs:
+            kept = next((folder for folder in self._alike[key] if (folder / JOB_NAME).exists()), None)
             shipped = shipped_benchmark(record.benchmark.id)
-            self._configs[key] = _saved_config(self.folder(record), key[1]) or (
+            self._configs[key] = (_saved_config(kept, key[1]) if kept else None) or (
                 shipped.published if shipped and shipped.published.sha256 == key[1] else None
             )
         return self._configs[key]
@@ -58,7 +61,7 @@ class Jobs:
 
         None where the job's file does not say it all, as for data of one's own, or a config that does not ship.
         """
-        config, key = self.config(record), (record.benchmark.protocol, record.benchmark.config_sha256)
+        config, key = self.config(record), _config_key(record)
         if config is None:
             return None
         if key not in self._overrides:
@@ -86,6 +89,10 @@ def _saved_config(folder: Path, sha256: str) -> BenchmarkConfig | None:
         return config if config.sha256 == sha256 else None
     except (UserError, OSError):
         return None
+
+
+def _config_key(record: Record) -> tuple[str, str]:
+    return record.benchmark.protocol, record.benchmark.config_sha256
 
 
 def _identity(record: Record) -> tuple[object, ...]:

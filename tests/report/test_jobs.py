@@ -119,6 +119,16 @@ def test_a_job_file_that_says_nothing(text: str, tmp_path: Path) -> None:
     assert jobs.config(record) is None
 
 
+def test_a_job_file_beside_any_trial_serves_them_all(tmp_path: Path) -> None:
+    config = benchmark_config(find_benchmark("knn_dino", Path()), ["recipe.k=10"])
+    _, record = stored(tmp_path, config)
+    earlier = record.model_copy(update={"trial": 1, "seed": 1})
+    write_record(tmp_path / "jobs/a/a", earlier)
+    jobs = Jobs(Store.read(tmp_path))
+    assert jobs.config(earlier) == jobs.config(record) == config
+    assert jobs.command(earlier, {}) is None and jobs.command(record, PLACES) is not None
+
+
 def test_of_two_records_of_one_trial_the_first_folder_counts(tmp_path: Path) -> None:
     config = benchmark_config(find_benchmark("knn_dino", Path()))
     _, record = stored(tmp_path, config)
