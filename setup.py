@@ -8,6 +8,7 @@ setup(
     package_data={
         "mec_transfer.configs": ["**/*.yaml", "tracking/mmtrack/*.py"],
         "mec_transfer.models": ["*.yaml"],
+        "mec_transfer.report": ["page.html", "page.css", "page.js"],
         "mec_transfer.results": ["*.yaml"],
         "mec_transfer.suite": ["*.yaml"],
     },

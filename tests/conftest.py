@@ -39,6 +39,7 @@ SLOW = (
     "pretrain/test_run.py",
     "pretrain/test_shards.py",
     "pretrain/test_trainer.py",
+    "report/test_browser.py",
     "suite/test_run.py",
     "suite/test_run_slurm.py",
     "test_on_a_gpu.py",

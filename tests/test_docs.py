@@ -20,7 +20,6 @@ from PIL import Image
 
 from mec_transfer.backbone.backbone import build_resnet
 from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig
-from mec_transfer.cli.evaluate import COMMAND_OF
 from mec_transfer.cli.main import COMMANDS, main
 from mec_transfer.common.config import load_config
 from mec_transfer.common.paths import CONFIGS
@@ -34,7 +33,7 @@ from mec_transfer.results.leaderboard import build_leaderboard
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, Selection
 from mec_transfer.results.references import load_references
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, load_suite
-from mec_transfer.suite.registry import BENCHMARKS, benchmark_config, find_benchmark
+from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
 from tests.datasets.objects import test_cityscapes

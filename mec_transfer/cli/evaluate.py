@@ -29,17 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser, "; the protocol id then ends in +custom-HASH")
 
 
-COMMAND_OF = {
-    "knn": "knn",
-    "linear": "linear",
-    "linear_fast": "linear",
-    "semisup": "semisup",
-    "detectron2": "detect",
-    **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),
-}
-"""The command of each kind of benchmark."""
-
-
 def evaluate(
     args: argparse.Namespace,
     command: str,
@@ -60,7 +49,7 @@ def evaluate(
     from mec_transfer import api
     from mec_transfer.common.paths import find_config
     from mec_transfer.suite.own_data import SKIP_INVALID
-    from mec_transfer.suite.registry import benchmark_config
+    from mec_transfer.suite.registry import COMMAND_OF, benchmark_config
 
     check_compute(args)
     options.check_cache(args)

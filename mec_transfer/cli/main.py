@@ -26,6 +26,7 @@ COMMANDS = {
     "reproduce": "run a public checkpoint by what it was published with, and say whether its numbers come out",
     "job": "one job of a planned run, for launchers of your own",
     "leaderboard": "the leaderboard of one run or several: markdown, LaTeX, csv, json, a model card",
+    "report": "a run as one page: leaderboard, profiles, curves, pictures, and what is behind each number",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",

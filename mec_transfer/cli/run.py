@@ -20,7 +20,7 @@ from mec_transfer.cli import options
 from mec_transfer.cli.launching import add_launcher, slurm_options
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
-from mec_transfer.common.errors import MissingExtra, RunError, UserError
+from mec_transfer.common.errors import MissingExtra, RunError, UserError, tell
 from mec_transfer.common.progress import warn
 
 if TYPE_CHECKING:
@@ -157,6 +157,8 @@ def carry_out(suite: SuiteConfig, source: Path, args: argparse.Namespace, run_op
     print(f"\n{args.out / 'leaderboard.md'} (and .csv, .json)")
     if picture := _overview(args.out, outcome.board):
         print(f"{picture}: the same as bars, with curves and pictures")
+    if page := _report(args.out):
+        print(f"{page}: all of it in a browser, and what is behind each number")
     if outcome.failed:
         print(
             f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
@@ -175,6 +177,18 @@ def _overview(out: Path, board: Leaderboard) -> Path | None:
         return None
     except RunError as error:
         warn(str(error))
+        return None
+
+
+def _report(out: Path) -> Path | None:
+    """Write the run's page where a record is newer; a run whose numbers are there does not fail for want of a page."""
+    from mec_transfer.report.page import REPORT, write_report
+    from mec_transfer.results.store import Store, is_current
+
+    try:
+        return out / REPORT if is_current(out / REPORT, out) else write_report(out, Store.read(out))
+    except Exception as error:  # whatever it is: the numbers are there
+        warn(f"{REPORT} could not be written: {tell(error) or type(error).__name__}")
         return None
 
 

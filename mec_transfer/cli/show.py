@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cards(args: argparse.Namespace) -> Iterator[str]:
-    from mec_transfer.cli.cards import all_cards, card
+    from mec_transfer.report.cards import all_cards, card
     from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
     if args.config:
@@ -116,6 +116,8 @@ def _keys(config: Any, indent: str) -> Iterator[str]:
 
 def _value(name: str, value: Any, indent: str) -> Iterator[str]:
     """Yield a key and its value: sentences in lines of their own, anything else on one line."""
+    from mec_transfer.common.config import scalar
+
     if isinstance(value, list) and any(isinstance(part, str) and len(part) > _WIDTH // 2 for part in value):
         import yaml
 
@@ -124,14 +126,6 @@ def _value(name: str, value: Any, indent: str) -> Iterator[str]:
         yield textwrap.indent(text.removesuffix("\n"), indent)
     else:
         yield f"{indent}{name}: {scalar(value)}"
-
-
-def scalar(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _meanings(model: type) -> dict[str, str]:

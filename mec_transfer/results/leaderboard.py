@@ -234,14 +234,13 @@ def _trial_of(record: Record) -> tuple[object, ...]:
 
 def _assign_columns(records: list[Record]) -> list[Column]:
     """Each record's column. A failure joins a column that has numbers, though it may know less of its data."""
-    measured = [_column(record) for record in records if record.status == "ok"]
+    measured = sorted({_column(record) for record in records if record.status == "ok"}, key=_column_key)
 
     def place(record: Record) -> Column:
         own = _column(record)
         if record.status == "ok":
             return own
-        alike = (c for c in measured if (c.config_sha256, c.metric) == (own.config_sha256, own.metric))
-        same = sorted(alike, key=_column_key)
+        same = [c for c in measured if (c.config_sha256, c.metric) == (own.config_sha256, own.metric)]
         same = [c for c in same if c.protocol == own.protocol and c.fingerprint == own.fingerprint] or [
             c for c in same if c.protocol == own.protocol and not own.fingerprint
         ]

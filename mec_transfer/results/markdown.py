@@ -17,16 +17,21 @@ def format_markdown(board: Leaderboard) -> str:
         [_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
         for row in range(len(board.models))
     ]
-    parts = ["# Leaderboard", _table(["model", *heads], rows), *_published(board), "## Notes", _legend(board)]
+    parts = [
+        "# Leaderboard",
+        _table(["model", *heads], rows),
+        *_published(board),
+        "## Notes",
+        _bullets(legend_lines(board)),
+    ]
     if failures:
         parts += ["Failures:", "\n".join(f"{number}. {text}" for number, text in enumerate(failures, 1))]
-    parts += ["Data:", _bullets(_data_notes(board))]
-    parts += ["Models:", _bullets(_model_notes(board))]
+    parts += ["Data:", _bullets(data_notes(board))]
+    parts += ["Models:", _bullets(model_notes(board))]
     warnings = warning_lines(board)
     if warnings:
         parts += ["Warnings:", _bullets(warnings)]
-    versions = sorted({_versions(record.versions) for record in board.records if record.versions})
-    if versions:
+    if versions := version_lines(board):
         parts += ["Versions:", _bullets(versions)]
     parts += _other_protocols(board)
     return "\n\n".join(parts) + "\n"
@@ -74,7 +79,7 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
         return ""
     parts = []
     if cell.mean is not None:
-        number = _number(cell)
+        number = format_cell(cell)
         parts.append(f"**{number}**" if row in board.best(column) else number)
     for failure in cell.failures:
         failures.append(f"{_label(board, row)}, `{board.columns[column].protocol}`, {table_text(failure)}")
@@ -82,7 +87,8 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
     return " ".join(parts)
 
 
-def _number(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
+    """Return the mean of a cell that has one, its † and its ±: "82.10† ± 0.20 (n=3)"."""
     spread = f" ± {cell.std:.2f} (n={len(cell.values)})" if cell.std is not None else ""
     return f"{cell.mean:.2f}{'†' if cell.chosen_on_test_set else ''}{spread}"
 
@@ -155,7 +161,8 @@ def describe_reference(ref: Reference) -> str:
     return ", ".join(filter(None, (ref.arch, ref.pretraining, run_by, ref.note, added)))
 
 
-def _legend(board: Leaderboard) -> str:
+def legend_lines(board: Leaderboard) -> list[str]:
+    """Return what the signs in the table mean, as far as they occur."""
     lines = ["Rows are in the order of their mean rank over the columns. Bold: the best of a column. Empty: not run."]
     if any(cell.std is not None for cell in board.cells.values()):
         lines.append("±: sample standard deviation over n trials.")
@@ -165,10 +172,11 @@ def _legend(board: Leaderboard) -> str:
         lines.append(
             "A protocol id with a `+` is not the published protocol: a setting, the labels or the data are others."
         )
-    return _bullets(lines)
+    return lines
 
 
-def _data_notes(board: Leaderboard) -> list[str]:
+def data_notes(board: Leaderboard) -> list[str]:
+    """Return each column's data set, its size and fingerprint, and why it is not the published where it is not."""
     lines = []
     for at, column in enumerate(board.columns):
         found = [r.dataset for r in _records_of(board, at) if r.dataset and r.dataset.fingerprint == column.fingerprint]
@@ -185,7 +193,8 @@ def _data_notes(board: Leaderboard) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _model_notes(board: Leaderboard) -> list[str]:
+def model_notes(board: Leaderboard) -> list[str]:
+    """Return each row's network, encoder, epoch and weights."""
     lines = []
     for row, model in enumerate(board.models):
         encoder = "" if model.encoder == "only" else f", {model.encoder} encoder"
@@ -204,8 +213,10 @@ def warning_lines(board: Leaderboard) -> list[str]:
     return list(lines)
 
 
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+def version_lines(board: Leaderboard) -> list[str]:
+    """Return each combination of libraries that the records were computed with."""
+    found = {tuple(sorted(record.versions.items())) for record in board.records if record.versions}
+    return sorted(", ".join(f"{name} {version}" for name, version in versions) for versions in found)
 
 
 def _records_of(board: Leaderboard, column: int) -> list[Record]:

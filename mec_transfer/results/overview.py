@@ -20,6 +20,7 @@ from mec_transfer.common.extras import require
 from mec_transfer.common.files import write_bytes
 from mec_transfer.common.step_log import Series, read_log
 from mec_transfer.results.leaderboard import Leaderboard
+from mec_transfer.results.store import is_current
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +43,7 @@ def write_overview(out: Path, board: Leaderboard) -> Path:
         RunError: the picture cannot be written.
     """
     target = out / OVERVIEW
-    newest = max((path.stat().st_mtime_ns for path in out.glob("jobs/*/*/record.json")), default=0)
-    if target.is_file() and target.stat().st_mtime_ns >= newest:
+    if is_current(target, out):
         return target
     require("plot")
     picture = io.BytesIO()

@@ -65,6 +65,12 @@ class Store:
         return [stored.record for stored in self.stored]
 
 
+def is_current(made: Path, out: Path) -> bool:
+    """Whether a file made from the records of the run in `out` is there, and as new as the newest of them."""
+    newest = max((path.stat().st_mtime_ns for path in out.glob(f"jobs/*/*/{RECORD_NAME}")), default=0)
+    return made.is_file() and made.stat().st_mtime_ns >= newest
+
+
 def _job_folders(out: Path) -> list[Path]:
     """Folders that hold a job, `out` itself among them; what lies inside a job's folder is its own business."""
 

@@ -56,6 +56,15 @@ BENCHMARKS = {
     ),
 }
 """Family/kind -> the class that does it, and the class of its config, whose module imports no torch."""
+COMMAND_OF = {
+    "knn": "knn",
+    "linear": "linear",
+    "linear_fast": "linear",
+    "semisup": "semisup",
+    "detectron2": "detect",
+    **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),
+}
+"""The command that does one job of each kind."""
 
 
 @dataclasses.dataclass(frozen=True)

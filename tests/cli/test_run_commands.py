@@ -1,4 +1,4 @@
-"""knn, linear, semisup, run, leaderboard, verify, ls and doctor: exit statuses and what they say."""
+"""knn, linear, semisup, run, leaderboard, report, verify, ls and doctor: exit statuses and what they say."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ from mec_transfer.results.record import read_record
 
 sys.path.append(str(Path(__file__).parents[1] / "suite" / "fake"))
 
-MINE = ("knn", "linear", "semisup", "run", "leaderboard", "verify", "ls", "show", "doctor", "models", "reproduce")
+MINE = (
+    "knn",
+    "linear",
+    "semisup",
+    "run",
+    "leaderboard",
+    "report",
+    "verify",
+    "ls",
+    "show",
+    "doctor",
+    "models",
+    "reproduce",
+)
 
 FAKE_YAML = """
 id: fake

@@ -123,11 +123,13 @@ def test_its_commands_run_from_any_folder(python: Path, world: Path, tmp_path: P
         *(["data", "check", str(world / name), "--config", f"demo_{kind}"] for kind, name in TRACKED.items()),
         ["knn", checkpoint, "--out", "jobs/knn", *images, *knn],
         ["linear", checkpoint, "--out", "jobs/linear", *images, "--config", "demo_linear_fast"],
+        ["report", "jobs"],
         ["verify", "jobs"],
         ["leaderboard", "jobs"],
     ]
     done = in_one_process(python, tmp_path, steps)
     assert [(step[:4], status) for step, (status, _, _) in zip(steps, done)] == [(step[:4], 0) for step in steps], done
+    assert "<table" in (tmp_path / "jobs/report.html").read_text(encoding="utf-8")
     assert "2 verified, 0 bad" in done[-2][1] and "demo-knn-dino" in done[-1][1]
 
 

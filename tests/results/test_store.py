@@ -11,7 +11,7 @@ import pytest
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, Record, write_record
-from mec_transfer.results.store import Store
+from mec_transfer.results.store import Store, is_current
 
 RECORD = Record(
     status="ok",
@@ -75,6 +75,18 @@ def test_a_damaged_job_file_beside_a_damaged_record(tmp_path: Path) -> None:
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         Store.read(tmp_path / "no")
+
+
+def test_what_is_made_of_records_is_current_until_there_is_a_new_one(tmp_path: Path) -> None:
+    made, record = tmp_path / "page.html", tmp_path / "jobs/a/b/record.json"
+    assert not is_current(made, tmp_path)
+    made.write_text("")
+    assert is_current(made, tmp_path)
+    write_record(record.parent, RECORD)
+    os.utime(record, ns=(0, made.stat().st_mtime_ns))
+    assert is_current(made, tmp_path)
+    os.utime(record, ns=(0, made.stat().st_mtime_ns + 1))
+    assert not is_current(made, tmp_path)
 
 
 def test_results_are_read_without_torch(tmp_path: Path) -> None:

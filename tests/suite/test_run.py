@@ -59,6 +59,20 @@ def test_from_nothing_to_a_leaderboard_and_again(world) -> None:  # type: ignore
     assert runs(world, "random/one-t0") == ["begin", "end"] * 2 and runs(world, "mec/one-t0") == ["begin", "end"]
 
 
+def test_a_run_ends_with_a_page_and_does_not_fail_for_want_of_one(world) -> None:  # type: ignore[no-untyped-def]
+    first, page = world.run("--only", "random/one"), world.out / "report.html"
+    assert first.returncode == 0 and "out/report.html: all of it in a browser" in first.stdout
+    assert '"out/jobs/random/one-t0-' in page.read_text()  # the job that repeats the number
+    made = page.stat().st_mtime_ns
+    again = world.run("--only", "random/one")
+    assert "out/report.html" in again.stdout and page.stat().st_mtime_ns == made
+    page.unlink()
+    page.mkdir()
+    third = world.run("--only", "random/one")
+    assert third.returncode == 0 and "report.html" not in third.stdout
+    assert third.stderr.splitlines()[-1].startswith("warning: report.html could not be written: out/report.html: ")
+
+
 def test_dry_run_of_a_suite_that_draws_its_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["run", "--suite", "smoke", "--out", str(out), "--dry-run"]) == 0

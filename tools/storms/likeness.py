@@ -19,7 +19,7 @@ FILES_OF_ONE_RUN = (
     *(".lock", "log.txt", "traceback.txt"),  # who worked there, what was printed, what a failed try left
     *("memory.json", "done.json", "index/*", "index/*/*"),  # stamps with the times of files
     "cache/maps/*/*.npy",  # feature maps, which are kept as far as there is room
-    "training.png",  # shows the speed of training
+    *("training.png", "report.html"),  # show the speed of training, and when and where jobs ran
 )
 """Files that may differ in bytes, and which one of two runs may lack."""
 

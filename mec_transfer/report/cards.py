@@ -1,6 +1,6 @@
 """Protocol cards: what a reader of a number has to know of its protocol, from the config and the references.
 
-`mec-transfer show --cards` prints them; docs/protocols.md is what it prints.
+`mec-transfer show --cards` prints them (docs/protocols.md is what it prints), and a report shows those of its columns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mec_transfer.benchmark import BenchmarkConfig
-from mec_transfer.cli.show import scalar
+from mec_transfer.common.config import scalar
 from mec_transfer.results.leaderboard import natural
 from mec_transfer.results.markdown import as_printed
 from mec_transfer.results.references import Reference, load_references
@@ -68,17 +68,9 @@ def all_cards() -> Iterator[str]:
 
 def card(config: BenchmarkConfig) -> Iterator[str]:
     """Yield the lines of one benchmark's card, as markdown."""
-    metrics = config.metrics
-    ranked = f"`{metrics.primary}`, {'higher' if metrics.higher_is_better else 'lower'} is better"
-    columns = "".join(f"; `{metric}` has a column of its own" for metric in metrics.also)
-    trials = f"; mean of {config.trials} trials" if config.trials > 1 else ""
     yield f"### {config.title}\n"
-    yield from _item("Config", f"`{config.id}`")
-    yield from _item("Protocol id", f"`{config.protocol}`, version {config.version}")
-    yield from _item("Published", config.published)
-    yield from _item("Ranked by", f"{ranked}{columns}{trials}")
-    yield from _item("Data", "; ".join(_data(config)))
-    yield from _item("Settings", _pairs(config.settings()))
+    for name, text in card_facts(config):
+        yield from _item(name, text)
     if config.deviations:
         yield "- **Known deviations**:"
         for sentence in config.deviations:
@@ -88,6 +80,20 @@ def card(config: BenchmarkConfig) -> Iterator[str]:
         yield from ("- **Published values**:", "", *_table(published))
     else:
         yield from _item("Published values", "none are quoted under this protocol id")
+
+
+def card_facts(config: BenchmarkConfig) -> Iterator[tuple[str, str]]:
+    """Yield what a card says before its deviations: the name of each fact, and the fact as a line of markdown."""
+    metrics = config.metrics
+    ranked = f"`{metrics.primary}`, {'higher' if metrics.higher_is_better else 'lower'} is better"
+    columns = "".join(f"; `{metric}` has a column of its own" for metric in metrics.also)
+    trials = f"; mean of {config.trials} trials" if config.trials > 1 else ""
+    yield "Config", f"`{config.id}`"
+    yield "Protocol id", f"`{config.protocol}`, version {config.version}"
+    yield "Published", config.published
+    yield "Ranked by", f"{ranked}{columns}{trials}"
+    yield "Data", "; ".join(_data(config))
+    yield "Settings", _pairs(config.settings())
 
 
 def _paragraphs(text: str) -> Iterator[str]:
