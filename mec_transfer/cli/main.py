@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "job": "one job of a planned run, for launchers of your own",
     "leaderboard": "the leaderboard of a run's records, as markdown, csv or json",
+    "compare": "which of two models is better, and where the data cannot tell",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",

@@ -14,7 +14,8 @@ from mec_transfer.common.errors import ConfigError, did_you_mean
 from mec_transfer.common.files import read_json
 from mec_transfer.common.lookup import look_up
 from mec_transfer.common.paths import CONFIGS, is_stock
-from mec_transfer.results.store import JOB_NAME
+from mec_transfer.results.store import JOB_NAME, Stored
+from mec_transfer.units import Units
 
 BENCHMARKS = {
     "classification/knn": ("mec_transfer.classification.knn:Knn", "mec_transfer.classification.config:KnnConfig"),
@@ -167,6 +168,25 @@ def saved_benchmark(folder: Path) -> Benchmark:
     Raises:
         UserError: the job.json is missing, malformed or of a benchmark that is no more.
     """
+    return make_benchmark(_saved_config(folder))
+
+
+def saved_units(job: Stored) -> Units | str:
+    """Return what a finished job was measured on, piece by piece; or why nobody can say, in one line. Needs no torch.
+
+    Raises:
+        UserError: a file in its folder is missing or damaged.
+    """
+    try:
+        units = _saved_config(job.folder).units(job.folder, job.record)
+    except ImportError as error:
+        if missing := extras.explain(error):
+            return str(missing)
+        raise
+    return units or f"{job.record.benchmark.family}/{job.record.benchmark.kind} keeps no single results"
+
+
+def _saved_config(folder: Path) -> BenchmarkConfig:
     path = folder / JOB_NAME
     job = read_json(path)
-    return make_benchmark(parse_saved_config(job.get("config") if isinstance(job, dict) else None, str(path)))
+    return parse_saved_config(job.get("config") if isinstance(job, dict) else None, str(path))
