@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mec_transfer.common.config import json_sha256
 from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.files import write_bytes
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.splits import ObjectSplit
+from mec_transfer.units import Units
 
 PREDICTIONS = "predictions.json.gz"
 TRUTH = "truth.json.gz"
@@ -46,11 +48,29 @@ def measure_saved(folder: Path, metric: str, masks: bool) -> dict[str, float]:
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
+    truth, predictions = _read_both(folder, masks)
+    return measure(truth, predictions, metric, masks)
+
+
+def image_units(folder: Path, metric: str, masks: bool) -> Units:
+    """Return each image's part in the metrics of what `save_predictions` left. Raises as `measure_saved` does."""
+    truth, predictions = _read_both(folder, masks)
+    same = json_sha256(_read(folder / TRUTH))
+    if metric == "coco":
+        from mec_transfer.detection.coco_units import CocoUnits
+
+        return CocoUnits(truth, predictions, same)
+    from mec_transfer.detection.voc_units import VocUnits
+
+    return VocUnits(truth, predictions, same, eleven_points=metric == "voc07")
+
+
+def _read_both(folder: Path, masks: bool) -> tuple[ObjectSplit, list[dict[str, Any]]]:
     truth, predictions = read_truth(folder), read_predictions(folder)
     for number, prediction in enumerate(predictions, start=1):
         if not _fits(prediction, truth, masks):
             raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; {_AGAIN}")
-    return measure(truth, predictions, metric, masks)
+    return truth, predictions
 
 
 def _fits(prediction: dict[str, Any], truth: ObjectSplit, masks: bool) -> bool:
