@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,8 @@ ReadUnits = Callable[[Stored], "Units | str"]
 
 _TOLERANCE = 1e-9
 """Between a record's number and the one that follows from its units, as `verify` has it."""
+_EMPTY = 0.05
+"""The share of draws without a number, such as VOT's where all long sequences are missing, that are left out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,8 +86,8 @@ class Comparisons:
 
     @property
     def level(self) -> float:
-        """The confidence of each interval (Bonferroni)."""
-        return 1 - (1 - self.confidence) / max(1, self.intervals)
+        """The confidence of each interval."""
+        return _level(self.confidence, self.intervals)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,9 +96,12 @@ class _Measured:
 
     values: tuple[float, ...]
     drawn: np.ndarray | None = None
-    """The mean over the trials on each draw."""
-    units: Units | None = None
+    """The mean over the trials on each draw; None where `reason` says why there is none."""
     reason: str = ""
+    kind: str = ""
+    count: int = 0
+    truth: str = ""
+    """As the units have them, whose predictions need not stay in memory."""
 
 
 def compare(
@@ -134,13 +140,29 @@ def compare(
         refused += [f"{label}: {line}" for line in _refusals(*([board.columns[at] for at in c] for c in (own, other)))]
     if not pairs:
         raise UserError(refused[0] if refused else _nothing_shared(models))
-    found = [
-        (board.columns[at], (models[a].label, models[b].label), measure(a, at), measure(b, at)) for a, b, at in pairs
-    ]
-    reasons = [_no_interval(one, two) for _, _, one, two in found]
-    level = 1 - (1 - confidence) / max(1, reasons.count(""))
-    made = tuple(_compared(*parts, reason, level) for parts, reason in zip(found, reasons, strict=True))
+    found = [(measure(a, at), measure(b, at)) for a, b, at in pairs]
+    reasons = [_no_interval(*pair) for pair in found]
+    level = _level(confidence, reasons.count(""))
+    made = tuple(
+        Comparison(
+            column=board.columns[at],
+            models=(models[a].label, models[b].label),
+            means=(fmean(one.values), fmean(two.values)),
+            trials=(len(one.values), len(two.values)),
+            kind=one.kind or two.kind,
+            units=one.count or two.count,
+            reach=None if reason else _reach(one, two, level),
+            over_trials=not reason and _over_trials(one, two),
+            reason=reason,
+        )
+        for (a, b, at), (one, two), reason in zip(pairs, found, reasons, strict=True)
+    )
     return Comparisons(made=made, refused=tuple(refused), confidence=confidence, resamples=resamples)
+
+
+def _level(confidence: float, intervals: int) -> float:
+    """Return the level of each of several intervals that hold together with some confidence (Bonferroni)."""
+    return 1 - (1 - confidence) / max(1, intervals)
 
 
 def _key(record: Record) -> tuple[object, ...]:
@@ -152,67 +174,51 @@ def _key(record: Record) -> tuple[object, ...]:
 
 
 def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resamples: int) -> _Measured:
-    values = tuple(job.record.metrics[metric] for job in jobs)
-    units: Units | None = None
+    found = _Measured(values=tuple(job.record.metrics[metric] for job in jobs))
     total = np.zeros(resamples)
-    for job in jobs:
+    for number, job in enumerate(jobs):
         try:
-            mine = read_units(job)
-            if isinstance(mine, str):
-                return _Measured(values=values, reason=mine)
-            if units is not None and mine.truth != units.truth:
-                return _Measured(
-                    values=values, reason=f"{job.folder}: was not measured on the {units.kind} of the others"
+            units = read_units(job)
+            if isinstance(units, str):
+                return dataclasses.replace(found, reason=units)
+            if number and units.truth != found.truth:
+                return dataclasses.replace(
+                    found, reason=f"{job.folder}: was measured on other {units.kind} than before"
                 )
-            units = mine
+            found = dataclasses.replace(found, kind=units.kind, count=units.count, truth=units.truth)
             if units.count < LEAST_UNITS:
-                return _Measured(values=values, units=units, reason=_too_few(units))
+                return dataclasses.replace(found, reason=f"{units.count} {units.kind}, and it takes {LEAST_UNITS}")
             whole = float(units.measure(metric, np.ones((units.count, 1), np.int32))[0])
             if not abs(whole - job.record.metrics[metric]) <= _TOLERANCE:
-                reason = f"{job.folder}: {metric} is {whole} by its predictions; see mec-transfer verify"
-                return _Measured(values=values, reason=reason)
+                return dataclasses.replace(found, reason=f"{job.folder}: its predictions say {whole}; run verify")
             total += resample(units, metric, resamples)
         except KeyError:
-            return _Measured(values=values, reason=f"{metric} does not follow from single images or sequences")
+            return dataclasses.replace(found, reason=f"{metric} is of no single images or sequences")
         except (UserError, RunError) as error:
-            return _Measured(values=values, reason=str(error))
-    return _Measured(values=values, drawn=total / len(jobs), units=units)
-
-
-def _too_few(units: Units) -> str:
-    return f"{units.count} {units.kind}, and an interval takes {LEAST_UNITS}"
+            return dataclasses.replace(found, reason=str(error))
+    return dataclasses.replace(found, drawn=total / len(jobs))
 
 
 def _no_interval(one: _Measured, two: _Measured) -> str:
-    if one.reason or two.reason:
+    """Return why a pair has none; empty where it has one."""
+    if one.drawn is None or two.drawn is None:
         return one.reason or two.reason
-    assert one.units is not None and two.units is not None
-    return "" if one.units.truth == two.units.truth else f"they were not measured on the same {one.units.kind}"
+    if one.truth != two.truth:
+        return f"they were not measured on the same {one.kind}"
+    empty = np.isnan(one.drawn - two.drawn).mean()
+    return f"in {100 * empty:.0f} % of the draws there is nothing to measure" if empty > _EMPTY else ""
 
 
-def _compared(
-    column: Column, labels: tuple[str, str], one: _Measured, two: _Measured, reason: str, level: float
-) -> Comparison:
-    trials = len(one.values), len(two.values)
-    units = one.units or two.units
-    reach, over_trials = None, False
-    if not reason:
-        assert units is not None and one.drawn is not None and two.drawn is not None
-        spreads = [unit_spread(one.drawn - two.drawn, units.count)]
-        if over_trials := min(trials) > 1:
-            spreads += [trial_spread(one.values), trial_spread(two.values)]
-        reach = margin(spreads, level)
-    return Comparison(
-        column=column,
-        models=labels,
-        means=(float(np.mean(one.values)), float(np.mean(two.values))),
-        trials=trials,
-        kind=units.kind if units else "",
-        units=units.count if units else 0,
-        reach=reach,
-        over_trials=over_trials,
-        reason=reason,
-    )
+def _reach(one: _Measured, two: _Measured, level: float) -> float:
+    assert one.drawn is not None and two.drawn is not None
+    spreads = [unit_spread(one.drawn - two.drawn, one.count)]
+    if _over_trials(one, two):
+        spreads += [trial_spread(one.values), trial_spread(two.values)]
+    return margin(spreads, level)
+
+
+def _over_trials(one: _Measured, two: _Measured) -> bool:
+    return min(len(one.values), len(two.values)) > 1
 
 
 def _refusals(own: Sequence[Column], other: Sequence[Column]) -> list[str]:
