@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mec_transfer.results.record import Record
 from mec_transfer.tracking.sequences import TRUTH, recorded_sequences
 from mec_transfer.units import Pooled, Ratios
 
+_OF_A_DETECTOR = re.compile(r"^(MOT17-\d+)-(?:DPM|FRCNN|SDP)$")
 Sample = Sequence[int]
 """The places of drawn sequences, each as often as it was drawn."""
 
@@ -40,15 +41,25 @@ def pooled_units(
 ) -> Pooled:
     """Units of metrics that an evaluator counts over all sequences.
 
+    MOT17 has each video three times, with three detectors' boxes; these are one unit.
+
     Args:
         folder: of the job.
         record: of the job.
         evaluator: prepares the sequences of a folder for a metric; returns what measures a sample of them.
     """
     names = _names(folder, record)
-    return Pooled(
-        kind="sequences", truth=_truth(names), count=len(names), pool=functools.partial(evaluator, folder, names)
-    )
+    videos: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        videos.setdefault(_OF_A_DETECTOR.sub(r"\1", name), []).append(place)
+    groups = list(videos.values())
+
+    def pool(metric: str) -> Callable[[Sample], float]:
+        measure = evaluator(folder, names, metric)
+        return lambda sample: measure([place for unit in sample for place in groups[unit]])
+
+    kind = "sequences" if len(groups) == len(names) else "videos"
+    return Pooled(kind=kind, truth=_truth(names), count=len(groups), pool=pool)
 
 
 def _names(folder: Path, record: Record) -> list[str]:

@@ -116,6 +116,18 @@ def test_what_trackeval_pools_is_pooled_over_the_draw(
     check(tmp_path / "job", lay, module.measure, module.pooled, module.METRICS)
 
 
+def test_a_video_with_the_boxes_of_three_detectors_is_one_unit() -> None:
+    names = [f"MOT17-{video}-{detector}" for video in ("02", "11") for detector in ("DPM", "FRCNN", "SDP")]
+
+    def evaluator(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Sequence[int]], float]:
+        assert list(sequences) == names
+        return lambda sample: float("".join(str(place) for place in sample))
+
+    units = pooled_units(Path(), record_of({name: {} for name in names}), evaluator)
+    assert (units.kind, units.count) == ("videos", 2)
+    assert units.measure("IDF1", np.array([[1, 0], [1, 2]], np.int32)).tolist() == [12345, 345345]
+
+
 def test_what_vot_pools_is_pooled_over_the_draw(tmp_path: Path) -> None:
     def lay(folder: Path, name: str, new: str) -> None:
         run, truth = draw(np.random.default_rng(ord(name)), 40 + ord(name) % 3)
