@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.extras import explain
 from mec_transfer.comparison.bootstrap import LEAST_UNITS, RESAMPLES, margin, resample, trial_spread, unit_spread
 from mec_transfer.comparison.models import Contender
 from mec_transfer.results.leaderboard import Column, build_leaderboard
@@ -22,8 +23,8 @@ from mec_transfer.results.record import Record
 from mec_transfer.results.store import Stored
 from mec_transfer.units import Units
 
-ReadUnits = Callable[[Stored], "Units | str"]
-"""Gives the units of a job, or the reason why there are none."""
+ReadUnits = Callable[[Stored], "Units | None"]
+"""Gives the units of a job, or None where its kind has none."""
 
 _TOLERANCE = 1e-9
 """Between a record's number and the one that follows from its units, as `verify` has it."""
@@ -179,15 +180,15 @@ def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resampl
     for number, job in enumerate(jobs):
         try:
             units = read_units(job)
-            if isinstance(units, str):
-                return dataclasses.replace(found, reason=units)
+            if units is None:
+                return dataclasses.replace(found, reason=f"{job.record.benchmark.kind} keeps no single results")
             if number and units.truth != found.truth:
                 return dataclasses.replace(
                     found, reason=f"{job.folder}: was measured on other {units.kind} than before"
                 )
             found = dataclasses.replace(found, kind=units.kind, count=units.count, truth=units.truth)
             if units.count < LEAST_UNITS:
-                return dataclasses.replace(found, reason=f"{units.count} {units.kind}, and it takes {LEAST_UNITS}")
+                return dataclasses.replace(found, reason=f"too few {units.kind}, it takes {LEAST_UNITS}")
             whole = float(units.measure(metric, np.ones((units.count, 1), np.int32))[0])
             if not abs(whole - job.record.metrics[metric]) <= _TOLERANCE:
                 return dataclasses.replace(found, reason=f"{job.folder}: its predictions say {whole}; run verify")
@@ -196,6 +197,10 @@ def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resampl
             return dataclasses.replace(found, reason=f"{metric} is of no single images or sequences")
         except (UserError, RunError) as error:
             return dataclasses.replace(found, reason=str(error))
+        except ImportError as error:
+            if missing := explain(error):
+                return dataclasses.replace(found, reason=str(missing))
+            raise
     return dataclasses.replace(found, drawn=total / len(jobs))
 
 

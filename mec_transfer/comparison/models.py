@@ -31,6 +31,8 @@ def find_contenders(words: Sequence[str], runs: Sequence[Path] = ()) -> tuple[li
     Raises:
         UserError: a word means no model, or several; or there are fewer than two models, or twice the same.
     """
+    if missing := [word for word in words if not runs and not Path(word).is_dir()]:
+        raise UserError(f"{missing[0]}: no such folder; to name a model of a run, say --in RUN as well")
     stores = [Store.read(Path(folder)) for folder in (runs or words)]
     problems = [line for store in stores for line in store.problems]
     if runs:

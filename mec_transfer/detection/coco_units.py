@@ -48,7 +48,8 @@ class CocoUnits(DetectionUnits):
         super().__init__(len(split.images), truth, split.classes, _LEVELS)
         self._split, self._predictions = split, predictions
 
-    def _matches(self, what: str, area: str) -> list[ClassMatches]:
+    def match(self, what: str, area: str) -> list[ClassMatches]:
+        """Match boxes or masks of every class, with the objects of an area."""
         found = _Detections.read(self._predictions, what)
         pairs, objects = _pairs(self._split, found, what)
         low, high = _AREAS[area]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,11 +52,11 @@ class DetectionUnits(Units):
         """
         self.count, self.truth = count, truth
         self._classes, self._levels = list(classes), levels
-        self.matches = functools.cache(self._matches)
+        self._made: dict[tuple[str, str], list[ClassMatches]] = {}
 
     @abc.abstractmethod
-    def _matches(self, what: str, area: str) -> list[ClassMatches]:
-        """Return every class's matches.
+    def match(self, what: str, area: str) -> list[ClassMatches]:
+        """Match the detections of every class.
 
         Args:
             what: `bbox` or `segm`.
@@ -73,7 +72,10 @@ class DetectionUnits(Units):
         what = "segm" if metric.startswith("mask_") else "bbox"
         if name not in _THRESHOLDS or (label and label not in self._classes):
             raise KeyError(metric)
-        matches = self.matches(what, name[2:] if name in ("APs", "APm", "APl") else "all")
+        key = what, name[2:] if name in ("APs", "APm", "APl") else "all"
+        if key not in self._made:
+            self._made[key] = self.match(*key)
+        matches = self._made[key]
         chosen = [matches[self._classes.index(label)]] if label else matches
         table = np.array([self._average(one, _THRESHOLDS[name], counts) for one in chosen])
         known = ~np.isnan(table)

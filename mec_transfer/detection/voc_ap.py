@@ -62,7 +62,7 @@ def average_precision(
     """Return one class's average precision, 0 to 1, at one IoU threshold."""
     if not predictions:
         return 0.0
-    _, right, left_out = match(truth, predictions, (threshold,))
+    _, right, left_out = match_class(truth, predictions, (threshold,))
     found, missed = right[0].cumsum(), (~(right[0] | left_out[0])).cumsum()
     positives = sum(int((~hard).sum()) for _, hard in truth)
     recall = found / max(positives, 1)
@@ -70,7 +70,7 @@ def average_precision(
     return _area(recall, precision, eleven_points)
 
 
-def match(
+def match_class(
     truth: Sequence[tuple[np.ndarray, np.ndarray]], predictions: Sequence[dict[str, Any]], thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Match one class's predictions, best first, with the object that each overlaps most.

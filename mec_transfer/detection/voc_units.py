@@ -9,7 +9,7 @@ import numpy as np
 
 from mec_transfer.datasets.objects.splits import ObjectSplit
 from mec_transfer.detection.units import ClassMatches, DetectionUnits
-from mec_transfer.detection.voc_ap import ELEVEN, THRESHOLDS, class_truth, match
+from mec_transfer.detection.voc_ap import ELEVEN, THRESHOLDS, class_truth, match_class
 
 
 class VocUnits(DetectionUnits):
@@ -21,7 +21,8 @@ class VocUnits(DetectionUnits):
         super().__init__(len(split.images), truth, split.classes, ELEVEN if eleven_points else None)
         self._split, self._predictions = split, predictions
 
-    def _matches(self, what: str, area: str) -> list[ClassMatches]:
+    def match(self, what: str, area: str) -> list[ClassMatches]:
+        """Match the boxes of every class. Raises KeyError for masks, and for objects of a size."""
         if (what, area) != ("bbox", "all"):
             raise KeyError(f"VOC measures neither masks nor sizes: {what} {area}")
         by_class: list[list[dict[str, Any]]] = [[] for _ in self._split.classes]
@@ -30,7 +31,7 @@ class VocUnits(DetectionUnits):
         matches = []
         for number, mine in enumerate(by_class):
             truth = class_truth(self._split, number)
-            images, right, left_out = match(truth, mine, [threshold / 100 for threshold in THRESHOLDS])
+            images, right, left_out = match_class(truth, mine, [threshold / 100 for threshold in THRESHOLDS])
             positives = np.array([np.count_nonzero(~hard) for _, hard in truth])
             matches.append(ClassMatches(images=images, right=right, left_out=left_out, positives=positives))
         return matches

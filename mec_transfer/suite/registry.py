@@ -171,19 +171,13 @@ def saved_benchmark(folder: Path) -> Benchmark:
     return make_benchmark(_saved_config(folder))
 
 
-def saved_units(job: Stored) -> Units | str:
-    """Return what a finished job was measured on, piece by piece; or why nobody can say, in one line. Needs no torch.
+def saved_units(job: Stored) -> Units | None:
+    """Return what a finished job was measured on, piece by piece; None where its kind keeps only the whole.
 
     Raises:
         UserError: a file in its folder is missing or damaged.
     """
-    try:
-        units = _saved_config(job.folder).units(job.folder, job.record)
-    except ImportError as error:
-        if missing := extras.explain(error):
-            return str(missing)
-        raise
-    return units or f"{job.record.benchmark.family}/{job.record.benchmark.kind} keeps no single results"
+    return _saved_config(job.folder).units(job.folder, job.record)
 
 
 def _saved_config(folder: Path) -> BenchmarkConfig:

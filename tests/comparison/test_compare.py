@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from mec_transfer.api import compare
+from mec_transfer.benchmark import BenchmarkConfig
+from mec_transfer.classification.config import KnnConfig
 from mec_transfer.cli.main import main
 from mec_transfer.common.errors import UserError
 from mec_transfer.comparison.compare import Comparisons
 from mec_transfer.comparison.table import FORMATS, format_comparisons, verdict
-from mec_transfer.results.record import read_record, write_record
+from mec_transfer.results.record import Record, read_record, write_record
 from tests.comparison.runs import IMAGES, write_job
 
 
@@ -135,7 +137,7 @@ def test_models_without_a_benchmark_in_common_are_refused(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("few", "9 images, and it takes 10"),
+        ("few", "too few images, it takes 10"),
         ("other", "they were not measured on the same images"),
         ("changed", "its predictions say"),
         ("missing", "the job left no predictions"),
@@ -154,6 +156,23 @@ def test_where_there_is_no_interval_the_reason_stands(tmp_path: Path, damage: st
     (one,) = compare([tmp_path]).made
     assert one.interval is None and one.better is None and reason in verdict(one)
     assert "No comparison has an interval." in format_comparisons(_only(one), "text")
+
+
+def test_a_library_that_is_not_there_and_a_kind_without_units_are_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in ("one", "two"):
+        write_job(tmp_path, model, 0.7)
+
+    def lacking(config: BenchmarkConfig, folder: Path, record: Record) -> None:
+        raise ImportError("No module named 'trackeval'", name="trackeval")
+
+    monkeypatch.setattr(KnnConfig, "units", lacking)
+    (one,) = compare([tmp_path]).made
+    assert "trackeval" in verdict(one).lower()
+    monkeypatch.setattr(KnnConfig, "units", BenchmarkConfig.units)
+    (one,) = compare([tmp_path]).made
+    assert verdict(one) == "no interval: knn keeps no single results"
 
 
 def test_models_are_named_as_on_the_leaderboard(tmp_path: Path) -> None:
@@ -175,7 +194,7 @@ def test_models_are_named_as_on_the_leaderboard(tmp_path: Path) -> None:
         compare([tmp_path / "a"])
     with pytest.raises(UserError, match="mec: named twice, with the same weights"):
         compare([tmp_path / "a", tmp_path / "a"])
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="mec: no such folder; to name a model of a run, say --in RUN as well"):
         compare(["mec", "random"])
 
 
@@ -223,3 +242,12 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
         "heavy = {'torch', 'torchvision', 'scipy', 'cv2'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_what_reads_the_units_of_the_other_families_imports_no_torch() -> None:
+    modules = (
+        *("detection.coco_units", "detection.voc_units", "tracking.units", "tracking.mmtrack.evaluation"),
+        *(f"tracking.association.{kind}_metrics" for kind in ("mot", "mots", "posetrack")),
+    )
+    script = "import sys, {}; sys.exit('torch' in sys.modules)".format(", ".join(f"mec_transfer.{m}" for m in modules))
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

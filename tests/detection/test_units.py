@@ -103,10 +103,10 @@ class Simulated(DetectionUnits):
 
     def __init__(self, count: int, classes: Sequence[ClassMatches]) -> None:
         super().__init__(count, "", [str(number) for number in range(len(classes))], np.linspace(0, 1, 101))
-        self._classes_matches = list(classes)
+        self._drawn = list(classes)
 
-    def _matches(self, what: str, area: str) -> list[ClassMatches]:
-        return self._classes_matches
+    def match(self, what: str, area: str) -> list[ClassMatches]:
+        return self._drawn
 
 
 def simulated(random: np.random.Generator, count: int, skills: Sequence[float]) -> list[Simulated]:
