@@ -35,7 +35,7 @@ class Spread:
     """A variance that was estimated, and from how many degrees of freedom."""
 
     variance: float
-    freedom: int
+    freedom: float
 
 
 def draws(count: int, resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
@@ -65,9 +65,24 @@ def unit_spread(differences: np.ndarray, count: int) -> Spread:
     return Spread(variance=variance, freedom=count - 1)
 
 
-def trial_spread(values: Sequence[float]) -> Spread:
-    """Return the variance of the mean of several trials, at least two."""
-    return Spread(variance=float(np.var(values, ddof=1)) / len(values), freedom=len(values) - 1)
+def trial_spread(values: Sequence[float], drawn: np.ndarray) -> Spread:
+    """Return the variance of the mean of several trials that is due to the trials alone.
+
+    Trials differ also because each is right on other images by chance. That part is in the variance due to the units
+    already, and how large it is shows in how differently the trials move over the draws.
+
+    Args:
+        values: of at least two trials.
+        drawn: (trials, R): each trial's metric on draws of its units.
+    """
+    trials = len(values)
+    whole = float(np.var(values, ddof=1)) / trials
+    apart = drawn - drawn.mean(axis=0)
+    chance = float(np.nanvar(apart, axis=1, ddof=1).sum()) / (trials - 1) / trials
+    variance = max(whole - chance, 0.0)
+    # How well it is known is a matter of `whole`, of which `trials - 1` numbers tell.
+    freedom = (trials - 1) * (variance / whole) ** 2 if variance else trials - 1
+    return Spread(variance=variance, freedom=freedom)
 
 
 def margin(spreads: Sequence[Spread], level: float) -> float:

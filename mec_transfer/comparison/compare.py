@@ -97,7 +97,7 @@ class _Measured:
 
     values: tuple[float, ...]
     drawn: np.ndarray | None = None
-    """The mean over the trials on each draw; None where `reason` says why there is none."""
+    """(trials, draws): each trial's metric on each draw; None where `reason` says why there is none."""
     reason: str = ""
     kind: str = ""
     count: int = 0
@@ -176,7 +176,7 @@ def _key(record: Record) -> tuple[object, ...]:
 
 def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resamples: int) -> _Measured:
     found = _Measured(values=tuple(job.record.metrics[metric] for job in jobs))
-    total = np.zeros(resamples)
+    drawn = []
     for number, job in enumerate(jobs):
         try:
             units = read_units(job)
@@ -192,7 +192,7 @@ def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resampl
             whole = float(units.measure(metric, np.ones((units.count, 1), np.int32))[0])
             if not abs(whole - job.record.metrics[metric]) <= _TOLERANCE:
                 return dataclasses.replace(found, reason=f"{job.folder}: its predictions say {whole}; run verify")
-            total += resample(units, metric, resamples)
+            drawn.append(resample(units, metric, resamples))
         except KeyError:
             return dataclasses.replace(found, reason=f"{metric} is of no single images or sequences")
         except (UserError, RunError) as error:
@@ -201,7 +201,7 @@ def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resampl
             if missing := explain(error):
                 return dataclasses.replace(found, reason=str(missing))
             raise
-    return dataclasses.replace(found, drawn=total / len(jobs))
+    return dataclasses.replace(found, drawn=np.array(drawn))
 
 
 def _no_interval(one: _Measured, two: _Measured) -> str:
@@ -210,16 +210,21 @@ def _no_interval(one: _Measured, two: _Measured) -> str:
         return one.reason or two.reason
     if one.truth != two.truth:
         return f"they were not measured on the same {one.kind}"
-    empty = np.isnan(one.drawn - two.drawn).mean()
+    empty = np.isnan(_differences(one, two)).mean()
     return f"in {100 * empty:.0f} % of the draws there is nothing to measure" if empty > _EMPTY else ""
 
 
 def _reach(one: _Measured, two: _Measured, level: float) -> float:
-    assert one.drawn is not None and two.drawn is not None
-    spreads = [unit_spread(one.drawn - two.drawn, one.count)]
+    spreads = [unit_spread(_differences(one, two), one.count)]
     if _over_trials(one, two):
-        spreads += [trial_spread(one.values), trial_spread(two.values)]
+        spreads += [trial_spread(model.values, model.drawn) for model in (one, two) if model.drawn is not None]
     return margin(spreads, level)
+
+
+def _differences(one: _Measured, two: _Measured) -> np.ndarray:
+    """Return the difference of the means over the trials on each draw."""
+    assert one.drawn is not None and two.drawn is not None
+    return np.asarray(one.drawn.mean(axis=0) - two.drawn.mean(axis=0))
 
 
 def _over_trials(one: _Measured, two: _Measured) -> bool:

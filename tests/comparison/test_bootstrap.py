@@ -69,7 +69,19 @@ def test_of_a_mean_the_interval_is_the_paired_t_tests() -> None:
 def test_of_trials_the_interval_is_welchs() -> None:
     one, two = [70.1, 70.9, 71.4, 70.2], [69.0, 69.9, 68.1]
     low, high = stats.ttest_ind(one, two, equal_var=False).confidence_interval(0.95)
-    assert margin([trial_spread(one), trial_spread(two)], 0.95) == pytest.approx((high - low) / 2)
+    spreads = [trial_spread(values, np.zeros((len(values), 5))) for values in (one, two)]
+    assert margin(spreads, 0.95) == pytest.approx((high - low) / 2)
+
+
+def test_what_trials_differ_by_on_their_images_by_chance_is_no_spread_of_theirs() -> None:
+    random, count = np.random.default_rng(5), 2000
+    (counts,) = draws(count, 400)
+    rights = 100.0 * (random.random((2, count)) < 0.7)  # two trials that are equally good, each on images of its own
+    drawn = np.array([ratios(right).measure("score", counts) for right in rights])
+    wide = [50.0, 60.0]
+    whole, left = (trial_spread(wide, part).variance for part in (np.zeros((2, 400)), drawn))
+    assert whole == pytest.approx(25) and whole - left == pytest.approx(100**2 * 0.7 * 0.3 / count / 2, rel=0.25)
+    assert trial_spread([50.0, 50.1], drawn).variance == 0
 
 
 def test_images_and_trials_add_their_variances() -> None:
@@ -124,13 +136,15 @@ def test_with_trials_it_holds_the_difference_of_the_recipes_not_of_the_trained_n
     random, count, trials, hits, without = np.random.default_rng(4), 300, 3, 0, 0
     (counts,) = draws(count, 200)
     for _ in range(800):
-        hard, drawn, values = random.random(count), np.zeros(200), []
+        hard, drawn, means, spreads = random.random(count), np.zeros(200), [], []
         for sign, limit in ((1, 0.80), (-1, 0.76)):
             limits = limit + random.normal(0, 0.02, trials)  # what a seed makes of the recipe
             rights = [100.0 * (hard + 0.4 * random.random(count) < one) for one in limits]
-            drawn += sign * np.mean([ratios(right).measure("score", counts) for right in rights], axis=0)
-            values.append([float(right.mean()) for right in rights])
-        difference, units = np.mean(values[0]) - np.mean(values[1]), unit_spread(drawn, count)
-        hits += abs(difference - 4.0) <= margin([units, *map(trial_spread, values)], 0.95)
+            single = np.array([ratios(right).measure("score", counts) for right in rights])
+            drawn += sign * single.mean(axis=0)
+            means.append(np.mean(rights))
+            spreads.append(trial_spread([float(right.mean()) for right in rights], single))
+        difference, units = means[0] - means[1], unit_spread(drawn, count)
+        hits += abs(difference - 4.0) <= margin([units, *spreads], 0.95)
         without += abs(difference - 4.0) <= margin([units], 0.95)
-    assert 0.93 <= hits / 800 <= 0.975 and without / 800 < 0.90
+    assert 0.93 <= hits / 800 <= 0.97 and without / 800 < 0.90
