@@ -138,8 +138,6 @@ def speed(folder: Path) -> list[str]:
         f"| of one model: match once | {matched:.1f} |",
         f"| of one model: AP on {RESAMPLES} draws | {measured:.1f} |",
         f"| for comparison: the evaluator, once | {evaluator:.1f} |",
-        "",
-        f"Memory of the command at its peak: {after.ru_maxrss / 1024:.0f} MiB.",
     ]
 
 
