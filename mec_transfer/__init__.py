@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mec_transfer.api import evaluate, leaderboard, load_backbone
+    from mec_transfer.api import compare, evaluate, leaderboard, load_backbone
 
-__all__ = ["evaluate", "leaderboard", "load_backbone"]
+__all__ = ["compare", "evaluate", "leaderboard", "load_backbone"]
 __version__ = "0.1.0"
 
 

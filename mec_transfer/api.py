@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mec_transfer.backbone.backbone import Backbone
+    from mec_transfer.comparison.compare import Comparisons
     from mec_transfer.results.leaderboard import Leaderboard
     from mec_transfer.results.record import Record
 
@@ -139,6 +140,31 @@ def leaderboard(
         hint = "" if protocol in columns else did_you_mean(protocol, columns)
         warn(f"{file}: no column is by '{protocol}' with its metric on published data.{hint}")
     return board
+
+
+def compare(models: Sequence[str | Path], runs: Sequence[str | Path] = (), confidence: float = 0.95) -> Comparisons:
+    """Compare every two models on every benchmark that both have a number of; needs no torch.
+
+    `mec_transfer.comparison.table.format_comparisons(found, "text")` writes it; records that cannot be read are left
+    out with a warning.
+
+    Args:
+        models: names in `runs`; without `runs`, folders with one model's jobs each, or one folder with several models.
+        runs: folders with records below them.
+        confidence: that all intervals together hold, 0 to 1.
+
+    Raises:
+        UserError: a name or a folder does not mean one model, or the models have no measurement in common.
+    """
+    from mec_transfer.common.progress import warn
+    from mec_transfer.comparison.compare import compare as compare_models
+    from mec_transfer.comparison.models import find_contenders
+    from mec_transfer.suite.registry import saved_units
+
+    contenders, problems = find_contenders(list(map(str, models)), [Path(run) for run in runs])
+    for problem in problems:
+        warn(problem)
+    return compare_models(contenders, saved_units, confidence)
 
 
 def default_name(checkpoint: str) -> str:

@@ -25,6 +25,7 @@ from mec_transfer.results.record import BenchmarkInfo, DatasetInfo, ModelInfo, R
 
 if TYPE_CHECKING:
     from mec_transfer.datasets.data import Data
+    from mec_transfer.units import Units
 
 FAST = frozenset({"mixed_precision", "precision", "tf32"})
 """The keys of recipes that trade the published float32 for speed."""
@@ -139,6 +140,16 @@ class BenchmarkConfig(StrictModel):
         words: Any = dict.fromkeys(("title", "published", "deviations", "trials", "dataset"), True)
         values = self.model_dump(mode="json", exclude={**words, "metrics": {"also"}})
         return values | {"dataset": self.dataset.hashed()}
+
+    def units(self, folder: Path, record: Record) -> Units | None:
+        """Return what the finished job in `folder` was measured on, image by image or sequence by sequence.
+
+        It needs no torch. None where only the whole is kept.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that move the number, by key, as a protocol card shows them."""

@@ -106,6 +106,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("data.md", 25),
         ("benchmarks.md", 3),
         ("leaderboard.md", 1),
+        ("compare.md", 3),
     ],
 )
 def test_commands_print_what_the_page_says(

@@ -14,9 +14,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 def test_the_page_runs(tmp_path: Path) -> None:
     world = write_demo_world(tmp_path / "world", 0, ("classification",), WorldSize(train_per_class=3, val_per_class=1))
-    from mec_transfer import evaluate, leaderboard, load_backbone
+    from mec_transfer import compare, evaluate, leaderboard, load_backbone
 
-    names = {"evaluate": evaluate, "leaderboard": leaderboard, "load_backbone": load_backbone}
+    names = {"compare": compare, "evaluate": evaluate, "leaderboard": leaderboard, "load_backbone": load_backbone}
     failed, tried = doctest.testfile(
         str(PAGE), module_relative=False, globs={**names, "world": world, "out": tmp_path / "out"}
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,7 +17,10 @@ from mec_transfer.classification.resources import feature_resources, training_re
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 
 class ViewConfig(StrictModel):
@@ -111,7 +114,17 @@ class KnnRecipe(FeatureRecipe):
         return self
 
 
-class KnnConfig(BenchmarkConfig):
+class ClassificationConfig(BenchmarkConfig):
+    """What the configs of all benchmarks of classification have."""
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Images, each right or wrong."""
+        from mec_transfer.classification.predictions import image_units
+
+        return image_units(folder)
+
+
+class KnnConfig(ClassificationConfig):
     """The config of `knn_*.yaml`."""
 
     recipe: KnnRecipe
@@ -138,7 +151,7 @@ class LinearRecipe(TrainingRecipe):
     """The epsilon of the head's BatchNorm1d, which has no weights and normalises over the whole batch."""
 
 
-class TrainingConfig(BenchmarkConfig):
+class TrainingConfig(ClassificationConfig):
     """The config of a recipe that trains by epochs."""
 
     recipe: TrainingRecipe
@@ -186,7 +199,7 @@ class LinearFastRecipe(FeatureRecipe):
         return rates
 
 
-class LinearFastConfig(BenchmarkConfig):
+class LinearFastConfig(ClassificationConfig):
     """The config of `linear_fast*.yaml`."""
 
     recipe: LinearFastRecipe

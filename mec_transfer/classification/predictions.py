@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from mec_transfer.benchmark import Benchmark, MetricsConfig, Problem
 from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.common.files import atomic_writer
 from mec_transfer.results.record import Record
+from mec_transfer.units import Ratios
 
 PREDICTIONS_NAME = "predictions.npz"
 
@@ -60,7 +62,7 @@ def save_predictions(
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    metrics = _metrics(targets, top, primary)
+    metrics = {name: _percent(hits) for name, hits in _hits(targets, top, primary).items()}
     largest = max([int(targets.max()), *(int(classes.max()) for classes in top.values())])
     dtype = np.int16 if largest < 2**15 else np.int32
     arrays: dict[str, Any] = {f"top_{tag}": classes.astype(dtype) for tag, classes in top.items()}
@@ -70,7 +72,23 @@ def save_predictions(
 
 
 def recompute_metrics(folder: Path) -> dict[str, float]:
-    """Return the metrics of the predictions saved in `folder`.
+    """Return the metrics of the predictions saved in `folder`. Raises UserError as `read_hits` does."""
+    return {name: _percent(hits) for name, hits in read_hits(folder)[1].items()}
+
+
+def image_units(folder: Path) -> Ratios:
+    """Return each image's part in the metrics of `folder`: 100 or 0. Raises UserError as `read_hits` does."""
+    targets, hits = read_hits(folder)
+    return Ratios(
+        kind="images",
+        truth=hashlib.sha256(targets.astype("<i4").tobytes()).hexdigest(),
+        totals={name: 100.0 * right for name, right in hits.items()},
+        sizes=np.ones(len(targets)),
+    )
+
+
+def read_hits(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the true classes, (N,), and for each metric which images it counts, (N,) bool.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -83,7 +101,8 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
             top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
             if missing := {"targets", "primary"} - set(saved.files):
                 raise ValueError(f"it has no '{min(missing)}'")
-            return _metrics(saved["targets"], top, str(saved["primary"]))
+            targets = saved["targets"]
+            return targets, _hits(targets, top, str(saved["primary"]))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
@@ -92,15 +111,15 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
         ) from None
 
 
-def _metrics(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:
-    by_tag: dict[str, float] = {}
+def _hits(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, np.ndarray]:
+    by_tag: dict[str, np.ndarray] = {}
     for tag, classes in top.items():
         if len(targets) == 0 or classes.ndim != 2 or len(classes) != len(targets):
             raise ValueError(f"predictions '{tag}' of shape {classes.shape} do not fit {len(targets)} targets")
         hits = classes == targets[:, None]  # (N, K)
-        by_tag[f"top1_{tag}"] = _percent(hits[:, 0])
+        by_tag[f"top1_{tag}"] = hits[:, 0]
         if classes.shape[1] == 5:
-            by_tag[f"top5_{tag}"] = _percent(hits.any(axis=1))
+            by_tag[f"top5_{tag}"] = hits.any(axis=1)
     plain = {name: by_tag[f"{name}_{primary}"] for name in ("top1", "top5") if f"{name}_{primary}" in by_tag}
     return plain | by_tag
 

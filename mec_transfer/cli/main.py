@@ -27,6 +27,7 @@ COMMANDS = {
     "job": "one job of a planned run, for launchers of your own",
     "leaderboard": "the leaderboard of one run or several: markdown, LaTeX, csv, json, a model card",
     "report": "a run as one page: leaderboard, profiles, curves, pictures, and what is behind each number",
+    "compare": "which of two models is better, and where the data cannot tell",
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,10 @@ from mec_transfer.benchmark import BenchmarkConfig, Resources
 from mec_transfer.common.config import Setting, StrictModel, json_sha256, merge, parse_yaml
 from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.config import ObjectsDatasetConfig
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 
 class DetectionRecipe(StrictModel):
@@ -53,6 +56,12 @@ class DetectionConfig(BenchmarkConfig):
         classes = data.classes or 0
         weights, momentum = weights + 4 * of_a_class * classes, 4 * (trained + of_a_class * classes)
         return Resources(own_bytes=2 * (weights + momentum) + weights, more=True, cached_bytes={})
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Images, and the average precision of any draw of them."""
+        from mec_transfer.detection.predictions import image_units
+
+        return image_units(folder, self.recipe.metric, masks=measures_masks(record))
 
     @property
     def processes(self) -> int:
@@ -99,6 +108,11 @@ _NETWORKS = {
     **dict.fromkeys(("coco_c4_1x_d2.yaml", "coco_c4_1x_barlow_d2.yaml", "coco_c4_2x_d2.yaml"), _C4_MASKS),
     **dict.fromkeys(("coco_fpn_1x_d2.yaml", "cityscapes_fpn_d2.yaml", "demo_fpn_d2.yaml"), _FPN_MASKS),
 }
+
+
+def measures_masks(record: Record) -> bool:
+    """Whether a record has masks' metrics."""
+    return any(name.startswith("mask_") for name in record.metrics)
 
 
 def stock_path(name: str) -> Path:

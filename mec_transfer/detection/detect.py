@@ -19,7 +19,7 @@ from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
-from mec_transfer.detection.config import DetectionConfig, stock_path
+from mec_transfer.detection.config import DetectionConfig, measures_masks, stock_path
 from mec_transfer.detection.predictions import measure, measure_saved, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
@@ -145,8 +145,7 @@ class Detect(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """From the saved predictions and the truth beside them; the data set is not needed."""
-        masks = any(name.startswith("mask_") for name in record.metrics)
-        return measure_saved(folder, self._metric, masks)
+        return measure_saved(folder, self._metric, measures_masks(record))
 
     @property
     def _metric(self) -> str:

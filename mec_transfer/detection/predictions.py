@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import zlib
@@ -14,6 +15,7 @@ from mec_transfer.common.errors import UserError, one_line
 from mec_transfer.common.files import write_bytes
 from mec_transfer.datasets.objects.annotation import ObjectAnnotation, ObjectImage
 from mec_transfer.datasets.objects.splits import ObjectSplit
+from mec_transfer.units import Units
 
 PREDICTIONS = "predictions.json.gz"
 TRUTH = "truth.json.gz"
@@ -46,22 +48,40 @@ def measure_saved(folder: Path, metric: str, masks: bool) -> dict[str, float]:
     Raises:
         UserError: a file is missing or damaged, or the two do not belong together.
     """
-    truth, predictions = read_truth(folder), read_predictions(folder)
-    for number, prediction in enumerate(predictions, start=1):
-        if not _fits(prediction, truth, masks):
-            raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; {_AGAIN}")
+    truth, predictions = _read_both(folder, masks)
     return measure(truth, predictions, metric, masks)
 
 
-def _fits(prediction: dict[str, Any], truth: ObjectSplit, masks: bool) -> bool:
+def image_units(folder: Path, metric: str, masks: bool) -> Units:
+    """Return each image's part in the metrics of what `save_predictions` left. Raises as `measure_saved` does."""
+    truth, predictions = _read_both(folder, masks)
+    same = hashlib.sha256(_unpack(folder / TRUTH)).hexdigest()
+    if metric == "coco":
+        from mec_transfer.detection.coco_units import CocoUnits
+
+        return CocoUnits(truth, predictions, same)
+    from mec_transfer.detection.voc_units import VocUnits
+
+    return VocUnits(truth, predictions, same, eleven_points=metric == "voc07")
+
+
+def _read_both(folder: Path, masks: bool) -> tuple[ObjectSplit, list[dict[str, Any]]]:
+    truth, predictions = read_truth(folder), read_predictions(folder)
+    sizes = [[image.height, image.width] for image in truth.images]
+    for number, prediction in enumerate(predictions, start=1):
+        if not _fits(prediction, len(truth.classes), sizes, masks):
+            raise UserError(f"{folder / PREDICTIONS}: prediction {number} does not fit {TRUTH}; {_AGAIN}")
+    return truth, predictions
+
+
+def _fits(prediction: dict[str, Any], classes: int, sizes: Sequence[list[int]], masks: bool) -> bool:
     try:
         image, label = prediction["image_id"], prediction["category_id"]
         numbers = [*prediction["bbox"], prediction["score"]]
         sound = len(numbers) == 5 and all(map(math.isfinite, numbers))
-        if not (sound and 0 < image <= len(truth.images) and 0 < label <= len(truth.classes)):
+        if not (sound and 0 < image <= len(sizes) and 0 < label <= classes):
             return False
-        where = truth.images[image - 1]
-        return not masks or prediction["segmentation"]["size"] == [where.height, where.width]
+        return not masks or prediction["segmentation"]["size"] == sizes[image - 1]
     except (TypeError, KeyError):
         return False
 
@@ -107,8 +127,15 @@ def _write(path: Path, value: Any) -> None:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(gzip.decompress(path.read_bytes()))
+        return json.loads(_unpack(path))
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be read ({one_line(error)}); {_AGAIN}") from None
+
+
+def _unpack(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left none") from None
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({one_line(error)}); {_AGAIN}") from None

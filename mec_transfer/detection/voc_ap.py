@@ -15,6 +15,8 @@ import numpy as np
 from mec_transfer.datasets.objects.splits import ObjectSplit
 
 THRESHOLDS = tuple(range(50, 100, 5))
+ELEVEN = np.arange(0, 1.1, 0.1)
+"""The recalls of VOC 2007."""
 
 
 def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleven_points: bool) -> dict[str, float]:
@@ -27,7 +29,7 @@ def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleve
     """
     per_class = {}
     for number, name in enumerate(split.classes):
-        truth = [_objects(image.objects, number) for image in split.images]
+        truth = class_truth(split, number)
         if any(not hard.all() for _, hard in truth):  # of difficult ones alone there is nothing to find
             mine = [item for item in predictions if item["category_id"] == number + 1]
             per_class[name] = [average_precision(truth, mine, t / 100, eleven_points) for t in THRESHOLDS]
@@ -36,6 +38,11 @@ def voc_metrics(split: ObjectSplit, predictions: Sequence[dict[str, Any]], eleve
     metrics |= {f"AP/{name}": row.mean() for name, row in zip(per_class, table, strict=True)}
     metrics |= {f"AP50/{name}": row[0] for name, row in zip(per_class, table, strict=True)}
     return {name: float(value) for name, value in metrics.items()}
+
+
+def class_truth(split: ObjectSplit, class_index: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return each image's boxes of a class, (N, 4) as closed intervals counted from 1, and which are difficult."""
+    return [_objects(image.objects, class_index) for image in split.images]
 
 
 def _objects(objects: Any, class_index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -55,26 +62,48 @@ def average_precision(
     """Return one class's average precision, 0 to 1, at one IoU threshold."""
     if not predictions:
         return 0.0
-    scores = np.array([round(item["score"], 3) for item in predictions])
-    corners = np.array([[x + 1, y + 1, x + w, y + h] for x, y, w, h in (item["bbox"] for item in predictions)])
-    corners = corners.round(1)
-    taken = [np.zeros(len(hard), dtype=bool) for _, hard in truth]
-    right, wrong = (np.zeros(len(predictions)) for _ in range(2))
-    for place, number in enumerate(np.argsort(-scores, kind="stable")):
-        image = predictions[number]["image_id"] - 1
-        boxes, hard = truth[image]
-        overlaps = _overlaps(corners[number], boxes)
-        best = int(overlaps.argmax()) if len(overlaps) else -1
-        if best < 0 or overlaps[best] <= threshold:
-            wrong[place] = 1
-        elif not hard[best]:
-            (wrong if taken[image][best] else right)[place] = 1
-            taken[image][best] = True
-    found, missed = right.cumsum(), wrong.cumsum()
+    _, right, left_out = match_class(truth, predictions, (threshold,))
+    found, missed = right[0].cumsum(), (~(right[0] | left_out[0])).cumsum()
     positives = sum(int((~hard).sum()) for _, hard in truth)
     recall = found / max(positives, 1)
     precision = found / np.maximum(found + missed, np.finfo(float).eps)
     return _area(recall, precision, eleven_points)
+
+
+def match_class(
+    truth: Sequence[tuple[np.ndarray, np.ndarray]], predictions: Sequence[dict[str, Any]], thresholds: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Match one class's predictions, best first, with the object that each overlaps most.
+
+    Args:
+        truth: each image's boxes, (N, 4), and whether each is difficult, (N,) bool.
+        predictions: COCO results of this class.
+        thresholds: of the IoU, T of them.
+
+    Returns:
+        The place of each one's image, (D,); whether it is right, (T, D) bool: the first on its object; and whether it
+        is left out, (T, D) bool, being on a difficult one.
+    """
+    scores = np.array([round(item["score"], 3) for item in predictions])
+    order = np.argsort(-scores, kind="stable")
+    images = np.array([predictions[number]["image_id"] - 1 for number in order], dtype=np.int64)
+    corners = np.array([[x + 1, y + 1, x + w, y + h] for x, y, w, h in (item["bbox"] for item in predictions)])
+    corners = corners.reshape(-1, 4).round(1)
+    taken = [np.zeros((len(thresholds), len(hard)), dtype=bool) for _, hard in truth]
+    right, left_out = np.zeros((2, len(thresholds), len(order)), dtype=bool)
+    for place, (image, number) in enumerate(zip(images, order, strict=True)):
+        boxes, hard = truth[image]
+        if not len(boxes):
+            continue
+        overlaps = _overlaps(corners[number], boxes)
+        best = int(overlaps.argmax())
+        within = overlaps[best] > np.asarray(thresholds)
+        if hard[best]:
+            left_out[:, place] = within
+        else:
+            right[:, place] = within & ~taken[image][:, best]
+            taken[image][:, best] |= within
+    return images, right, left_out
 
 
 def _overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -86,7 +115,7 @@ def _overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def _area(recall: np.ndarray, precision: np.ndarray, eleven_points: bool) -> float:
     if eleven_points:
-        reached = [precision[recall >= level] for level in np.arange(0, 1.1, 0.1)]
+        reached = [precision[recall >= level] for level in ELEVEN]
         return float(sum(part.max() if part.size else 0.0 for part in reached) / 11)
     recall, precision = np.concatenate([[0], recall, [1]]), np.concatenate([[0], precision, [0]])
     envelope = np.maximum.accumulate(precision[::-1])[::-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mec_transfer.benchmark import Benchmark, BenchmarkConfig
 from mec_transfer.common import extras
@@ -14,7 +14,10 @@ from mec_transfer.common.errors import ConfigError, did_you_mean
 from mec_transfer.common.files import read_json
 from mec_transfer.common.lookup import look_up
 from mec_transfer.common.paths import CONFIGS, is_stock
-from mec_transfer.results.store import JOB_NAME
+from mec_transfer.results.store import JOB_NAME, Stored
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 BENCHMARKS = {
     "classification/knn": ("mec_transfer.classification.knn:Knn", "mec_transfer.classification.config:KnnConfig"),
@@ -176,6 +179,19 @@ def saved_benchmark(folder: Path) -> Benchmark:
     Raises:
         UserError: the job.json is missing, malformed or of a benchmark that is no more.
     """
+    return make_benchmark(_saved_config(folder))
+
+
+def saved_units(job: Stored) -> Units | None:
+    """Return what a finished job was measured on, piece by piece; None where its kind keeps only the whole.
+
+    Raises:
+        UserError: a file in its folder is missing or damaged.
+    """
+    return _saved_config(job.folder).units(job.folder, job.record)
+
+
+def _saved_config(folder: Path) -> BenchmarkConfig:
     path = folder / JOB_NAME
     job = read_json(path)
-    return make_benchmark(parse_saved_config(job.get("config") if isinstance(job, dict) else None, str(path)))
+    return parse_saved_config(job.get("config") if isinstance(job, dict) else None, str(path))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from pydantic import Field, model_validator
 
 from mec_transfer.common.config import StrictModel
+from mec_transfer.results.record import Record
 from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 
 class AssociationRecipe(StrictModel):
@@ -67,6 +74,13 @@ class MotConfig(AssociationConfig):
 
     recipe: MotRecipe
 
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, which the evaluator counts together."""
+        from mec_transfer.tracking.association import mot_metrics
+        from mec_transfer.tracking.units import pooled_units
+
+        return pooled_units(folder, record, mot_metrics.pooled)
+
 
 class MotsRecipe(DetectedRecipe):
     """How masks are followed."""
@@ -84,6 +98,13 @@ class MotsConfig(AssociationConfig):
 
     recipe: MotsRecipe
 
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, which the evaluator counts together."""
+        from mec_transfer.tracking.association import mots_metrics
+        from mec_transfer.tracking.units import pooled_units
+
+        return pooled_units(folder, record, mots_metrics.pooled)
+
 
 class PoseRecipe(DetectedRecipe):
     """How poses are followed."""
@@ -98,3 +119,10 @@ class PoseConfig(AssociationConfig):
     """The config of a pose-tracking benchmark."""
 
     recipe: PoseRecipe
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, which the evaluator counts together."""
+        from mec_transfer.tracking.association import posetrack_metrics
+        from mec_transfer.tracking.units import pooled_units
+
+        return pooled_units(folder, record, posetrack_metrics.pooled)

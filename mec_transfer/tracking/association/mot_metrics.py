@@ -7,8 +7,9 @@ truth that is marked 0 or is of another class than a pedestrian. Which sequences
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mec_transfer.datasets.annotations import read_table
 from mec_transfer.datasets.videos.boxes import split_by_frame
 from mec_transfer.datasets.videos.mot_sequences import sequence_length
 from mec_transfer.datasets.videos.motchallenge import TRUTH_COLUMNS, MotVideo, truth_rows
-from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, prepare
+from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared, prepare
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
@@ -52,13 +53,28 @@ def measure(folder: Path, sequences: Sequence[str]) -> Measured:
     Raises:
         UserError: a file is missing or damaged.
     """
+    return measure_prepared(_prepared(folder, sequences), METRICS)
+
+
+def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Sequence[int]], float]:
+    """Return a function that measures one of `METRICS` on a sample of the sequences, by their places.
+
+    Raises:
+        UserError: a file is missing or damaged.
+        KeyError: there is no such metric.
+    """
+    counted = Counted(_prepared(folder, sequences), [metric])
+    return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+
+
+def _prepared(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
     data = {}
     for benchmark in ("MOT20", "MOT17"):
         mine = [sequence for sequence in sequences if sequence.startswith("MOT20") == (benchmark == "MOT20")]
         lengths = {sequence: _check(folder, sequence) for sequence in mine}
         if lengths:
             data.update(prepare("MotChallenge2DBox", folder, lengths, {"BENCHMARK": benchmark}))
-    return measure_prepared({sequence: data[sequence] for sequence in sequences}, METRICS)
+    return {sequence: data[sequence] for sequence in sequences}
 
 
 def _check(folder: Path, sequence: str) -> int:

@@ -7,7 +7,7 @@ and MOTSP is the mean IoU of the matches (Voigtlaender et al., MOTS, CVPR 2019).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs, run
 from mec_transfer.datasets.videos.detection_files import PEDESTRIAN
 from mec_transfer.datasets.videos.mot_sequences import sequence_length
 from mec_transfer.datasets.videos.mots import MotsVideo
-from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, prepare
+from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared, prepare
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
@@ -63,11 +63,26 @@ def measure(folder: Path, sequences: Sequence[str]) -> Measured:
     Raises:
         UserError: a file is missing or damaged.
     """
+    return measure_prepared(_prepared(folder, sequences), METRICS)
+
+
+def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Sequence[int]], float]:
+    """Return a function that measures one of `METRICS` on a sample of the sequences, by their places.
+
+    Raises:
+        UserError: a file is missing or damaged.
+        KeyError: there is no such metric.
+    """
+    counted = Counted(_prepared(folder, sequences), [metric])
+    return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+
+
+def _prepared(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:
     lengths = {sequence: _length(folder, sequence) for sequence in sequences}
     for sequence, length in lengths.items():
         for path in (folder / TRUTH / sequence / "gt" / "gt.txt", folder / RESULTS / f"{sequence}.txt"):
             _read(path, length)
-    return measure_prepared(prepare("MOTSChallenge", folder, lengths, {}), METRICS)
+    return prepare("MOTSChallenge", folder, lengths, {})
 
 
 def read_results(folder: Path, sequence: str) -> list[TrackedFrame]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,13 @@ from mec_transfer.datasets.videos.detections import JOINTS
 from mec_transfer.datasets.videos.pose_files import PoseFrame, pose_box, read_pose_file
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.association.pose_matching import PosePair, joint_data, match_frames, person_data
-from mec_transfer.tracking.association.trackeval_metrics import measure_prepared
+from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
 METRICS = ("MOTA", "IDF1", "IDs", "Precision", "Recall", "HOTA", "DetA", "AssA")
 """IDs: identity switches, of all joints together."""
+_OF_PERSONS = METRICS[5:]
 _NAMES = (
     *("nose", "head_bottom", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
     *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee"),
@@ -92,13 +93,34 @@ def measure(folder: Path, sequences: Sequence[str]) -> Measured:
     Raises:
         UserError: a file is missing or damaged.
     """
-    pairs = {sequence: match_frames(_truth(folder, sequence), _results(folder, sequence)) for sequence in sequences}
-    persons = measure_prepared({name: person_data(found, name) for name, found in pairs.items()}, METRICS[5:])
+    pairs = _pairs(folder, sequences)
+    persons = measure_prepared({name: person_data(found, name) for name, found in pairs.items()}, _OF_PERSONS)
     joints = {name: _measure_joints(found) for name, found in pairs.items()}
     return Measured(
         overall=_combine(list(joints.values())) | persons.overall,
         by_sequence={name: _combine([joints[name]]) | persons.by_sequence[name] for name in sequences},
     )
+
+
+def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Sequence[int]], float]:
+    """Return a function that measures one of `METRICS` on a sample of the sequences, by their places.
+
+    Raises:
+        UserError: a file is missing or damaged.
+        KeyError: there is no such metric.
+    """
+    pairs = _pairs(folder, sequences)
+    if metric in _OF_PERSONS:
+        counted = Counted({name: person_data(found, name) for name, found in pairs.items()}, [metric])
+        return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+    if metric not in METRICS:
+        raise KeyError(metric)
+    joints = [_measure_joints(found) for found in pairs.values()]
+    return lambda sample: _combine([joints[place] for place in sample])[metric]
+
+
+def _pairs(folder: Path, sequences: Sequence[str]) -> dict[str, list[PosePair]]:
+    return {name: match_frames(_truth(folder, name), _results(folder, name)) for name in sequences}
 
 
 def read_results(folder: Path, sequence: str) -> list[TrackedFrame]:

@@ -34,23 +34,40 @@ _COUNTS = {
 }
 
 
+class Counted:
+    """What TrackEval counts in each of several sequences that one of its datasets has prepared."""
+
+    def __init__(self, data: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> None:
+        """Count in sequences (`get_preprocessed_seq_data`) what metrics take. Raises KeyError for an unknown one."""
+        from trackeval.metrics import CLEAR, HOTA, Identity
+
+        quietly = {"PRINT_CONFIG": False}
+        computers = {"HOTA": HOTA(), "CLEAR": CLEAR(dict(quietly)), "Identity": Identity(dict(quietly))}
+        self._metrics = list(metrics)
+        self._computers = {kind: computers[kind] for kind in sorted({(_RATIOS | _COUNTS)[name][0] for name in metrics})}
+        self._fields = {
+            kind: {sequence: computer.eval_sequence(prepared) for sequence, prepared in data.items()}
+            for kind, computer in self._computers.items()
+        }
+
+    def overall(self, sequences: Sequence[str]) -> dict[str, float]:
+        """Return the metrics of some sequences together; one that is named twice counts twice."""
+        combined = {
+            kind: computer.combine_sequences({str(n): self._fields[kind][name] for n, name in enumerate(sequences)})
+            for kind, computer in self._computers.items()
+        }
+        return _pick(combined, self._metrics)
+
+    def single(self, sequence: str) -> dict[str, float]:
+        """Return the metrics of one sequence."""
+        return _pick({kind: fields[sequence] for kind, fields in self._fields.items()}, self._metrics)
+
+
 def measure_prepared(data: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> Measured:
     """Compute metrics of sequences that a TrackEval dataset has prepared (`get_preprocessed_seq_data`)."""
-    from trackeval.metrics import CLEAR, HOTA, Identity
-
-    quietly = {"PRINT_CONFIG": False}
-    wanted = {(_RATIOS | _COUNTS)[name][0] for name in metrics}
-    computers = {"HOTA": HOTA(), "CLEAR": CLEAR(dict(quietly)), "Identity": Identity(dict(quietly))}
-    overall: dict[str, dict[str, Any]] = {}
-    single: dict[str, dict[str, dict[str, Any]]] = {sequence: {} for sequence in data}
-    for kind in sorted(wanted):
-        found = {sequence: computers[kind].eval_sequence(prepared) for sequence, prepared in data.items()}
-        overall[kind] = computers[kind].combine_sequences(found)
-        for sequence, fields in found.items():
-            single[sequence][kind] = fields
+    counted = Counted(data, metrics)
     return Measured(
-        overall=_pick(overall, metrics),
-        by_sequence={sequence: _pick(fields, metrics) for sequence, fields in single.items()},
+        overall=counted.overall(list(data)), by_sequence={sequence: counted.single(sequence) for sequence in data}
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,8 +11,11 @@ from mec_transfer.benchmark import BenchmarkConfig, Resources
 from mec_transfer.common.config import Setting, StrictModel
 from mec_transfer.common.paths import find_stock
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
 from mec_transfer.tracking.mmtrack.stock_settings import STOCK_SETTINGS
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 SOT_LAYOUT = "openmmlab-sot"
 """The file format of a single-object tracker's backbone."""
@@ -70,6 +73,16 @@ class SiamRpnConfig(EngineConfig):
 
     dataset: TrackerDatasetConfig
     recipe: SiamRpnRecipe
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences: their mean in one-pass evaluation; VOT's metrics are of all together."""
+        from mec_transfer.tracking.mmtrack.evaluation import ResetBased
+        from mec_transfer.tracking.units import mean_units, pooled_units
+
+        if self.recipe.evaluation == "one-pass":
+            return mean_units(folder, record)
+        measured = folder / f"epoch_{record.details.get('epoch')}"
+        return pooled_units(measured, record, ResetBased(self.recipe.interval).pooled)
 
     def settings(self) -> dict[str, Any]:
         """As every config's; one-pass evaluation averages over no interval."""

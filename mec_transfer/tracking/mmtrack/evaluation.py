@@ -7,6 +7,7 @@ truth/, a copy of what they are measured against. Neither the data nor the engin
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -136,17 +137,7 @@ class ResetBased(Evaluation):
 
     def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
         """Measure all sequences together, and each sequence's accuracy and failures."""
-        runs, truths, sizes = [], [], []
-        for name in sequences:
-            path = folder / RESULTS / f"{name}.txt"
-            truth, broken = parse_boxes(folder / TRUTH / f"{name}.txt", columns=8)
-            run = read_regions(path)
-            if broken or len(run) != len(truth):
-                raise UserError(f"{path}: not a line for each of {len(truth)} frames; {_AGAIN}")
-            width, height = read_json(folder / TRUTH / "size" / f"{name}.json")
-            runs.append(run)
-            truths.append(truth)
-            sizes.append((width, height))
+        runs, truths, sizes = _read_runs(folder, sequences)
         by_sequence = {
             name: _percent(vot_metrics.measure_run(run, truth, size))
             for name, run, truth, size in zip(sequences, runs, truths, sizes, strict=True)
@@ -154,6 +145,45 @@ class ResetBased(Evaluation):
         return Measured(
             overall=_percent(vot_metrics.measure_runs(runs, truths, sizes, self.interval)), by_sequence=by_sequence
         )
+
+    def pooled(self, folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Sequence[int]], float]:
+        """Return a function that measures a metric on a sample of the sequences, by their places.
+
+        It gives NaN where the sample has no run that is long enough.
+
+        Raises:
+            UserError: a file is missing or damaged.
+            KeyError: there is no such metric.
+        """
+        if metric not in (*self.METRICS, "failures"):
+            raise KeyError(metric)
+        counted = list(map(vot_metrics.count_run, *_read_runs(folder, sequences)))
+
+        def measure(sample: Sequence[int]) -> float:
+            try:
+                return _percent(vot_metrics.combine_runs([counted[place] for place in sample], self.interval))[metric]
+            except DataError:
+                return math.nan
+
+        return measure
+
+
+def _read_runs(
+    folder: Path, sequences: Sequence[str]
+) -> tuple[list[list[np.ndarray]], list[np.ndarray], list[tuple[int, int]]]:
+    """Return what was found in each sequence, its truth, and its frames' size. Raises UserError for a damaged file."""
+    runs, truths, sizes = [], [], []
+    for name in sequences:
+        path = folder / RESULTS / f"{name}.txt"
+        truth, broken = parse_boxes(folder / TRUTH / f"{name}.txt", columns=8)
+        run = read_regions(path)
+        if broken or len(run) != len(truth):
+            raise UserError(f"{path}: not a line for each of {len(truth)} frames; {_AGAIN}")
+        width, height = read_json(folder / TRUTH / "size" / f"{name}.json")
+        runs.append(run)
+        truths.append(truth)
+        sizes.append((width, height))
+    return runs, truths, sizes
 
 
 def read_regions(path: Path) -> list[np.ndarray]:

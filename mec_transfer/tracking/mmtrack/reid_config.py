@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,9 +12,12 @@ from mec_transfer.benchmark import Resources
 from mec_transfer.common.config import Setting, StrictModel
 from mec_transfer.common.files import sha256_file
 from mec_transfer.datasets.config import VideosDatasetConfig
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
 from mec_transfer.tracking.mmtrack.config import EngineConfig, EngineRecipe, stock_path
 from mec_transfer.tracking.mmtrack.stock_settings import STOCK_SETTINGS
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 PUBLISHED_DETECTOR = "64ee2ed4"
 """How the sha256 of MMTracking's faster-rcnn_r50_fpn_4e_mot17-half-64ee2ed4.pth begins."""
@@ -58,6 +61,12 @@ class ReidConfig(EngineConfig):
     dataset: VideosDatasetConfig
     recipe: ReidRecipe
 
+    def units(self, folder: Path, record: Record) -> Units:
+        """Persons, each with the queries that look for them."""
+        from mec_transfer.tracking.mmtrack.reid_metrics import person_units
+
+        return person_units(folder)
+
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Return the disk that the weights and their training take; the crops come on top."""
         return self.recipe.resources(arch, _WEIGHTS_BYTES)
@@ -91,6 +100,13 @@ class DeepSortConfig(EngineConfig):
 
     dataset: VideosDatasetConfig
     recipe: DeepSortRecipe
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, which the evaluator counts together."""
+        from mec_transfer.tracking.association import mot_metrics
+        from mec_transfer.tracking.units import pooled_units
+
+        return pooled_units(folder, record, mot_metrics.pooled)
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Return the disk that the ReID network's training takes; crops and results come on top."""

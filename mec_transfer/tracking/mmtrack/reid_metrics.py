@@ -8,6 +8,7 @@ nothing is rounded. The two differ only where two crops have the same embedding 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from mec_transfer.common.errors import RunError, UserError, one_line
 from mec_transfer.common.files import write_bytes
+from mec_transfer.units import Ratios
 
 METRICS = ("mAP", "rank1")
 """Percentages."""
@@ -25,7 +27,16 @@ _QUERIES = 256
 
 
 def reid_metrics(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return `METRICS` of embeddings, (N, C), whose persons are `labels`, (N,) int64.
+    """Return `METRICS` of embeddings, (N, C), of persons `labels`, (N,) int64. Raises RunError as `rank` does."""
+    _, precision, first = rank(embeddings, labels)
+    return {"mAP": 100 * float(precision.mean()), "rank1": 100 * float(first.mean())}
+
+
+def rank(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank all other crops for each query, of embeddings, (N, C), whose persons are `labels`, (N,) int64.
+
+    Returns:
+        Of each query that counts its person, its average precision, 0 to 1, and whether the first crop is right.
 
     Raises:
         RunError: an embedding is not finite, or no person has two crops.
@@ -34,6 +45,7 @@ def reid_metrics(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]
     if not np.isfinite(points).all():
         raise RunError("an embedding is not finite: the training has diverged; lower the stock config's optimizer.lr")
     squares = (points**2).sum(axis=1)
+    persons: list[np.ndarray] = []
     precisions: list[np.ndarray] = []
     first: list[np.ndarray] = []
     for begin in range(0, len(points), _QUERIES):
@@ -42,16 +54,15 @@ def reid_metrics(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]
         distances[np.arange(len(queries)), queries] = -np.inf  # the query itself comes first, and is then left out
         ranking = np.argsort(distances, axis=1, kind="stable")[:, 1:]
         same = labels[ranking] == labels[queries, None]
-        same = same[same.any(axis=1)]
+        counts = same.any(axis=1)
+        same = same[counts]
+        persons.append(labels[queries[counts]])
         hits = same.cumsum(axis=1) / np.arange(1, same.shape[1] + 1)
         precisions.append((hits * same).sum(axis=1) / same.sum(axis=1))
         first.append(same[:, 0])
     if not sum(map(len, first)):
         raise RunError("no person has two crops to find one by the other")
-    return {
-        "mAP": 100 * float(np.concatenate(precisions).mean()),
-        "rank1": 100 * float(np.concatenate(first).mean()),
-    }
+    return np.concatenate(persons), np.concatenate(precisions), np.concatenate(first)
 
 
 def save_embeddings(folder: Path, embeddings: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
@@ -63,6 +74,24 @@ def save_embeddings(folder: Path, embeddings: np.ndarray, labels: np.ndarray, na
 
 def measure_saved(folder: Path) -> dict[str, float]:
     """Return the metrics of what `save_embeddings` left in `folder`. Raises UserError where it is not whole."""
+    return reid_metrics(*_read(folder))
+
+
+def person_units(folder: Path) -> Ratios:
+    """Return each person's part in the metrics: their queries, among the crops of all persons.
+
+    Raises:
+        UserError: what `save_embeddings` left is not whole.
+    """
+    embeddings, labels = _read(folder)
+    persons, precision, first = rank(embeddings, labels)
+    names, place = np.unique(persons, return_inverse=True)
+    sums = {"mAP": np.bincount(place, 100 * precision), "rank1": np.bincount(place, 100.0 * first)}
+    truth = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+    return Ratios(kind="persons", truth=truth, totals=sums, sizes=np.bincount(place, minlength=len(names)))
+
+
+def _read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     path = folder / EMBEDDINGS
     try:
         with np.load(path, allow_pickle=False) as saved:
@@ -74,4 +103,4 @@ def measure_saved(folder: Path) -> dict[str, float]:
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         what = f"cannot be read ({one_line(error)})"
         raise UserError(f"{path}: {what}; delete the folder and run the job again") from None
-    return reid_metrics(embeddings, labels)
+    return embeddings, labels

@@ -7,6 +7,7 @@ pixels before they are compared, as in the toolkit (vot/region/raster.py, the sa
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,18 +47,44 @@ def measure_runs(
     Raises:
         DataError: a sequence does not begin with a start, or no run is long enough for the interval.
     """
-    overlaps = [run_overlaps(*sequence) for sequence in zip(runs, truths, sizes, strict=True)]
-    states = [_states(run) for run in runs]
-    for number, found in enumerate(states):
-        if found[0] != STARTED:
-            raise DataError(f"sequence {number + 1}: its first frame is not a start of the tracker")
-    frames = sum(map(len, runs))
-    failures = sum(int((found == FAILED).sum()) for found in states)
-    accuracy = sum(_accuracy(*pair) * len(pair[0]) for pair in zip(overlaps, states, strict=True)) / frames
-    pieces = [piece for pair in zip(overlaps, states, strict=True) for piece in _pieces(*pair)]
+    for number, run in enumerate(runs, start=1):
+        if _states(run)[0] != STARTED:
+            raise DataError(f"sequence {number}: its first frame is not a start of the tracker")
+    return combine_runs([count_run(*sequence) for sequence in zip(runs, truths, sizes, strict=True)], interval)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountedRun:
+    """What the metrics take of a sequence."""
+
+    frames: int
+    failures: int
+    accuracy: float
+    pieces: list[tuple[np.ndarray, bool]]
+    """As `expected_overlap` takes them."""
+
+
+def count_run(run: Sequence[np.ndarray], truth: np.ndarray, size: tuple[int, int]) -> CountedRun:
+    """Compare one sequence's boxes with its truth; see `measure_runs`."""
+    overlaps, states = run_overlaps(run, truth, size), _states(run)
+    return CountedRun(
+        frames=len(run),
+        failures=int((states == FAILED).sum()),
+        accuracy=_accuracy(overlaps, states),
+        pieces=_pieces(overlaps, states),
+    )
+
+
+def combine_runs(runs: Sequence[CountedRun], interval: tuple[int, int] = INTERVAL) -> dict[str, float]:
+    """Return the metrics of several sequences together, as `measure_runs` does.
+
+    Raises:
+        DataError: no run is long enough for the interval.
+    """
+    frames, failures = sum(run.frames for run in runs), sum(run.failures for run in runs)
     return {
-        "eao": expected_overlap(pieces, interval),
-        "accuracy": accuracy,
+        "eao": expected_overlap([piece for run in runs for piece in run.pieces], interval),
+        "accuracy": sum(run.accuracy * run.frames for run in runs) / frames,
         "robustness": failures / frames * 100,
         "failures": float(failures),
     }

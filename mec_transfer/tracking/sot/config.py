@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mec_transfer.benchmark import Resources, Work
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
 from mec_transfer.tracking.config import STRIDE, FrozenConfig, FrozenRecipe
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 
 class SotRecipe(FrozenRecipe):
@@ -53,6 +57,12 @@ class SotConfig(FrozenConfig):
     """The config of a single-object tracking benchmark."""
 
     recipe: SotRecipe
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, whose mean the metrics are."""
+        from mec_transfer.tracking.units import mean_units
+
+        return mean_units(folder, record)
 
     def settings(self) -> dict[str, Any]:
         """As every config's, without what only the other matcher has."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from mec_transfer.benchmark import Resources, Work
-from mec_transfer.results.record import DatasetInfo
+from mec_transfer.results.record import DatasetInfo, Record
 from mec_transfer.tracking.config import FrozenConfig, FrozenRecipe
+
+if TYPE_CHECKING:
+    from mec_transfer.units import Units
 
 MULTIPLE = 64
 """In the variant dino, a frame's longer side is a multiple of so many pixels."""
@@ -34,6 +38,12 @@ class VosConfig(FrozenConfig):
     """A VOS benchmark."""
 
     recipe: VosRecipe
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Sequences, each with its objects, whose mean the metrics are."""
+        from mec_transfer.tracking.units import object_units
+
+        return object_units(folder, record)
 
     def settings(self) -> dict[str, Any]:
         """As every config's; frames are resized in the variant dino alone."""
