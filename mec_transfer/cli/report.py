@@ -11,6 +11,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mec_transfer.results.store import Store
+
+MOST_INTERVALS = 500
+"""Records: to draw their predictions anew takes from milliseconds to half a minute each."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="DIR", help="a run's folder, or any folder with records below it")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
     parser.add_argument("--no-pictures", action="store_true", help="leave out what the jobs drew: a page below 3 MB")
+    parser.add_argument(
+        "--no-intervals",
+        action="store_true",
+        help=f"no bootstrap of each number; so it is anyway with more than {MOST_INTERVALS} records",
+    )
     parser.add_argument("--no-references", action="store_true", help="leave out the published numbers")
 
 
@@ -36,5 +48,15 @@ def run(args: argparse.Namespace) -> int:
     if not store.records:
         raise UserError(f"{args.run}: no job below it has a record yet")
     references = () if args.no_references else None
-    print(write_report(args.run, store, args.out, pictures=not args.no_pictures, references=references))
+    intervals = {} if args.no_intervals else intervals_of(store)
+    pictures = not args.no_pictures
+    print(write_report(args.run, store, args.out, pictures=pictures, references=references, intervals=intervals))
     return 0
+
+
+def intervals_of(store: Store) -> dict[tuple[int, int], tuple[float, float]]:
+    """Return the interval of each number of a run that is not too large for it, by row and column."""
+    from mec_transfer.comparison.compare import cell_intervals
+    from mec_transfer.suite.registry import saved_units
+
+    return cell_intervals(store.stored, saved_units) if len(store.stored) <= MOST_INTERVALS else {}

@@ -182,11 +182,15 @@ def _overview(out: Path, board: Leaderboard) -> Path | None:
 
 def _report(out: Path) -> Path | None:
     """Write the run's page where a record is newer; a run whose numbers are there does not fail for want of a page."""
+    from mec_transfer.cli.report import intervals_of
     from mec_transfer.report.page import REPORT, write_report
     from mec_transfer.results.store import Store, is_current
 
     try:
-        return out / REPORT if is_current(out / REPORT, out) else write_report(out, Store.read(out))
+        if is_current(out / REPORT, out):
+            return out / REPORT
+        store = Store.read(out)
+        return write_report(out, store, intervals=intervals_of(store))
     except Exception as error:  # whatever it is: the numbers are there
         warn(f"{REPORT} could not be written: {tell(error) or type(error).__name__}")
         return None

@@ -18,7 +18,7 @@ from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.extras import explain
 from mec_transfer.comparison.bootstrap import LEAST_UNITS, RESAMPLES, margin, resample, trial_spread, unit_spread
 from mec_transfer.comparison.models import Contender
-from mec_transfer.results.leaderboard import Column, build_leaderboard
+from mec_transfer.results.leaderboard import Column, Leaderboard, build_leaderboard
 from mec_transfer.results.record import Record
 from mec_transfer.results.store import Stored
 from mec_transfer.units import Units
@@ -113,14 +113,9 @@ def compare(
     Raises:
         UserError: they have no measurement in common.
     """
-    board = build_leaderboard([job.record for model in models for job in model.jobs])
-    folders: dict[tuple[object, ...], Stored] = {}
-    for job in (job for model in models for job in model.jobs):
-        folders.setdefault(_key(job.record), job)
-    jobs: dict[tuple[str, str, int], list[Stored]] = {}
-    for record, at in zip(board.records, board.columns_of_records, strict=True):
-        if record.status == "ok":
-            jobs.setdefault((record.model.name, record.model.sha256, at), []).append(folders[_key(record)])
+    stored = [job for model in models for job in model.jobs]
+    board = build_leaderboard([job.record for job in stored])
+    jobs = _jobs_of_cells(board, stored)
     measured: dict[tuple[int, int], _Measured] = {}
 
     def measure(number: int, at: int) -> _Measured:  # once, in however many pairs the model is
@@ -159,6 +154,41 @@ def compare(
         for (a, b, at), (one, two), reason in zip(pairs, found, reasons, strict=True)
     )
     return Comparisons(made=made, refused=tuple(refused), confidence=confidence, resamples=resamples)
+
+
+def cell_intervals(
+    jobs: Sequence[Stored], read_units: ReadUnits, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> dict[tuple[int, int], tuple[float, float]]:
+    """Return the interval of each number alone, by (row, column) of the leaderboard of `jobs`, where it has one.
+
+    Two intervals that overlap may well belong to models that differ: the images are the same, which `compare` uses.
+    Nothing is corrected for how many there are.
+    """
+    board = build_leaderboard([job.record for job in jobs])
+    row_of = {(model.name, model.sha256): row for row, model in enumerate(board.models)}
+    found = {}
+    for (name, weights, at), mine in _jobs_of_cells(board, jobs).items():
+        one = _measure(mine, board.columns[at].metric, read_units, resamples)
+        if one.drawn is None or np.isnan(one.drawn).mean() > _EMPTY:
+            continue
+        spreads = [unit_spread(one.drawn.mean(axis=0), one.count)]
+        if len(one.values) > 1:
+            spreads.append(trial_spread(one.values, one.drawn))
+        mean, reach = fmean(one.values), margin(spreads, confidence)
+        found[row_of[name, weights], at] = (mean - reach, mean + reach)
+    return found
+
+
+def _jobs_of_cells(board: Leaderboard, stored: Sequence[Stored]) -> dict[tuple[str, str, int], list[Stored]]:
+    """Return the finished jobs behind each number: by model's name, weights' hash and column."""
+    folders: dict[tuple[object, ...], Stored] = {}
+    for job in stored:
+        folders.setdefault(_key(job.record), job)
+    jobs: dict[tuple[str, str, int], list[Stored]] = {}
+    for record, at in zip(board.records, board.columns_of_records, strict=True):
+        if record.status == "ok":
+            jobs.setdefault((record.model.name, record.model.sha256, at), []).append(folders[_key(record)])
+    return jobs
 
 
 def _level(confidence: float, intervals: int) -> float:

@@ -117,6 +117,7 @@ def _values(out: Path, store: Store, board: Leaderboard, intervals: Intervals, p
         "profiles": profiles(board, baseline),
         "one_profile": len(labels) > PROFILES,
         "bars": list(bar_charts(board, labels, intervals)),
+        "has_intervals": bool(intervals),
         "most_bars": BARS if len(labels) > BARS else None,
         "most_curves": CURVES if len(labels) > CURVES else None,
         "pretraining": list(_pretraining(out, board, labels, jobs, records)),

@@ -15,9 +15,12 @@ from mec_transfer.benchmark import BenchmarkConfig
 from mec_transfer.classification.config import KnnConfig
 from mec_transfer.cli.main import main
 from mec_transfer.common.errors import UserError
-from mec_transfer.comparison.compare import Comparisons
+from mec_transfer.comparison.compare import Comparisons, cell_intervals
 from mec_transfer.comparison.table import FORMATS, format_comparisons, verdict
+from mec_transfer.results.leaderboard import build_leaderboard
 from mec_transfer.results.record import Record, read_record, write_record
+from mec_transfer.results.store import Store
+from mec_transfer.suite.registry import saved_units
 from tests.comparison.runs import IMAGES, write_job
 
 
@@ -47,6 +50,24 @@ def test_the_interval_is_the_paired_one_not_that_of_two_samples(tmp_path: Path) 
     assert one.reach == pytest.approx(1.966 * error, rel=0.06)
     unpaired = 100 * np.sqrt(sum(np.var(values) for values in hits) / IMAGES)
     assert one.reach is not None and one.reach < 0.75 * 1.966 * unpaired
+
+
+def test_the_interval_of_a_number_alone_is_that_of_a_share_of_images(tmp_path: Path) -> None:
+    write_job(tmp_path, "good", 0.8)
+    for trial in range(3):
+        write_job(tmp_path, "fair", 0.7, trial=trial)
+    write_job(tmp_path, "few", 0.7, images=9, fingerprint="e" * 64)
+    jobs = Store.read(tmp_path).stored
+    board = build_leaderboard([job.record for job in jobs])
+    rows = {model.name: row for row, model in enumerate(board.models)}
+    (column,) = (at for at, one in enumerate(board.columns) if one.fingerprint == "f" * 64)
+    found = cell_intervals(jobs, saved_units)
+    assert found.keys() == {(rows["good"], column), (rows["fair"], column)}  # nine images are too few
+    hits, (low, high) = _hits(tmp_path, "good"), found[rows["good"], column]
+    assert (low + high) / 2 == pytest.approx(100 * hits.mean())
+    assert (high - low) / 2 == pytest.approx(1.966 * 100 * np.std(hits, ddof=1) / np.sqrt(IMAGES), rel=0.06)
+    low, high = found[rows["fair"], column]
+    assert (low + high) / 2 == pytest.approx(board.cells[rows["fair"], column].mean)
 
 
 def _hits(run: Path, model: str) -> np.ndarray:
