@@ -105,7 +105,7 @@ def _shown(entry: Entry) -> Iterator[str]:
     yield f"format       {entry.format}{'' if entry.encoder == 'auto' else f', --encoder {entry.encoder}'}"
     yield f"address      {entry.url}{' (by a browser)' if entry.by_hand else ''}"
     yield f"read in      {entry.source}"
-    yield f"size         {entry.size}"
+    yield f"size         {entry.size.removeprefix('size ')}"
     yield f"digits       {', '.join(digits) or 'none are published'}"
     if not path.is_file():
         yield f"here         no: mec-transfer models fetch {entry.name} puts it at {path}"
