@@ -8,15 +8,16 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
-from mec_transfer.classification.resources import feature_resources, training_resources
+from mec_transfer.classification.resources import feature_bytes, feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
+from mec_transfer.datasets.config import LabelsDatasetConfig
 from mec_transfer.results.record import DatasetInfo
 
 
@@ -28,6 +29,23 @@ class ViewConfig(StrictModel):
     crop: int = Field(ge=1)
     """Pixels of the square that the network sees."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @property
+    def squeezed(self) -> bool:
+        """Whether the whole image becomes that square, whatever its shape, and not its centre alone."""
+        return False
+
+
+class WholeViewConfig(ViewConfig):
+    """A view that may take in the whole image."""
+
+    squeeze: bool
+    """Squeeze the whole image into the square, whatever its shape, in place of cropping its centre."""
+
+    @property
+    def squeezed(self) -> bool:
+        """As the key says."""
+        return self.squeeze
 
 
 class ScheduleConfig(StrictModel):
@@ -119,6 +137,42 @@ class KnnConfig(BenchmarkConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache, and the search among them."""
         return feature_resources(self.recipe, arch, data, tags=len(self.recipe.ks), search=True)
+
+
+class SvmRecipe(FeatureRecipe):
+    """The recipe of linear support vector machines, one for each class."""
+
+    view: WholeViewConfig
+    costs: tuple[float, ...] = Field(min_length=1)
+    """The values of C that are tried, in the order in which the first of equally good ones is taken."""
+    folds: int = Field(ge=2)
+    """Parts of the cross validation that chooses among them, on the training images."""
+    positive_weight: float = Field(gt=0)
+    """How many times as much an image counts that shows the class."""
+    tolerance: float = Field(gt=0)
+    """Of the solver, LIBLINEAR's dual coordinate descent."""
+    max_iter: int = Field(ge=1)
+    """The most passes over the images that it takes."""
+
+    @field_validator("costs")
+    @classmethod
+    def _positive(cls, costs: tuple[float, ...]) -> tuple[float, ...]:
+        if min(costs) <= 0 or len(set(costs)) < len(costs):
+            raise ValueError("must be positive and different")
+        return costs
+
+
+class SvmConfig(BenchmarkConfig):
+    """The config of `voc07_svm*.yaml`."""
+
+    extra: ClassVar[str] = "svm"
+    dataset: LabelsDatasetConfig
+    recipe: SvmRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; a score for each test image and class, kept twice until the job is done."""
+        scores = 8 * data.splits["test"] * (data.classes or 0)
+        return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
 
 
 class LarcConfig(StrictModel):

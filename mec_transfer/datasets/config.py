@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -56,6 +56,18 @@ class DatasetConfig(StrictModel):
     def hashed(self) -> dict[str, Any]:
         """Return what of the config can move a number: neither where the data lies nor what its name promises."""
         return self.model_dump(mode="json", exclude={"folder", "expect"})
+
+
+class LabelsDatasetConfig(DatasetConfig):
+    """The data set of a benchmark that asks which of several classes each image shows."""
+
+    splits: dict[Literal["train", "val", "test"], str] = Field(min_length=1)
+    """What the benchmark calls a split -> what the layout calls it, for instance `train: 2007_trainval`."""
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return `labels`."""
+        return "labels"
 
 
 class ObjectsDatasetConfig(DatasetConfig):

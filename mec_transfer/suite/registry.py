@@ -26,6 +26,7 @@ BENCHMARKS = {
         "mec_transfer.classification.linear_fast:LinearFast",
         "mec_transfer.classification.config:LinearFastConfig",
     ),
+    "classification/svm": ("mec_transfer.classification.svm:Svm", "mec_transfer.classification.config:SvmConfig"),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",
