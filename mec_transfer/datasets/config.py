@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -61,7 +61,7 @@ class DatasetConfig(StrictModel):
 class LabelsDatasetConfig(DatasetConfig):
     """The data set of a benchmark that asks which of several classes each image shows."""
 
-    splits: dict[Literal["train", "val", "test"], str] = Field(min_length=1)
+    splits: dict[str, str] = Field(min_length=1)
     """What the benchmark calls a split -> what the layout calls it, for instance `train: 2007_trainval`."""
 
     @classmethod

@@ -55,7 +55,7 @@ class VocLabelsLayout(Layout):
 
     def open(self, config: LabelsDatasetConfig, folder: Path, index: Index) -> VocLabels:
         """Read the labels of every split. Raises DataError for what is missing or malformed, with its place."""
-        lists: dict[str, tuple[Path, Path]] = {role: _VOC.find(folder, split) for role, split in config.splits.items()}
+        lists = {role: _VOC.find(folder, split) for role, split in config.splits.items()}
         by_class = [_class_lists(*place) for place in lists.values()]
         if all(by_class):
             images: dict[str, ImageList] = {
@@ -75,7 +75,7 @@ class VocLabelsLayout(Layout):
         for role, split in config.splits.items():
             if not names or split in names or not _DEVKIT.match(split):
                 continue  # `open` says what is wrong with the others
-            usual = next((name for name in _USUAL[role] if name in names), None)
+            usual = next((name for name in _USUAL.get(role, ()) if name in names), None)
             if usual is None:
                 raise DataError(
                     f"{folder}: has no split of a usual name to {role} on; it has {', '.join(names)}: name one with "
@@ -146,7 +146,7 @@ def _from_annotations(config: LabelsDatasetConfig, folder: Path, index: Index) -
     }
 
 
-def _require_same_classes(folder: Path, splits: Mapping[Any, str], images: Mapping[str, ImageList]) -> None:
+def _require_same_classes(folder: Path, splits: Mapping[str, str], images: Mapping[str, ImageList]) -> None:
     first = next(iter(images))
     for role, listed in images.items():
         if differ := set(listed.classes) ^ set(images[first].classes):
