@@ -139,14 +139,12 @@ class KnnConfig(BenchmarkConfig):
         return feature_resources(self.recipe, arch, data, tags=len(self.recipe.ks), search=True)
 
 
-class SvmRecipe(FeatureRecipe):
-    """The recipe of linear support vector machines, one for each class."""
+class MachineRecipe(FeatureRecipe):
+    """The keys of every recipe of linear support vector machines, one for each class."""
 
     view: WholeViewConfig
     costs: tuple[float, ...] = Field(min_length=1)
     """The values of C that are tried, in the order in which the first of equally good ones is taken."""
-    folds: int = Field(ge=2)
-    """Parts of the cross validation that chooses among them, on the training images."""
     positive_weight: float = Field(gt=0)
     """How many times as much an image counts that shows the class."""
     tolerance: float = Field(gt=0)
@@ -162,8 +160,15 @@ class SvmRecipe(FeatureRecipe):
         return costs
 
 
+class SvmRecipe(MachineRecipe):
+    """The recipe of SVMs on all training images."""
+
+    folds: int = Field(ge=2)
+    """Parts of the cross validation that chooses among the costs, on the training images."""
+
+
 class SvmConfig(BenchmarkConfig):
-    """The config of `voc07_svm*.yaml`."""
+    """The config of `*_svm.yaml`."""
 
     extra: ClassVar[str] = "svm"
     dataset: LabelsDatasetConfig
@@ -173,6 +178,35 @@ class SvmConfig(BenchmarkConfig):
         """Features in the cache; a score for each test image and class, kept twice until the job is done."""
         scores = 8 * data.splits["test"] * (data.classes or 0)
         return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+
+class LowShotRecipe(MachineRecipe):
+    """The recipe of SVMs on a few training images."""
+
+    ks: tuple[int, ...] = Field(min_length=1)
+    """How many images of a class it is learnt from, and as many times the number of other classes without it."""
+    samples: int = Field(ge=1)
+    """How many times they are drawn."""
+
+    @field_validator("ks")
+    @classmethod
+    def _rising(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if ks[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(ks)):
+            raise ValueError("must be 1 or more, and rising")
+        return ks
+
+
+class LowShotConfig(BenchmarkConfig):
+    """The config of `*_svm_low_shot.yaml`."""
+
+    extra: ClassVar[str] = "svm"
+    dataset: LabelsDatasetConfig
+    recipe: LowShotRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; a score for each test image, class and sample."""
+        scores = 8 * data.splits["test"] * (data.classes or 0) * len(self.recipe.ks) * self.recipe.samples
+        return Resources(own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
 
 
 class LarcConfig(StrictModel):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mec_transfer.classification.arrays import Arrays, save_arrays
 from mec_transfer.classification.predictions import PREDICTIONS_NAME
-from mec_transfer.common.errors import UserError
-from mec_transfer.common.files import atomic_writer
 from mec_transfer.datasets.images.image_list import ImageList
 
 
@@ -49,36 +47,15 @@ def save_scores(folder: Path, images: ImageList, scores: np.ndarray) -> dict[str
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    metrics = mean_average_precision(images.labels, scores, images.classes)
-    with atomic_writer(folder / PREDICTIONS_NAME) as handle:
-        np.savez_compressed(
-            handle,
-            scores=scores,
-            labels=images.labels.astype(np.int8),
-            classes=np.array(images.classes),
-            images=np.array(images.paths),
-        )
-    return metrics
+    arrays = {"scores": scores, "labels": images.labels.astype(np.int8)}
+    names = {"classes": np.array(images.classes), "images": np.array(images.paths)}
+    save_arrays(folder / PREDICTIONS_NAME, **arrays, **names)
+    return measure_scores({**arrays, **names})
 
 
-def recompute_metrics(folder: Path) -> dict[str, float]:
-    """Return the metrics of the scores saved in `folder`.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    path = folder / PREDICTIONS_NAME
-    try:
-        if path.exists() and not zipfile.is_zipfile(path):
-            raise ValueError("not a .npz file")
-        with np.load(path, allow_pickle=False) as saved:
-            labels, scores, classes = saved["labels"], saved["scores"], saved["classes"].tolist()
-            if labels.shape != scores.shape or labels.shape != (len(saved["images"]), len(classes)):
-                raise ValueError(f"labels {labels.shape} and scores {scores.shape} do not fit {len(classes)} classes")
-            return mean_average_precision(labels, scores, classes)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the job left no predictions") from None
-    except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
-        raise UserError(
-            f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
-        ) from None
+def measure_scores(saved: Arrays) -> dict[str, float]:
+    """Return `mAP` and `AP/<class>` of what `save_scores` has saved. Raises ValueError where it does not fit."""
+    labels, scores, classes = saved["labels"], saved["scores"], saved["classes"].tolist()
+    if labels.shape != scores.shape or labels.shape != (len(saved["images"]), len(classes)):
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} do not fit {len(classes)} classes")
+    return mean_average_precision(labels, scores, classes)

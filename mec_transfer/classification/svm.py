@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import numpy as np
 import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
-from mec_transfer.classification.config import SvmConfig
+from mec_transfer.classification.arrays import kept_arrays, metrics_of, save_arrays
+from mec_transfer.classification.config import MachineRecipe, SvmConfig
 from mec_transfer.classification.features import (
     Features,
     check_features,
@@ -23,12 +23,11 @@ from mec_transfer.classification.features import (
     feature_details,
     labelled_splits,
 )
-from mec_transfer.classification.multilabel import recompute_metrics, save_scores
+from mec_transfer.classification.multilabel import measure_scores, save_scores
 from mec_transfer.classification.svm_solver import ClassSvm, fit_class, unit_length
 from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
-from mec_transfer.common.files import atomic_writer
-from mec_transfer.common.progress import Meter, warn
+from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.voc_labels import VocLabels
@@ -51,14 +50,8 @@ class Svm(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, scikit-learn, and whether every class has images to learn and to be measured on."""
-        if lacking := extras.lacking(self.config.extra):
-            return [Problem(message=lacking)]
-        problems, splits = check_features(job, self.config.recipe)
-        if not splits:
-            return problems
-        for split in {"train", "test"} - set(splits):
-            problems.append(Problem(message=f"dataset.splits: '{split}' is missing"))
-        if {"train", "test"} <= set(splits):
+        problems, splits = check_machines(job, self.config.recipe)
+        if splits:
             problems += _class_problems(splits["train"], splits["test"], self.config.recipe.folds)
             measured = ["mAP", *(f"AP/{name}" for name in splits["test"].classes)]
             problems += primary_problems(self.config, measured)
@@ -102,14 +95,17 @@ class Svm(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute every class's average precision and their mean from the saved scores."""
-        return recompute_metrics(folder)
+        return metrics_of(folder, measure_scores)
 
     def _fit(
         self, features: dict[str, Features], splits: dict[str, ImageList], job: Job
     ) -> tuple[dict[str, float], dict[str, Any], list[str]]:
         train, test = splits["train"], splits["test"]
         task = _Classes(self.config, features["train"], features["test"], derive_seed(job.seed, job.trial, "svm"))
-        done = {number: svm for number in range(len(train.classes)) if (svm := _load(job.workdir, number, len(test)))}
+        found = (
+            _load(job.workdir, number, len(self.config.recipe.costs), len(test)) for number in range(len(train.classes))
+        )
+        done = {number: svm for number, svm in enumerate(found) if svm}
         todo = [number for number in range(len(train.classes)) if number not in done]
         subset = torch.utils.data.Subset(task, todo)
         # A class in each process: the solver draws from one generator a process, so that threads would disturb it.
@@ -117,7 +113,9 @@ class Svm(Benchmark):
         meter = Meter(f"{self.config.id} SVMs", len(train.classes), "classes", start=len(done))
         with contextlib.closing(meter):
             for number, svm in zip(todo, loader, strict=True):
-                _save(job.workdir, number, svm)
+                save_arrays(
+                    _file(job.workdir, number), **{name: np.asarray(value) for name, value in vars(svm).items()}
+                )
                 done[number] = svm
                 meter.advance()
         svms = [done[number] for number in range(len(train.classes))]
@@ -130,6 +128,16 @@ class Svm(Benchmark):
             },
         }
         return metrics, details, _warnings(self.config, train.classes, svms)
+
+
+def check_machines(job: Job, recipe: MachineRecipe) -> tuple[list[Problem], dict[str, ImageList]]:
+    """Return what keeps SVMs from being fitted whatever they learn from, and the splits where they are sound."""
+    if lacking := extras.lacking(SvmConfig.extra):
+        return [Problem(message=lacking)], {}
+    problems, splits = check_features(job, recipe)
+    if splits and (missing := {"train", "test"} - set(splits)):
+        return [*problems, Problem(message=f"dataset.splits: '{min(missing)}' is missing")], {}
+    return problems, splits
 
 
 class _Classes(torch.utils.data.Dataset[ClassSvm]):
@@ -172,35 +180,19 @@ def _warnings(config: SvmConfig, classes: tuple[str, ...], svms: list[ClassSvm])
     return found
 
 
-def _save(folder: Path, number: int, svm: ClassSvm) -> None:
-    with atomic_writer(folder / _CLASSES / f"{number:03d}.npz") as handle:
-        np.savez(
-            handle,
-            cross_validated=svm.cross_validated,
-            cost=np.float64(svm.cost),
-            scores=svm.scores,
-            converged=np.bool_(svm.converged),
-        )
+def _load(folder: Path, number: int, costs: int, images: int) -> ClassSvm | None:
+    """Return what an earlier attempt left of a class; None where that has to be computed."""
+    shapes = {"cross_validated": (costs,), "cost": (), "scores": (images,), "converged": ()}
+    kept = kept_arrays(_file(folder, number), shapes)
+    if kept is None:
+        return None
+    return ClassSvm(
+        cross_validated=kept["cross_validated"],
+        cost=float(kept["cost"]),
+        scores=kept["scores"],
+        converged=bool(kept["converged"]),
+    )
 
 
-def _load(folder: Path, number: int, images: int) -> ClassSvm | None:
-    """Return what an earlier attempt left of a class; None for nothing, or where it is damaged."""
-    path = folder / _CLASSES / f"{number:03d}.npz"
-    if not path.exists():
-        return None
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not a .npz file")
-        with np.load(path, allow_pickle=False) as saved:
-            svm = ClassSvm(
-                cross_validated=saved["cross_validated"],
-                cost=float(saved["cost"]),
-                scores=saved["scores"],
-                converged=bool(saved["converged"]),
-            )
-        if svm.scores.shape != (images,):
-            raise ValueError(f"{svm.scores.shape} scores, not {images}")
-    except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
-        warn(f"{path}: not readable ({error}); this class is computed again")
-        return None
-    return svm
+def _file(folder: Path, number: int) -> Path:
+    return folder / _CLASSES / f"{number:03d}.npz"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mec_transfer.classification.config import SvmRecipe
+from mec_transfer.classification.config import MachineRecipe, SvmRecipe
 
 _NORM_EPS = 1e-5
 """VISSL adds it to the length by which a feature is divided."""
@@ -72,7 +72,7 @@ def fit_class(train: np.ndarray, labels: np.ndarray, test: np.ndarray, recipe: S
     )
 
 
-def make_machine(recipe: SvmRecipe, cost: float, seed: int) -> Any:
+def make_machine(recipe: MachineRecipe, cost: float, seed: int) -> Any:
     """Return scikit-learn's LinearSVC as VISSL sets it up."""
     from sklearn.svm import LinearSVC
 

@@ -34,6 +34,7 @@ COMMAND_OF = {
     "linear": "linear",
     "linear_fast": "linear",
     "svm": "linear",
+    "svm_low_shot": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),

@@ -27,6 +27,10 @@ BENCHMARKS = {
         "mec_transfer.classification.config:LinearFastConfig",
     ),
     "classification/svm": ("mec_transfer.classification.svm:Svm", "mec_transfer.classification.config:SvmConfig"),
+    "classification/svm_low_shot": (
+        "mec_transfer.classification.svm_low_shot:SvmLowShot",
+        "mec_transfer.classification.config:LowShotConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",

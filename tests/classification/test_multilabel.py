@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mec_transfer.classification.arrays import metrics_of
 from mec_transfer.classification.multilabel import (
     average_precision,
     mean_average_precision,
-    recompute_metrics,
+    measure_scores,
     save_scores,
 )
-from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.images.image_list import ImageList
 
 
@@ -54,18 +54,14 @@ def test_saved_scores_give_the_same_metrics(tmp_path: Path) -> None:
     split, scores = images([[1, 0], [0, 1], [-1, 1]]), np.array([[0.1, 3.0], [0.2, 2.0], [5.0, 1.0]])
     metrics = save_scores(tmp_path, split, scores)
     assert metrics == {"mAP": pytest.approx((50 + 200 / 3) / 2), "AP/cat": 50.0, "AP/dog": pytest.approx(200 / 3)}
-    assert recompute_metrics(tmp_path) == metrics == mean_average_precision(split.labels, scores, split.classes)
+    assert (
+        metrics_of(tmp_path, measure_scores) == metrics == mean_average_precision(split.labels, scores, split.classes)
+    )
 
 
-def test_a_damaged_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"predictions\.npz: no such file"):
-        recompute_metrics(tmp_path)
-    (tmp_path / "predictions.npz").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"predictions\.npz: not readable as predictions \(not a \.npz file\)"):
-        recompute_metrics(tmp_path)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save_scores(tmp_path, images([[1, 1]]), np.zeros((1, 2)))
     with np.load(tmp_path / "predictions.npz") as saved:
         arrays = dict(saved)
-    np.savez(tmp_path / "predictions.npz", **{**arrays, "scores": np.zeros((2, 2))})
-    with pytest.raises(UserError, match="do not fit 2 classes"):
-        recompute_metrics(tmp_path)
+    with pytest.raises(ValueError, match="do not fit 2 classes"):
+        measure_scores({**arrays, "scores": np.zeros((2, 2))})

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from mec_transfer.backbone.backbone import Backbone
-from mec_transfer.benchmark import Job, describe_data
+from mec_transfer.benchmark import Job
 from mec_transfer.classification import svm as svm_module
 from mec_transfer.classification.config import SvmConfig
 from mec_transfer.classification.features import extract_features, labelled_splits
@@ -21,10 +19,8 @@ from mec_transfer.common.config import load_yaml, merge, parse_config
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.paths import CONFIGS
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.registry import open_data
 
 pytest.importorskip("sklearn")
-CLASSES = ("cat", "dog")
 MakeJob = Callable[..., Job]
 
 
@@ -33,54 +29,6 @@ def tiny(**recipe: Any) -> Svm:
     dataset = {"name": "tiny", "splits": {"train": "trainval", "test": "test"}}
     over = {"dataset": dataset, "recipe": {**small, **recipe}}
     return Svm(parse_config(SvmConfig, merge(load_yaml(CONFIGS / "classification/voc07_svm.yaml"), over), "test"))
-
-
-@pytest.fixture
-def make_voc(tmp_path: Path) -> Callable[..., Path]:
-    """A VOC folder with class lists: noise, reddish where there is a cat and bluish where there is a dog."""
-
-    def make(shown: dict[str, list[tuple[int, int]]], folder: str = "voc") -> Path:
-        rng, root = np.random.default_rng(0), tmp_path / folder
-        main = root / "ImageSets" / "Main"
-        for path in (main, root / "JPEGImages", root / "Annotations"):
-            path.mkdir(parents=True)
-        for split, photos in shown.items():
-            names = [f"{split}{number:02d}" for number in range(len(photos))]
-            (main / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
-            for place, label in enumerate(CLASSES):
-                lines = [f"{name} {labels[place]:2d}\n" for name, labels in zip(names, photos)]
-                (main / f"{label}_{split}.txt").write_text("".join(lines))
-            for name, (cat, dog) in zip(names, photos):
-                colour = (90 + 60 * (cat == 1), 90, 90 + 60 * (dog == 1))
-                pixels = np.clip(rng.normal(colour, 30, size=(40, 50, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(root / "JPEGImages" / f"{name}.jpg")
-        return root
-
-    return make
-
-
-TRAIN = [(1, -1), (-1, 1), (1, 1), (-1, -1), (0, 1), (1, 0)] * 4
-TEST = [(1, -1), (-1, 1), (1, 1), (-1, -1), (0, 1)] * 2
-
-
-@pytest.fixture
-def make_svm_job(make_voc: Callable[..., Path], resnet18: Backbone, tmp_path: Path) -> MakeJob:
-    def make(shown: dict[str, list[tuple[int, int]]] | None = None, folder: str = "job", **changes: Any) -> Job:
-        root = tmp_path / "voc"
-        data = open_data(
-            tiny().config.dataset, root if root.exists() else make_voc(shown or {"trainval": TRAIN, "test": TEST})
-        )
-        job = Job(
-            model_name="r18",
-            backbone=resnet18,
-            data=data,
-            dataset=describe_data(data),
-            workdir=tmp_path / folder,
-            device="cpu",
-        )
-        return dataclasses.replace(job, **changes)
-
-    return make
 
 
 def test_a_run_is_what_its_parts_give_and_can_be_verified(make_svm_job: MakeJob, tmp_path: Path) -> None:
@@ -97,7 +45,7 @@ def test_a_run_is_what_its_parts_give_and_can_be_verified(make_svm_job: MakeJob,
     seed = derive_seed(0, 0, "svm") % 2**32
     with np.load(job.workdir / "predictions.npz") as saved:
         assert saved["images"].tolist() == [f"test{number:02d}.jpg" for number in range(10)]
-        for number, name in enumerate(CLASSES):
+        for number, name in enumerate(("cat", "dog")):
             svm = fit_class(train, splits["train"].labels[:, number], test, benchmark.config.recipe, seed)
             np.testing.assert_array_equal(saved["scores"][:, number], svm.scores)
             assert record.details["costs"][name] == svm.cost
@@ -129,7 +77,7 @@ def test_a_damaged_class_is_computed_again(make_svm_job: MakeJob, capsys: pytest
     expected = benchmark.run(job).metrics
     (job.workdir / "classes/001.npz").write_bytes(b"PK")
     assert benchmark.run(job).metrics == expected
-    assert "001.npz: not readable (not a .npz file); this class is computed again" in capsys.readouterr().err
+    assert "001.npz: not readable (not a .npz file); it is computed again" in capsys.readouterr().err
 
 
 def test_processes_give_the_same_numbers(make_svm_job: MakeJob) -> None:
