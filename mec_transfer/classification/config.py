@@ -251,6 +251,27 @@ class LinearConfig(TrainingConfig):
         return training_resources(self.recipe, arch, data, whole=False)
 
 
+class LinearSgdRecipe(TrainingRecipe):
+    """The recipe of a probe with plain SGD and a batch norm that has weights."""
+
+    base_lr: float = Field(gt=0)
+    """Per 256 images: the optimiser starts at base_lr * batch / 256."""
+    nesterov: bool
+    """Nesterov's momentum."""
+    head_norm_eps: float = Field(gt=0)
+    """The epsilon of the head's BatchNorm1d, which has weights without decay and normalises over the whole batch."""
+
+
+class LinearSgdConfig(TrainingConfig):
+    """The config of `*_linear_vissl.yaml`."""
+
+    recipe: LinearSgdRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the head's training."""
+        return training_resources(self.recipe, arch, data, whole=False)
+
+
 class LinearFastRecipe(FeatureRecipe):
     """The recipe of a fast linear probe."""
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 COMMAND_OF = {
     "knn": "knn",
     "linear": "linear",
+    "linear_sgd": "linear",
     "linear_fast": "linear",
     "svm": "linear",
     "svm_low_shot": "linear",

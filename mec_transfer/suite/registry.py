@@ -22,6 +22,10 @@ BENCHMARKS = {
         "mec_transfer.classification.linear:Linear",
         "mec_transfer.classification.config:LinearConfig",
     ),
+    "classification/linear_sgd": (
+        "mec_transfer.classification.linear:LinearSgd",
+        "mec_transfer.classification.config:LinearSgdConfig",
+    ),
     "classification/linear_fast": (
         "mec_transfer.classification.linear_fast:LinearFast",
         "mec_transfer.classification.config:LinearFastConfig",
