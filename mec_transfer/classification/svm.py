@@ -102,23 +102,19 @@ class Svm(Benchmark):
     ) -> tuple[dict[str, float], dict[str, Any], list[str]]:
         train, test = splits["train"], splits["test"]
         task = _Classes(self.config, features["train"], features["test"], derive_seed(job.seed, job.trial, "svm"))
-        found = (
-            _load(job.workdir, number, len(self.config.recipe.costs), len(test)) for number in range(len(train.classes))
-        )
-        done = {number: svm for number, svm in enumerate(found) if svm}
-        todo = [number for number in range(len(train.classes)) if number not in done]
+        numbers, costs = range(len(train.classes)), len(self.config.recipe.costs)
+        done = {number: svm for number in numbers if (svm := _load(job.workdir, number, costs, len(test)))}
+        todo = [number for number in numbers if number not in done]
         subset = torch.utils.data.Subset(task, todo)
         # A class in each process: the solver draws from one generator a process, so that threads would disturb it.
         loader: Loader[ClassSvm] = Loader(subset, min(job.workers, len(todo)), batch_size=None)
         meter = Meter(f"{self.config.id} SVMs", len(train.classes), "classes", start=len(done))
         with contextlib.closing(meter):
             for number, svm in zip(todo, loader, strict=True):
-                save_arrays(
-                    _file(job.workdir, number), **{name: np.asarray(value) for name, value in vars(svm).items()}
-                )
+                _save(job.workdir, number, svm)
                 done[number] = svm
                 meter.advance()
-        svms = [done[number] for number in range(len(train.classes))]
+        svms = [done[number] for number in numbers]
         metrics = save_scores(job.workdir, test, np.stack([svm.scores for svm in svms], axis=1))
         details = {
             "costs": {name: svm.cost for name, svm in zip(train.classes, svms)},
@@ -172,12 +168,17 @@ def _warnings(config: SvmConfig, classes: tuple[str, ...], svms: list[ClassSvm])
     found = []
     if unfinished := [name for name, svm in zip(classes, svms) if not svm.converged]:
         found.append(f"the solver reached its {config.recipe.max_iter} passes for {', '.join(unfinished)}")
-    ends = Counter(svm.cost for svm in svms if svm.cost in (min(config.recipe.costs), max(config.recipe.costs)))
+    costs = config.recipe.costs
+    ends = Counter(svm.cost for svm in svms if len(costs) > 1 and svm.cost in (min(costs), max(costs)))
     found += [
         f"the best cost of {count} of {len(svms)} classes, {cost:g}, is an end of the grid: a better one may lie beyond"
         for cost, count in sorted(ends.items())
     ]
     return found
+
+
+def _save(folder: Path, number: int, svm: ClassSvm) -> None:
+    save_arrays(_file(folder, number), **{name: np.asarray(value) for name, value in vars(svm).items()})
 
 
 def _load(folder: Path, number: int, costs: int, images: int) -> ClassSvm | None:
