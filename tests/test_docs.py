@@ -23,7 +23,13 @@ from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig
 from mec_transfer.cli.main import COMMANDS, main
 from mec_transfer.common.config import load_config
 from mec_transfer.common.paths import CONFIGS
-from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+from mec_transfer.datasets.config import (
+    Contents,
+    DatasetConfig,
+    LabelsDatasetConfig,
+    ObjectsDatasetConfig,
+    VideosDatasetConfig,
+)
 from mec_transfer.datasets.registry import kind_of, layout_names
 from mec_transfer.datasets.tracker_config import TrackerDatasetConfig, TrainingSetConfig
 from mec_transfer.demo_world.world import WorldSize, write_demo_world
@@ -103,7 +109,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("models.md", 3),
         ("pretraining.md", 4),
         ("suites.md", 1),
-        ("data.md", 25),
+        ("data.md", 26),
         ("benchmarks.md", 3),
         ("leaderboard.md", 1),
         ("compare.md", 3),
@@ -240,7 +246,15 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_the_page_on_benchmarks_names_every_key_and_every_kind() -> None:
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
-    sections = {"dataset.": (DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig, TrackerDatasetConfig)}
+    sections = {
+        "dataset.": (
+            DatasetConfig,
+            LabelsDatasetConfig,
+            ObjectsDatasetConfig,
+            VideosDatasetConfig,
+            TrackerDatasetConfig,
+        )
+    }
     sections |= {"": (BenchmarkConfig,), "metrics.": (MetricsConfig,), "dataset.expect.NAME.": (Contents,)}
     for prefix, models in sections.items():
         for key in {key for model in models for key in model.model_fields} - {"metrics", "expect"}:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from mec_transfer.benchmark import BenchmarkConfig, Resources
-from mec_transfer.classification.resources import feature_resources, training_resources
+from mec_transfer.classification.resources import feature_bytes, feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
+from mec_transfer.datasets.config import LabelsDatasetConfig
 from mec_transfer.results.record import DatasetInfo, Record
 
 if TYPE_CHECKING:
@@ -31,6 +32,23 @@ class ViewConfig(StrictModel):
     crop: int = Field(ge=1)
     """Pixels of the square that the network sees."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @property
+    def squeezed(self) -> bool:
+        """Whether the whole image becomes that square, whatever its shape, and not its centre alone."""
+        return False
+
+
+class WholeViewConfig(ViewConfig):
+    """A view that may take in the whole image."""
+
+    squeeze: bool
+    """Squeeze the whole image into the square, whatever its shape, in place of cropping its centre."""
+
+    @property
+    def squeezed(self) -> bool:
+        """As the key says."""
+        return self.squeeze
 
 
 class ScheduleConfig(StrictModel):
@@ -134,6 +152,76 @@ class KnnConfig(ClassificationConfig):
         return feature_resources(self.recipe, arch, data, tags=len(self.recipe.ks), search=True)
 
 
+class MachineRecipe(FeatureRecipe):
+    """The keys of every recipe of linear support vector machines, one for each class."""
+
+    view: WholeViewConfig
+    costs: tuple[float, ...] = Field(min_length=1)
+    """The values of C that are tried, in the order in which the first of equally good ones is taken."""
+    positive_weight: float = Field(gt=0)
+    """How many times as much an image counts that shows the class."""
+    tolerance: float = Field(gt=0)
+    """Of the solver, LIBLINEAR's dual coordinate descent."""
+    max_iter: int = Field(ge=1)
+    """The most passes over the images that it takes."""
+
+    @field_validator("costs")
+    @classmethod
+    def _positive(cls, costs: tuple[float, ...]) -> tuple[float, ...]:
+        if min(costs) <= 0 or len(set(costs)) < len(costs):
+            raise ValueError("must be positive and different")
+        return costs
+
+
+class SvmRecipe(MachineRecipe):
+    """The recipe of SVMs on all training images."""
+
+    folds: int = Field(ge=2)
+    """Parts of the cross validation that chooses among the costs, on the training images."""
+
+
+class SvmConfig(BenchmarkConfig):
+    """The config of `*_svm.yaml`."""
+
+    extra: ClassVar[str] = "svm"
+    dataset: LabelsDatasetConfig
+    recipe: SvmRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; a score for each test image and class, kept twice until the job is done."""
+        scores = 8 * data.splits["test"] * (data.classes or 0)
+        return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+
+class LowShotRecipe(MachineRecipe):
+    """The recipe of SVMs on a few training images."""
+
+    ks: tuple[int, ...] = Field(min_length=1)
+    """How many images of a class it is learnt from, and as many times the number of other classes without it."""
+    samples: int = Field(ge=1)
+    """How many times they are drawn."""
+
+    @field_validator("ks")
+    @classmethod
+    def _rising(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
+        if ks[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(ks)):
+            raise ValueError("must be 1 or more, and rising")
+        return ks
+
+
+class LowShotConfig(BenchmarkConfig):
+    """The config of `*_svm_low_shot.yaml`."""
+
+    extra: ClassVar[str] = "svm"
+    dataset: LabelsDatasetConfig
+    recipe: LowShotRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; a score for each test image, class and sample."""
+        scores = 8 * data.splits["test"] * (data.classes or 0) * len(self.recipe.ks) * self.recipe.samples
+        return Resources(own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+
 class LarcConfig(StrictModel):
     """LARC's constants (`LarcSGD`)."""
 
@@ -170,6 +258,27 @@ class LinearConfig(TrainingConfig):
     """The config of `linear_*.yaml`."""
 
     recipe: LinearRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """The state of the head's training."""
+        return training_resources(self.recipe, arch, data, whole=False)
+
+
+class LinearSgdRecipe(TrainingRecipe):
+    """The recipe of a probe with plain SGD and a batch norm that has weights."""
+
+    base_lr: float = Field(gt=0)
+    """Per 256 images: the optimiser starts at base_lr * batch / 256."""
+    nesterov: bool
+    """Nesterov's momentum."""
+    head_norm_eps: float = Field(gt=0)
+    """The epsilon of the head's BatchNorm1d, which has weights without decay and normalises over the whole batch."""
+
+
+class LinearSgdConfig(TrainingConfig):
+    """The config of `*_linear_vissl.yaml`."""
+
+    recipe: LinearSgdRecipe
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """The state of the head's training."""

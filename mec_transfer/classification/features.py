@@ -52,7 +52,7 @@ class Features:
     values: FeatureRows
     """(N, width), mapped from the store's files."""
     labels: torch.Tensor
-    """(N,) int64."""
+    """As the image list's, (N,) or (N, C) int64."""
     computed: int
     """How many of them were computed now, by all processes; the others came from the cache."""
     seconds: float
@@ -96,7 +96,7 @@ def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
-        if remark := remark_on_size(splits["val"], recipe.view):
+        if remark := remark_on_size(list(splits.values())[-1], recipe.view):
             problems.append(Problem(message=remark, severity="warning"))
     except UserError as error:
         return problems or [Problem(message=str(error))], {}
@@ -141,9 +141,9 @@ def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
 
 
 def labelled_splits(job: Job) -> dict[str, ImageList]:
-    """Return the training and the val images. Raises DataError where they have no labels."""
+    """Return the images of each split, those to train on and those to measure on. Raises DataError without labels."""
     assert isinstance(job.data, ImageData)
-    return {split: job.data.labelled(split) for split in ("train", "val")}
+    return {split: job.data.labelled(split) for split in job.data.images}
 
 
 def features_folder(job: Job) -> Path:
@@ -169,7 +169,8 @@ def _store(
         "data": (job.dataset.train_fingerprint if split == "train" else "") or job.dataset.fingerprint,
         "split": split,
         "images": hashlib.sha256(listing).hexdigest(),
-        "view": [view.resize, view.crop, view.interpolation if view.resize else None],
+        "view": [view.resize, view.crop, view.interpolation if view.resize or view.squeezed else None]
+        + ["squeeze"] * view.squeezed,
         "precision": precision,
         "device": device.type,
         "versions": _versions(),

@@ -39,7 +39,6 @@ def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags:
         search: whether features and the search for neighbours are all of the job; the time of heads is not known.
     """
     view, width, images = recipe.view, width_of(arch), data.splits
-    seen = f"{view.resize} {view.crop} {view.interpolation}{' half' * recipe.mixed_precision}"
     work = (
         Work(
             kind="features",
@@ -52,8 +51,17 @@ def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags:
     return Resources(
         work=work if search else None,
         own_bytes=prediction_bytes(images["val"], tags, data.classes or 0),
-        cached_bytes={f"features of {split} {seen}": 4 * width * images[split] for split in ("train", "val")},
+        cached_bytes=feature_bytes(recipe, arch, data),
     )
+
+
+def feature_bytes(recipe: FeatureRecipe, arch: str, data: DatasetInfo) -> dict[str, int]:
+    """Return what the features of every split take in the cache, by what they are of."""
+    view = recipe.view
+    seen = (
+        f"{view.resize} {view.crop} {view.interpolation}{' squeezed' * view.squeezed}{' half' * recipe.mixed_precision}"
+    )
+    return {f"features of {split} {seen}": 4 * width_of(arch) * images for split, images in data.splits.items()}
 
 
 def training_resources(recipe: TrainingRecipe, arch: str, data: DatasetInfo, whole: bool) -> Resources:

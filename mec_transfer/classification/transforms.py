@@ -42,7 +42,10 @@ def remark_on_size(images: ImageList, view: ViewConfig) -> str:
 
 
 def eval_transform(view: ViewConfig) -> ByteTransform:
-    """Return: shorter side to `resize`, central square of `crop`, as a uint8 tensor (3, crop, crop)."""
+    """Return: shorter side to `resize`, central square of `crop`, as a uint8 tensor (3, crop, crop).
+
+    Of a view that is `squeezed` the whole image becomes the square, as torchvision's `Resize([crop, crop])` does it.
+    """
     return _CentralView(view)
 
 
@@ -70,6 +73,8 @@ class _CentralView:
         crop = self.view.crop
         if self.view.resize is not None:
             image = functional.resize(image, [self.view.resize], _mode(self.view))
+        if self.view.squeezed:
+            return _to_bytes(functional.resize(image, [crop, crop], _mode(self.view)))
         if min(image.size) < crop:  # torchvision would pad with black and say nothing
             raise DataError(
                 f"an image of {image.width}x{image.height} pixels is smaller than the crop of {crop}: "

@@ -122,6 +122,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     from mec_transfer.common.config import parse_config
     from mec_transfer.datasets.config import (
         DatasetConfig,
+        LabelsDatasetConfig,
         ObjectsDatasetConfig,
         TracksDatasetConfig,
         VideosDatasetConfig,
@@ -147,6 +148,8 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         )
     if kind == "objects":
         return [ObjectsDatasetConfig(**about, train=tuple(names), test=names[-1])]
+    if kind == "labels":
+        return [LabelsDatasetConfig(**about, splits={name: name for name in names})]
     if kind == "tracks":
         return [TracksDatasetConfig(**about, split=name) for name in names]
     part = {key: value for key, value in _part(args).items() if key != "split"}
@@ -157,7 +160,7 @@ def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
     """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
     if kind == "images" and args.split:
         raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
-    if kind == "objects" and args.split and args.config:
+    if kind in ("labels", "objects") and args.split and args.config:
         raise UserError(f"--split {args.split}: --config names the splits; give --layout in its place")
     for name in ("sequences", "detections"):
         if kind != "videos" and (value := getattr(args, name)):

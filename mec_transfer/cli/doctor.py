@@ -25,7 +25,7 @@ from mec_transfer.common import extras
 
 CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors")
 """What every command imports; a library that lacks one of the system's own fails here as it would there."""
-OPTIONAL = ("detection", "tracking", "mmtracking", "plot")
+OPTIONAL = ("detection", "tracking", "mmtracking", "svm", "plot")
 """The parts that an installation may do without."""
 _ELSE = {"plot": "training.png is not drawn"}
 """What is lost of the parts that no benchmark needs."""

@@ -92,6 +92,7 @@ PARTS = {
             )
         ),
     ),
+    "svm": Part("a linear SVM", (Library(("sklearn.svm", "sklearn.model_selection"), "scikit-learn", "scikit-learn"),)),
     "plot": Part("a plot", (Library(("matplotlib",), "matplotlib", "matplotlib"),)),
     "tensorboard": Part("--tensorboard", (Library(("tensorboard",), "tensorboard", "tensorboard"),)),
     "wandb": Part("--wandb", (Library(("wandb",), "Weights & Biases", "wandb"),)),

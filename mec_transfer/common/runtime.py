@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 _MOVE_NUMBERS = (
-    *("mec-transfer", "torch", "torchvision", "numpy", "scipy", "pillow"),
+    *("mec-transfer", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow"),
     # One of them is installed; all of them are the same cv2.
     *("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     # Training and measuring of detectors, measuring of tracks.

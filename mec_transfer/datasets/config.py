@@ -58,6 +58,18 @@ class DatasetConfig(StrictModel):
         return self.model_dump(mode="json", exclude={"folder", "expect"})
 
 
+class LabelsDatasetConfig(DatasetConfig):
+    """The data set of a benchmark that asks which of several classes each image shows."""
+
+    splits: dict[str, str] = Field(min_length=1)
+    """What the benchmark calls a split -> what the layout calls it, for instance `train: 2007_trainval`."""
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return `labels`."""
+        return "labels"
+
+
 class ObjectsDatasetConfig(DatasetConfig):
     """The data set of a benchmark that finds objects."""
 

@@ -21,6 +21,9 @@ LAYOUTS = {
         "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
         "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
     },
+    "labels": {
+        "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
+    },
     "objects": {
         "voc": "mec_transfer.datasets.objects.voc:VocLayout",
         "coco": "mec_transfer.datasets.objects.coco:CocoLayout",

@@ -25,9 +25,18 @@ BENCHMARKS = {
         "mec_transfer.classification.linear:Linear",
         "mec_transfer.classification.config:LinearConfig",
     ),
+    "classification/linear_sgd": (
+        "mec_transfer.classification.linear:LinearSgd",
+        "mec_transfer.classification.config:LinearSgdConfig",
+    ),
     "classification/linear_fast": (
         "mec_transfer.classification.linear_fast:LinearFast",
         "mec_transfer.classification.config:LinearFastConfig",
+    ),
+    "classification/svm": ("mec_transfer.classification.svm:Svm", "mec_transfer.classification.config:SvmConfig"),
+    "classification/svm_low_shot": (
+        "mec_transfer.classification.svm_low_shot:SvmLowShot",
+        "mec_transfer.classification.config:LowShotConfig",
     ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
@@ -62,7 +71,10 @@ BENCHMARKS = {
 COMMAND_OF = {
     "knn": "knn",
     "linear": "linear",
+    "linear_sgd": "linear",
     "linear_fast": "linear",
+    "svm": "linear",
+    "svm_low_shot": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),

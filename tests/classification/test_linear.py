@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import torch
 from mec_transfer.backbone.backbone import Backbone
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import linear, training
-from mec_transfer.classification.config import LinearConfig, ViewConfig
-from mec_transfer.classification.linear import Linear, _Probe
+from mec_transfer.classification.config import LinearConfig, LinearSgdConfig, ViewConfig
+from mec_transfer.classification.linear import Linear, LinearSgd, _Probe
 from mec_transfer.classification.network import Encoder, ValImages
 from mec_transfer.classification.training_state import STATE_NAME
 from mec_transfer.classification.transforms import eval_transform
@@ -24,7 +25,8 @@ from mec_transfer.datasets.pixels import normalise
 from tests.classification.conftest import write_images
 
 MakeJob = Callable[..., Job]
-PUBLISHED = CONFIGS / "classification" / "linear_mec.yaml"
+FOLDER = CONFIGS / "classification"
+PUBLISHED = FOLDER / "linear_mec.yaml"
 
 SMALL = {
     "id": "linear_small",
@@ -103,6 +105,58 @@ def test_training_is_the_published_formula(resnet18: Backbone, tiny_images: Path
     np.testing.assert_allclose(probe.head[1].bias.detach().numpy(), bias, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(probe.head[0].running_mean.numpy(), running_mean, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(probe.head[0].running_var.numpy(), running_var, rtol=1e-3, atol=1e-5)
+
+
+def _vissl(**recipe: Any) -> LinearSgd:
+    data = load_yaml(FOLDER / "inat18_linear_vissl.yaml")
+    small = {"epochs": 3, "batch": 16, "replicas": 2, "train_crop": 32, "eval_view": {"resize": None, "crop": 32}}
+    schedule = {"kind": "multistep", "milestones": [1, 2], "factor": 0.1}
+    over = {"dataset": {"name": "tiny", "folder": "tiny"}, "recipe": {**small, "schedule": schedule, **recipe}}
+    return LinearSgd(parse_config(LinearSgdConfig, merge(data, over), "small"))
+
+
+def test_vissls_recipes_are_the_published_ones() -> None:
+    for name, epochs, milestones in (("places205", 14, (4, 8, 12)), ("inat18", 84, (24, 48, 72))):
+        recipe = load_config(LinearSgdConfig, FOLDER / f"{name}_linear_vissl.yaml").recipe
+        assert (recipe.epochs, recipe.schedule.milestones, recipe.schedule.factor) == (epochs, milestones, 0.1)
+        assert (recipe.batch, recipe.base_lr, recipe.momentum, recipe.nesterov) == (256, 0.01, 0.9, True)
+        assert (recipe.weight_decay, recipe.head_norm_eps, recipe.head_std) == (5e-4, 1e-5, None)
+
+
+def test_vissls_training_is_the_published_formula(resnet18: Backbone, tiny_images: Path) -> None:
+    """Three steps in float64: batch norm with weights, Nesterov's momentum, decay of all but the batch norm."""
+    recipe = _vissl(weight_decay=0.1).config.recipe
+    encoder = Encoder(resnet18, torch.device("cpu"), mixed_precision=False)
+    val = ValImages(open_split(tiny_images, "val"), eval_transform(recipe.eval_view), 0, encoder.device)
+    probe = _Probe(recipe, encoder, val, seed=1)
+    values = [parameter.detach().double().clone().requires_grad_() for parameter in probe.head.parameters()]
+    images = torch.randint(0, 256, (3, 12, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels, velocity, rate = torch.arange(12) % 6, [torch.zeros(())] * 4, 0.01 * 16 / 256
+    probe.train_mode()
+    for x in images:
+        with torch.no_grad():
+            f = encoder.network(normalise(x, resnet18.preprocessing)).double()
+        scale, shift, weight, bias = values
+        normed = (f - f.mean(dim=0)) / torch.sqrt(f.var(dim=0, correction=0) + 1e-5) * scale + shift
+        loss = -torch.log_softmax(normed @ weight.T + bias, dim=1)[torch.arange(12), labels].mean()
+        gradients = torch.autograd.grad(loss, values)
+        for index, (value, gradient) in enumerate(zip(values, gradients)):
+            slope = gradient + (0.1 * value.detach() if index >= 2 else 0)
+            velocity[index] = 0.9 * velocity[index] + slope
+            values[index] = (value.detach() - rate * (slope + 0.9 * velocity[index])).requires_grad_()
+        probe.optimizer.zero_grad()
+        assert float(probe.backward(0, iter([(x, labels)]))) == pytest.approx(loss.item(), rel=1e-4)
+        probe.optimizer.step()
+    for found, expected in zip(probe.head.parameters(), values, strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_by_vissls_recipe_has_its_rates_and_a_record(make_job: MakeJob) -> None:
+    job, benchmark = make_job(), _vissl()
+    assert benchmark.check(job) == []
+    record = benchmark.run(job)
+    assert len(record.details["epochs"]) == 3 and record.metrics["top1"] >= record.metrics["top1_last"]
+    assert benchmark.recompute(job.workdir, record) == record.metrics
 
 
 def test_a_run_leaves_a_full_record_and_the_head(make_job: MakeJob) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import transforms
 
 from mec_transfer.backbone.backbone import Preprocessing
-from mec_transfer.classification.config import ViewConfig
+from mec_transfer.classification.config import ViewConfig, WholeViewConfig
 from mec_transfer.classification.transforms import eval_transform, remark_on_size, train_transform
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.image_list import ImageList
@@ -38,6 +38,16 @@ def test_eval_view_is_torchvisions_bit_for_bit(interpolation: str, size: tuple[i
     found = eval_transform(ViewConfig(resize=256, crop=224, interpolation=interpolation))(image)  # type: ignore[arg-type]
     assert found.dtype == torch.uint8 and found.shape == (3, 224, 224)
     assert torch.equal(normalise(found[None], IMAGENET)[0], expected)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (90, 500)])
+def test_a_squeezed_view_is_torchvisions_two_resizes_bit_for_bit(size: tuple[int, int]) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
+    theirs = transforms.Compose([transforms.Resize(256), transforms.Resize([224, 224]), transforms.PILToTensor()])
+    ours = eval_transform(WholeViewConfig(resize=256, crop=224, squeeze=True))(image)
+    assert torch.equal(ours, theirs(image))
+    cropped = WholeViewConfig(resize=256, crop=224, squeeze=False)
+    assert torch.equal(eval_transform(cropped)(image), eval_transform(ViewConfig(resize=256, crop=224))(image))
 
 
 def test_train_view_draws_and_gives_what_torchvision_does() -> None:

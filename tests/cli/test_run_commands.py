@@ -300,10 +300,11 @@ def test_doctor_says_what_a_part_that_was_left_out_costs(
     assert main(["doctor", *(f"--without={part}" for part in OPTIONAL)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "without" in line]
     assert [line.partition(":")[0] for line in lines] == [
-        f"ok    without {name}" for name in ("detection", "mmtracking", "plot")
+        f"ok    without {name}" for name in ("detection", "mmtracking", "svm", "plot")
     ]
     assert "benchmarks do not run (cityscapes_fpn, coco_c4_1x, " in lines[0] and "knn" not in lines[0]
-    assert "siamrpn_lasot" in lines[1] and "vos_unitrack" not in lines[1] and "training.png" in lines[2]
+    assert "siamrpn_lasot" in lines[1] and "vos_unitrack" not in lines[1] and "training.png" in lines[3]
+    assert lines[2].endswith("3 benchmarks do not run (demo_voc_svm, voc07_svm, voc07_svm_low_shot)")
 
 
 def test_doctor_tells_that_out_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("mec_transfer", "pretrain", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE")
 OPTIONAL = (
     *("cv2", "scipy", "pycocotools", "matplotlib", "trackeval", "detectron2", "faster_coco_eval", "tensorboard"),
-    *("submitit", "mmtrack", "mmdet", "mmcls", "mmcv"),
+    *("submitit", "mmtrack", "mmdet", "mmcls", "mmcv", "sklearn"),
 )
 COMMAND = "mec_transfer.cli.main"
 SMALL = ("--device", "cpu", "--workers", "0")
@@ -141,6 +141,7 @@ CURES = {
     "pip install 'mec-transfer[tracking]' and pip install --no-deps trackeval",
     "mmtracking": "a trained tracker needs MMTracking, MMDetection, MMCls and MMCV: "
     "mec-transfer engines install mmtracking",
+    "svm": "a linear SVM needs scikit-learn: pip install 'mec-transfer[svm]'",
     "plot": "a plot needs matplotlib: pip install 'mec-transfer[plot]'",
     "tensorboard": "--tensorboard needs tensorboard: pip install 'mec-transfer[tensorboard]'",
     "slurm": "--launcher slurm needs submitit: pip install 'mec-transfer[slurm]'",

@@ -156,7 +156,7 @@ def test_a_plan_tells_gpus_of_a_benchmark_that_has_several() -> None:
 
 
 def test_every_benchmark_knows_or_says_that_it_does_not() -> None:
-    splits = {"train": 100, "val": 100}
+    splits = {"train": 100, "val": 100, "test": 100}
     for file in benchmark_files():
         config = benchmark_config(file)
         resources = config.resources(

@@ -65,9 +65,10 @@ def _stamp(splits: Mapping[str, ImageList], samples: Mapping[str, bytes], index:
 
 
 def _add_split(digest: hashlib._Hash, name: str, images: ImageList, sizes: np.ndarray) -> None:
+    labels = images.labels.reshape(len(images), -1).tolist()
     lines = [
-        b"%s\0%d\0%d\n" % (os.fsencode(path), size, label)
-        for path, size, label in zip(images.paths, sizes.tolist(), images.labels.tolist())
+        b"%s\0%d\0%s\n" % (os.fsencode(path), size, b" ".join(b"%d" % label for label in row))
+        for path, size, row in zip(images.paths, sizes.tolist(), labels)
     ]
     digest.update(f"split {name} {len(images)}\n".encode())
     digest.update(b"".join(lines))

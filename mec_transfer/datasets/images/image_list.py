@@ -34,7 +34,8 @@ class ImageList:
     paths: tuple[str, ...]
     """Relative to `root`, with forward slashes."""
     labels: np.ndarray
-    """(N,) int64: index into `classes`; -1 where there is no label."""
+    """(N,) int64: index into `classes`; -1 where there is no label. Of images that may show several classes, (N, C)
+    int64: 1 for a class that is there, 0 for one that is not, -1 where that does not count."""
     classes: tuple[str, ...]
     """Class names in the order of their numbers (for ImageNet: sorted wnids)."""
 

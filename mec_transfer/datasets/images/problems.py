@@ -23,7 +23,7 @@ def file_problems(root: Path, splits: Mapping[str, ImageList], index: Index) -> 
     Looks at the names and sizes of all files and decodes 16 images of each split.
     """
     problems = [problem for images in splits.values() for problem in _file_problems(images, index)]
-    if any(len(images.classes) == 1 for images in splits.values()):
+    if any(len(images.classes) == 1 and images.labels.ndim == 1 for images in splits.values()):
         problems.append(f"{root}: only one class; at least two are needed to tell apart")
     return problems
 

@@ -25,7 +25,7 @@ CLASSES = (
 )
 """The published data set's, in their published order."""
 
-_FLAG = re.compile(r"\s+[+-]?[01]$")
+FLAG = re.compile(r"\s+[+-]?[01]$")
 _UNKNOWN = {"unspecified": "0", "unknown": "0"}
 """What tools write into <difficult> that never asked."""
 
@@ -126,7 +126,7 @@ class VocLayout(ObjectLayout[VocSource]):
 
     def split_names(self, folder: Path) -> list[str]:
         """Return the lists of the folder or of a devkit's folders, sorted; those of single classes are left out."""
-        found = [name for name in _lists(folder) if not _is_class_list(folder, name)]
+        found = [name for name in _lists(folder) if not is_class_list(folder, name)]
         for base in (folder, folder / "VOCdevkit"):
             for year in sorted(base.glob("VOC[0-9][0-9][0-9][0-9]")):
                 found += [f"{year.name[3:]}_{name}" for name in _lists(year) if "_" not in name]
@@ -134,11 +134,11 @@ class VocLayout(ObjectLayout[VocSource]):
 
     def annotation_file(self, root: Path, split: str) -> Path:
         """Return the list of a split. Raises DataError where there is none."""
-        return self._find(root, split)[1]
+        return self.find(root, split)[1]
 
     def source(self, root: Path, split: str) -> VocSource:
         """Parse the annotations of a split's images. Raises DataError where the list cannot be used."""
-        return VocSource(split, *self._find(root, split))
+        return VocSource(split, *self.find(root, split))
 
     def merge_classes(self, sources: Sequence[VocSource]) -> tuple[str, ...]:
         """Return the classes: VOC's own where only they occur, else those of all annotations in the folders, sorted.
@@ -159,7 +159,7 @@ class VocLayout(ObjectLayout[VocSource]):
                     continue
         return tuple(sorted(names))
 
-    def _find(self, root: Path, split: str) -> tuple[Path, Path]:
+    def find(self, root: Path, split: str) -> tuple[Path, Path]:
         """Return the VOC folder of a split and its list. Raises DataError where there is none."""
         year, _, name = split.partition("_")
         years = [base / f"VOC{year}" for base in (root, root / "VOCdevkit") if name]
@@ -172,13 +172,13 @@ class VocLayout(ObjectLayout[VocSource]):
         raise DataError(f"{root}: has no split '{split}'; {there}")
 
 
-def _is_class_list(folder: Path, name: str) -> bool:
+def is_class_list(folder: Path, name: str) -> bool:
     """Whether a list is of one class's images in a split, such as cat_train beside train, each with its flag."""
     main = folder / "ImageSets" / "Main"
     if "_" not in name or not (main / f"{name.rpartition('_')[2]}.txt").is_file():
         return False
     line = read_text(main / f"{name}.txt").strip().partition("\n")[0].strip()
-    return _FLAG.search(line) is not None and not (folder / "Annotations" / f"{line}.xml").is_file()
+    return FLAG.search(line) is not None and not (folder / "Annotations" / f"{line}.xml").is_file()
 
 
 def _lists(folder: Path) -> list[str]:
@@ -204,7 +204,7 @@ def _name_of(entry: str, annotations: frozenset[str]) -> str:
 
     The line itself (names may hold spaces and dots), without a class list's flag, without folders and ending.
     """
-    plain = _FLAG.sub("", entry)
+    plain = FLAG.sub("", entry)
     for name in (entry, plain):
         base = re.split(r"[/\\]", name)[-1]
         stem, suffix = os.path.splitext(base)  # noqa: PTH122

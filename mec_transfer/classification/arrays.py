@@ -1,0 +1,66 @@
+"""Arrays in .npz files: what metrics are recomputed from, and what an interrupted job has done already."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mec_transfer.classification.predictions import PREDICTIONS_NAME
+from mec_transfer.common.errors import UserError
+from mec_transfer.common.files import atomic_writer
+from mec_transfer.common.progress import warn
+
+Arrays = dict[str, np.ndarray]
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write a file atomically. Raises RunError where the disk is full or the folder cannot be written."""
+    with atomic_writer(path) as handle:
+        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]  # its one named argument has another name
+
+
+def metrics_of(folder: Path, measure: Callable[[Arrays], dict[str, float]]) -> dict[str, float]:
+    """Return what `measure` makes of the arrays in `folder`/predictions.npz.
+
+    Raises:
+        UserError: the file is missing or damaged, or lacks what `measure` asks for.
+    """
+    path = folder / PREDICTIONS_NAME
+    try:
+        return measure(_read(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the job left no predictions") from None
+    except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
+        raise UserError(
+            f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
+        ) from None
+
+
+def kept_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | None:
+    """Return what an earlier attempt left; None for nothing, or, with a warning, where it is damaged.
+
+    Args:
+        path: of the file.
+        shapes: of the arrays that it must hold, by name.
+    """
+    try:
+        arrays = _read(path)
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"'{name}' is of shape {arrays[name].shape}, not {shape}")
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        warn(f"{path}: not readable ({error}); it is computed again")
+        return None
+    return arrays
+
+
+def _read(path: Path) -> Arrays:
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
+    with np.load(path, allow_pickle=False) as saved:
+        return {name: saved[name] for name in saved.files}

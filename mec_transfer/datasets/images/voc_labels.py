@@ -1,0 +1,156 @@
+"""Layout `voc_labels`: a VOC folder or devkit, read for which classes each photo shows, without their boxes.
+
+The labels stand in the class lists, `ImageSets/Main/<class>_<split>.txt`, where every split that is asked for has
+them: 1 for a photo that shows the class, -1 for one that does not, 0 for one that shows it only where it is
+`difficult` to make out, which does not count. Where a folder has no such lists, the same is worked out
+from the objects in `Annotations`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_lines
+from mec_transfer.datasets.config import LabelsDatasetConfig
+from mec_transfer.datasets.data import Layout
+from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.objects.voc import VocLayout, is_class_list
+from mec_transfer.datasets.scan import file_names, is_image
+from mec_transfer.datasets.values import few
+
+_FLAGS = {"1": 1, "+1": 1, "-1": 0, "0": -1}
+"""A class list's word -> the label."""
+_USUAL = {"train": ("trainval", "train"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
+"""What data of one's own calls a split, the first choice first."""
+_DEVKIT = re.compile(r"\d{4}_")
+_VOC = VocLayout("voc")
+
+
+class VocLabels(ImageData):
+    """Photos with the classes that they show."""
+
+    def __init__(
+        self, config: LabelsDatasetConfig, folder: Path, images: Mapping[str, ImageList], index: Index, labels_from: str
+    ) -> None:
+        super().__init__(config, folder, images, index)
+        self.labels_from = labels_from
+        """Where the labels stand, in words."""
+
+    def describe(self) -> list[str]:
+        """Return images and classes of each split, and where the labels stand."""
+        return [*super().describe(), f"labels from {self.labels_from}"]
+
+
+class VocLabelsLayout(Layout):
+    """A VOC folder or a devkit; its splits are called as those of layout `voc` are."""
+
+    def open(self, config: LabelsDatasetConfig, folder: Path, index: Index) -> VocLabels:
+        """Read the labels of every split. Raises DataError for what is missing or malformed, with its place."""
+        lists = {role: _VOC.find(folder, split) for role, split in config.splits.items()}
+        by_class = [_class_lists(*place) for place in lists.values()]
+        if all(by_class):
+            images: dict[str, ImageList] = {
+                role: _from_lists(*lists[role], found) for role, found in zip(lists, by_class)
+            }
+            _require_same_classes(folder, config.splits, images)
+            return VocLabels(config, folder, images, index, "the class lists in ImageSets/Main")
+        return VocLabels(config, folder, _from_annotations(config, folder, index), index, "the objects in Annotations")
+
+    def split_names(self, folder: Path) -> list[str]:
+        """Return the splits, as layout `voc` names them."""
+        return _VOC.split_names(folder)
+
+    def adapt(self, config: LabelsDatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Find the splits of a folder that has none of a devkit's. Raises DataError where they cannot be guessed."""
+        names, splits = self.split_names(folder), dict(config.splits)
+        for role, split in config.splits.items():
+            if not names or split in names or not _DEVKIT.match(split):
+                continue  # `open` says what is wrong with the others
+            usual = next((name for name in _USUAL.get(role, ()) if name in names), None)
+            if usual is None:
+                raise DataError(
+                    f"{folder}: has no split of a usual name to {role} on; it has {', '.join(names)}: name one with "
+                    f"--set dataset.splits.{role}=NAME"
+                )
+            splits[role] = usual
+        return dict(settings) | ({} if splits == config.splits else {"splits": splits})
+
+
+def _class_lists(folder: Path, split_list: Path) -> dict[str, Path]:
+    """Return the list of each class beside that of a split, sorted by class; none where there are no such lists."""
+    ending, main = f"_{split_list.stem}", split_list.parent
+    names = sorted(file[:-4] for file in file_names(main) if file.endswith(f"{ending}.txt"))
+    return {name.removesuffix(ending): main / f"{name}.txt" for name in names if is_class_list(folder, name)}
+
+
+def _from_lists(folder: Path, split_list: Path, lists: Mapping[str, Path]) -> ImageList:
+    flags = {name: _read_flags(path) for name, path in lists.items()}
+    first, ids = next(iter(lists.values())), sorted(next(iter(flags.values())))
+    for name, path in lists.items():
+        if missing := set(ids) ^ set(flags[name]):
+            raise DataError(
+                f"{path}: has other images than {first.name}, such as {min(missing)}; all must have the same"
+            )
+    files = {os.path.splitext(file)[0]: file for file in sorted(file_names(folder / "JPEGImages")) if is_image(file)}  # noqa: PTH122
+    if lost := [name for name in ids if name not in files]:
+        raise DataError(f"{split_list}: {len(lost)} of {len(ids)} images are not in JPEGImages: {few(lost)}")
+    labels = np.array([[flags[name][image] for name in lists] for image in ids], dtype=np.int64)
+    return ImageList(folder / "JPEGImages", tuple(files[image] for image in ids), labels, tuple(lists))
+
+
+def _read_flags(path: Path) -> dict[str, int]:
+    """Return the label of each image in a class's list. Raises DataError with the line that is wrong."""
+    labels: dict[str, int] = {}
+    for number, line in read_lines(path):
+        name, flag = (*line.strip().rsplit(maxsplit=1), "")[:2]  # a name may hold spaces
+        if flag not in _FLAGS or name in labels:
+            raise DataError(
+                f"{path}:{number}: 'IMAGE 1', '-1' or '0' is needed, each image once, found {line.strip()!r}"
+            )
+        labels[name] = _FLAGS[flag]
+    return labels
+
+
+def _from_annotations(config: LabelsDatasetConfig, folder: Path, index: Index) -> dict[str, ImageList]:
+    """Work the labels out from the objects; the classes are those that occur in any of the splits."""
+    read = _VOC.read_splits(folder, list(config.splits.values()), kept=index.folder)
+    if problems := [line for split in read.values() for line in split.skipped]:
+        raise DataError(f"{few(problems, 3)}; mend them")
+    found = {}
+    for role, name in config.splits.items():
+        images = sorted(read[name].images, key=lambda image: str(image.image_id))
+        labels = np.zeros((len(images), len(read[name].classes)), dtype=np.int64)
+        for row, image in enumerate(images):
+            for thing in image.objects:
+                if not thing.difficult:
+                    labels[row, thing.class_index] = 1
+                elif labels[row, thing.class_index] == 0:
+                    labels[row, thing.class_index] = -1
+        root = _VOC.find(folder, name)[0] / "JPEGImages"
+        found[role] = ImageList(root, tuple(image.path.name for image in images), labels, read[name].classes)
+    occur = np.flatnonzero(sum(np.any(images.labels != 0, axis=0) for images in found.values()))
+    if not len(occur):
+        raise DataError(f"{folder}: no object in any annotation of {', '.join(config.splits.values())}")
+    classes = tuple(next(iter(found.values())).classes[number] for number in occur)
+    return {
+        role: ImageList(images.root, images.paths, images.labels[:, occur], classes) for role, images in found.items()
+    }
+
+
+def _require_same_classes(folder: Path, splits: Mapping[str, str], images: Mapping[str, ImageList]) -> None:
+    first = next(iter(images))
+    for role, listed in images.items():
+        if differ := set(listed.classes) ^ set(images[first].classes):
+            raise DataError(
+                f"{folder}: the class lists of {splits[first]} and {splits[role]} are of different classes: "
+                f"{few(sorted(differ))}"
+            )
