@@ -8,16 +8,19 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources
 from mec_transfer.classification.resources import feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
 from mec_transfer.results.record import DatasetInfo
+
+LOGISTIC_METRICS = ("top1", "mean_class_top1")
+"""What logistic regression may choose its penalty by, and report: over the images, or the mean over the classes."""
 
 
 class ViewConfig(StrictModel):
@@ -194,6 +197,46 @@ class LinearFastConfig(BenchmarkConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache."""
         return feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+
+
+class LogisticRecipe(FeatureRecipe):
+    """The recipe of logistic regression."""
+
+    penalties: int = Field(ge=2)
+    """How many strengths of the L2 penalty are tried: 10^first to 10^last in equal steps of the exponent."""
+    first: float
+    last: float
+    """C, scikit-learn's name for the inverse of the strength, goes from 10^-first down to 10^-last."""
+    validation: float = Field(gt=0, lt=1)
+    """Share of the training images that the choice is made on, where the data set names none for that."""
+    validation_seed: int = Field(ge=0)
+    """Of the shuffle that picks them, by NumPy's legacy generator."""
+    max_iterations: int = Field(ge=1)
+    """At which a fit is stopped, converged or not."""
+
+    @model_validator(mode="after")
+    def _growing(self) -> LogisticRecipe:
+        if self.first >= self.last:
+            raise ValueError(f"'first' ({self.first:g}) must be below 'last' ({self.last:g})")
+        return self
+
+
+class LogisticConfig(BenchmarkConfig):
+    """The config of `transfer_*.yaml`."""
+
+    extra: ClassVar[str] = "transfer"
+    recipe: LogisticRecipe
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metric(cls, metrics: MetricsConfig) -> MetricsConfig:
+        if metrics.primary not in LOGISTIC_METRICS:
+            raise ValueError(f"'primary' must be one of {', '.join(LOGISTIC_METRICS)}")
+        return metrics
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; how long the fits take is not known before."""
+        return feature_resources(self.recipe, arch, data, tags=1, search=False)
 
 
 class SemisupRecipe(TrainingRecipe):

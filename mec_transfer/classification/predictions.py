@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,21 +75,36 @@ def recompute_metrics(folder: Path) -> dict[str, float]:
     Raises:
         UserError: the file is missing or damaged.
     """
+    return measure_saved(folder, _measure, ("targets", "primary"))
+
+
+def measure_saved(
+    folder: Path, measure: Callable[[Mapping[str, np.ndarray]], dict[str, float]], needed: Iterable[str]
+) -> dict[str, float]:
+    """Return what `measure` makes of the arrays in `folder`/predictions.npz, which has those that are `needed`.
+
+    Raises:
+        UserError: the file is missing or damaged, or `measure` raised for it.
+    """
     path = folder / PREDICTIONS_NAME
     try:
         if path.exists() and not zipfile.is_zipfile(path):
             raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
         with np.load(path, allow_pickle=False) as saved:
-            top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
-            if missing := {"targets", "primary"} - set(saved.files):
+            if missing := set(needed) - set(saved.files):
                 raise ValueError(f"it has no '{min(missing)}'")
-            return _metrics(saved["targets"], top, str(saved["primary"]))
+            return measure({name: saved[name] for name in saved.files})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
         raise UserError(
             f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
         ) from None
+
+
+def _measure(saved: Mapping[str, np.ndarray]) -> dict[str, float]:
+    top = {name.removeprefix("top_"): saved[name] for name in saved if name.startswith("top_")}
+    return _metrics(saved["targets"], top, str(saved["primary"]))
 
 
 def _metrics(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, float]:

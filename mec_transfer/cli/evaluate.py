@@ -33,6 +33,7 @@ COMMAND_OF = {
     "knn": "knn",
     "linear": "linear",
     "linear_fast": "linear",
+    "logistic": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),

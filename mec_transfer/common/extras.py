@@ -79,6 +79,7 @@ PARTS = {
             Library(("trackeval",), "TrackEval", "trackeval", "pip install --no-deps trackeval"),
         ),
     ),
+    "transfer": Part("logistic regression", (Library(("scipy.optimize",), "scipy", "scipy"),)),
     "mmtracking": Part(
         "a trained tracker",
         tuple(

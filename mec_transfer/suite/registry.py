@@ -26,6 +26,10 @@ BENCHMARKS = {
         "mec_transfer.classification.linear_fast:LinearFast",
         "mec_transfer.classification.config:LinearFastConfig",
     ),
+    "classification/logistic": (
+        "mec_transfer.classification.logistic:Logistic",
+        "mec_transfer.classification.config:LogisticConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",

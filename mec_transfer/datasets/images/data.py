@@ -6,6 +6,8 @@ import abc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.data import Data, Layout
@@ -18,6 +20,9 @@ from mec_transfer.datasets.index import Index
 
 class ImageData(Data):
     """The splits of a data set of images."""
+
+    held_out: np.ndarray | None = None
+    """Which images of `train` the data set itself keeps for validation, (N,) bool; None where it names none."""
 
     def __init__(self, config: DatasetConfig, folder: Path, images: Mapping[str, ImageList], index: Index) -> None:
         super().__init__(config, folder)
