@@ -23,7 +23,7 @@ FOLDER = CONFIGS / "classification"
 
 
 def tiny(primary: str = "top1", **recipe: Any) -> Logistic:
-    data = load_yaml(FOLDER / "transfer_cifar10.yaml")
+    data = load_yaml(FOLDER / "transfer_cars.yaml")
     small = {"view": {"resize": None, "crop": 32}, "penalties": 5, "first": -2, "last": 2}
     over = {
         "dataset": {"name": "tiny", "folder": "tiny"},
@@ -34,7 +34,7 @@ def tiny(primary: str = "top1", **recipe: Any) -> Logistic:
 
 
 def test_grid_is_the_published_one() -> None:
-    cs = grid(load_config(LogisticConfig, FOLDER / "transfer_cifar10.yaml").recipe)
+    cs = grid(load_config(LogisticConfig, FOLDER / "transfer_cars.yaml").recipe)
     assert len(cs) == 45
     assert cs == sorted(cs, reverse=True)
     # As the repository's run_linear.sh quotes them, to the digits that float32 has.
@@ -120,4 +120,4 @@ def test_damaged_predictions_are_told(make_job: MakeJob) -> None:
 )
 def test_wrong_settings_are_refused(over: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse_config(LogisticConfig, merge(load_yaml(FOLDER / "transfer_cifar10.yaml"), over), "test")
+        parse_config(LogisticConfig, merge(load_yaml(FOLDER / "transfer_cars.yaml"), over), "test")

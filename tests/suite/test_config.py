@@ -204,7 +204,7 @@ def test_an_edited_stock_yaml_is_another_benchmark(tmp_path: Path) -> None:
 ONE_OF_A_KIND = (
     *("demo_knn", "linear_mec", "demo_linear_fast", "semisup_1pct_barlow", "coco_fpn_1x"),
     *("sot_dcf", "vos_dino", "mot_unitrack", "mots_unitrack", "posetrack_unitrack"),
-    *("demo_siamrpn", "reid_mot17", "deepsort_mot17"),
+    *("demo_siamrpn", "reid_mot17", "deepsort_mot17", "demo_logistic"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -48,7 +49,11 @@ class ImageData(Data):
     def hash(self) -> tuple[str, str]:
         """Hash names, sizes, labels and a sample of the files (`fingerprint.py`). Raises DataError."""
         after = fingerprints(self.images, self.config.layout, self._index)
-        return after[-1], after[0]
+        if self.held_out is None:
+            return after[-1], after[0]
+        marks = np.packbits(self.held_out).tobytes()
+        whole, train = (hashlib.sha256(digest.encode() + marks).hexdigest() for digest in (after[-1], after[0]))
+        return whole, train
 
     def look(self) -> list[str]:
         """Look at the names and sizes of all files, and decode a few of each split."""
