@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +37,42 @@ class Logistic(Benchmark):
     One fit for each strength of the penalty, from the weakest on, each starting from the one before it, on the
     training images less those for validation; the best there names the strength, of equal ones the weaker. The
     classifier is then fitted to all training images, again from where the last fit ended, and judged on `val`, which
-    is the data set's test part. What moves the number beside these: that fits end after 100 iterations (`lbfgs.py`).
+    is the data set's test part. Where an image may have any number of classes, each class has a fit of its own, of two
+    classes (it is there, or not), that starts from the fit of the class before it, as published. What moves the number
+    beside these: that fits end after 100 iterations (`lbfgs.py`).
     """
 
     config: LogisticConfig
 
     def check(self, job: Job) -> list[Problem]:
-        """Data, crop, disk, scipy, and whether every class has an image to fit to."""
-        problems, splits = check_features(job, self.config.recipe)
+        """Data, crop, disk, scipy, whether the metric fits the data, and each class can be fitted and judged."""
+        problems, splits = check_features(job, self.config.recipe, many=True)
         if problem := extras.lacking("transfer"):
             problems.append(Problem(message=problem))
         if splits:
-            train = splits["train"]
-            fitted = set(train.labels[~_held_out(job, self.config.recipe)].tolist())
-            if lost := [name for label, name in enumerate(train.classes) if label not in fitted]:
-                message = (
-                    f"{job.data.folder}: no training image of class {few(lost)} is left beside those for validation; "
-                    "add images, or take another share with --set recipe.validation=0.1"
-                )
-                problems.append(Problem(message=message))
+            problems += [Problem(message=message) for message in self._unfit(job, splits["train"].classes)]
         return problems
+
+    def _unfit(self, job: Job, classes: Sequence[str]) -> Iterator[str]:
+        """Yield what keeps the classes from being fitted and judged."""
+        held, train, val = _held_out(job, self.config.recipe), _targets(job, "train"), _targets(job, "val")
+        primary = self.config.metrics.primary
+        if (train.ndim == 2) != (primary == "mAP11"):
+            several = "any number of classes" if train.ndim == 2 else "one class"
+            yield f"metrics.primary: '{primary}' is not for images with {several} each"
+            return
+        there = [_present(train[~held], len(classes)), _present(train[held], len(classes)), _present(val, len(classes))]
+        parts = [
+            ("training images that are not for validation", there[0]),
+            ("images for validation", there[1]),
+            ("images of 'val'", there[2]),
+        ]
+        for what, present in parts if train.ndim == 2 else parts[:1]:
+            if lost := [name for name, is_there in zip(classes, present, strict=True) if not is_there]:
+                yield (
+                    f"{job.data.folder}: none of the {what} is of class {few(lost)}; add one, or take "
+                    "another share for validation with --set recipe.validation=0.1"
+                )
 
     def run(self, job: Job) -> Record:
         """Extract what features the cache lacks, choose, fit and judge.
@@ -65,10 +82,10 @@ class Logistic(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began = time.monotonic()
-        splits = labelled_splits(job)
+        splits = labelled_splits(job, many=True)
         features = extract_features(job, splits, self.config.recipe)
         extracted = time.monotonic()
-        classes = len(splits["train"].classes)
+        classes = splits["train"].classes
         # One process fits for all: each fit starts from the one before it.
         metrics, search = on_first(lambda: self._fit(features["train"], features["val"], classes, job))
         discard_features(job)  # not before every process has read them
@@ -92,35 +109,34 @@ class Logistic(Benchmark):
             },
         )
 
-    def _fit(self, train: Features, val: Features, classes: int, job: Job) -> tuple[dict[str, float], _Search]:
+    def _fit(
+        self, train: Features, val: Features, classes: Sequence[str], job: Job
+    ) -> tuple[dict[str, float], _Search]:
         """Return the metrics on `val`, and how the penalty was chosen."""
         recipe, held = self.config.recipe, _held_out(job, self.config.recipe)
         order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
         fitted = len(held) - int(held.sum())
-        x, y = _double(train)[order], train.labels.numpy()[order]  # the images for validation last
+        x, y = _double(train)[order], _targets(job, "train")[order]  # the images for validation last
         search = _Search(grid(recipe))
         meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits")
-        found = None
+        fits: list[lbfgs.Fit] = []
         try:
             for c in search.cs:
-                found = lbfgs.fit(x[:fitted], y[:fitted], classes, c, found, recipe.max_iterations)
-                measured = measure(y[fitted:], best_classes(found.scores(x[fitted:])), classes)
+                fits = _fit_all(x[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
+                measured = measure(_predict(fits, x[fitted:], y[fitted:], classes))
                 search.scores.append(measured[self.config.metrics.primary])
-                search.iterations.append(found.iterations)
+                search.iterations.append(max(found.iterations for found in fits))
                 meter.advance(1)
-            found = lbfgs.fit(x, y, classes, search.cs[search.chosen], found, recipe.max_iterations)
-            search.final_iterations = found.iterations
+            fits = _fit_all(x, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
+            search.final_iterations = max(found.iterations for found in fits)
             meter.advance(1)
         finally:
             meter.close()
-        top = best_classes(found.scores(_double(val)))
-        return save(job.workdir, val.labels.numpy(), top, classes), search
+        return save(job.workdir, _predict(fits, _double(val), _targets(job, "val"), classes)), search
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
-        """Recompute the metrics from the predicted classes."""
-        return measure_saved(
-            folder, lambda saved: measure(saved["targets"], saved["top"], int(saved["classes"])), _SAVED
-        )
+        """Recompute the metrics from the predicted classes or scores."""
+        return measure_saved(folder, measure, ("targets", "classes"))
 
 
 @dataclasses.dataclass
@@ -162,46 +178,93 @@ def validation_rows(images: int, share: float, seed: int) -> np.ndarray:
     return held
 
 
-def measure(targets: np.ndarray, top: np.ndarray, classes: int) -> dict[str, float]:
-    """Return `top1`, `mean_class_top1` and, with more than 5 classes, `top5`, in percent.
+def measure(predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the metrics, in percent, of what `predictions.npz` holds.
 
-    Args:
-        targets: (N,) true classes.
-        top: (N, K) predicted classes, best first.
-        classes: how many there are; the mean is over those that have images.
+    One class an image: `top1`, `mean_class_top1` (over the classes that have images) and, with more than 5 classes,
+    `top5`, of `targets` (N,) and the predicted classes `top` (N, 1 or 5), best first. Any number of classes an image:
+    `mAP11` and each class's `AP11/CLASS` of `targets` (N, K) bool and `scores` (N, K). `classes` (K,) are the names.
     """
-    if len(targets) == 0 or top.ndim != 2 or len(top) != len(targets):
-        raise ValueError(f"predictions of shape {top.shape} do not fit {len(targets)} targets")
-    hits = top == targets[:, None]
-    right = np.bincount(targets[hits[:, 0]], minlength=classes)
-    present = np.bincount(targets, minlength=classes)
+    targets, names = predictions["targets"], predictions["classes"]
+    found = predictions["top" if targets.ndim == 1 else "scores"]
+    if len(targets) == 0 or found.ndim != 2 or len(found) != len(targets):
+        raise ValueError(f"predictions of shape {found.shape} do not fit {len(targets)} targets")
+    if targets.ndim == 2:
+        precisions = [100.0 * average_precision(*columns) for columns in zip(targets.T, found.T, strict=True)]
+        by_class = {f"AP11/{name}": value for name, value in zip(names.tolist(), precisions, strict=True)}
+        return {"mAP11": float(np.mean(precisions)), **by_class}
+    hits = found == targets[:, None]
+    right = np.bincount(targets[hits[:, 0]], minlength=len(names))
+    present = np.bincount(targets, minlength=len(names))
     seen = present > 0
     metrics = {
         "top1": 100.0 * int(right.sum()) / len(targets),
         "mean_class_top1": 100.0 * float(np.mean(right[seen] / present[seen])),
     }
-    if top.shape[1] == 5:
+    if found.shape[1] == 5:
         metrics["top5"] = 100.0 * int(hits.any(axis=1).sum()) / len(targets)
     return metrics
 
 
-_SAVED = ("targets", "top", "classes")
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return VOC 2007's average precision, 0 to 1, on the curve that the published script takes from scikit-learn.
+
+    The curve has a point for each score that occurs, and one of precision 1 at recall 0, so that the first of the
+    eleven points always counts in full. `truth` (N,) bool holds at least one True; `scores` is (N,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of those with one score
+    found = np.cumsum(truth[order])[last]
+    precision, recall = np.append(found / (last + 1), 1.0), np.append(found / found[-1], 0.0)
+    return float(np.mean([precision[recall >= point].max() for point in np.linspace(0, 1, 11)]))
 
 
-def save(folder: Path, targets: np.ndarray, top: np.ndarray, classes: int) -> dict[str, float]:
+def save(folder: Path, predictions: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Write `folder`/predictions.npz atomically and return the metrics that follow from it.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    arrays: dict[str, Any] = {
-        "targets": targets.astype(np.int32),
-        "top": top.astype(np.int32),
-        "classes": np.array(classes),
-    }
+    arrays: dict[str, Any] = dict(predictions)
     with atomic_writer(folder / PREDICTIONS_NAME) as handle:
         np.savez_compressed(handle, **arrays)
-    return measure(targets, top, classes)
+    return measure(predictions)
+
+
+def _fit_all(
+    x: np.ndarray, y: np.ndarray, classes: int, c: float, before: Sequence[lbfgs.Fit], limit: int
+) -> list[lbfgs.Fit]:
+    """Return one classifier for all classes, or one each where `y` is (N, K); `before` are those of the last C."""
+    start = before[-1] if before else None
+    if y.ndim == 1:
+        return [lbfgs.fit(x, y, classes, c, start, limit)]
+    fits = []
+    for column in y.T:
+        start = lbfgs.fit(x, column.astype(np.int64), 2, c, start, limit)
+        fits.append(start)
+    return fits
+
+
+def _predict(
+    fits: Sequence[lbfgs.Fit], x: np.ndarray, targets: np.ndarray, classes: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return what `measure` takes."""
+    about = {"targets": targets, "classes": np.array(classes)}
+    if targets.ndim == 2:
+        return about | {"scores": np.stack([found.scores(x)[:, 1] for found in fits], axis=1)}
+    return about | {"top": best_classes(fits[0].scores(x)).astype(np.int32)}
+
+
+def _targets(job: Job, split: str) -> np.ndarray:
+    """Return the class of each image, (N,) int64, or its classes, (N, K) bool."""
+    assert isinstance(job.data, ImageData)
+    return job.data.images[split].labels if job.data.marks is None else job.data.marks[split]
+
+
+def _present(targets: np.ndarray, classes: int) -> np.ndarray:
+    """Return which classes have an image."""
+    counts: np.ndarray = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)
+    return counts > 0
 
 
 def _held_out(job: Job, recipe: LogisticRecipe) -> np.ndarray:

@@ -31,6 +31,7 @@ LAYOUTS = {
                 ("food101", "Food"),
                 ("pets", "Pets"),
                 ("sun397", "Sun397"),
+                ("voc_labels", "VocLabels"),
             )
         },
     },
