@@ -57,6 +57,7 @@ def fit(
         max_iterations: at which L-BFGS-B is stopped.
     """
     from scipy import optimize
+    from threadpoolctl import threadpool_limits
 
     shape = (classes, features.shape[1] + 1)
     begin = np.zeros(shape) if start is None else start.weights
@@ -64,7 +65,8 @@ def fit(
     several = threads > 1 and features.size * classes >= _LEAST_FOR_THREADS
     torch.set_num_threads(1)  # of each of these threads, which work on blocks of their own and wait without spinning
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        # scipy's own sums, over the weights, depend on the number of threads that its BLAS may use.
+        with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
             objective = _Objective(features, labels, shape, 1.0 / c, pool.map if several else map)
             limits = {"gtol": GRADIENT_TOLERANCE, "maxiter": max_iterations}
             found = optimize.minimize(objective, begin.ravel(), method="L-BFGS-B", jac=True, options=limits)
@@ -95,7 +97,7 @@ class _Objective:
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(self.shape)
         plain = np.ascontiguousarray(weights[:, :-1])
-        loss = 0.5 * self.strength * float(np.vdot(plain, plain))
+        loss = 0.5 * self.strength * float(torch.from_numpy(plain).square().sum())
         gradient = np.empty(self.shape)
         np.multiply(plain, self.strength, out=gradient[:, :-1])
         gradient[:, -1] = 0.0

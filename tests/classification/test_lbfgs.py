@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,21 @@ def test_converged_fits_are_scikit_learns(c: float) -> None:
     model = linear_model.LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(x, y)
     np.testing.assert_allclose(found.weights[:, :-1], model.coef_, atol=2e-4 * (1 + np.abs(model.coef_).max()))
     np.testing.assert_array_equal(found.scores(x).argmax(axis=1), model.predict(x))
+
+
+@pytest.mark.parametrize("c", [0.01, 1.0, 1e6])
+def test_fits_cut_short_are_scikit_learns(c: float) -> None:
+    """Dividing the loss by the number of images, as later versions do, leaves the steps of L-BFGS as they are."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x, y = world(120, 10, 4)
+    found = lbfgs.fit(x, y, 4, c, None, 12)
+    model = linear_model.LogisticRegression(C=c, tol=1e-10, max_iter=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it has not converged
+        model.fit(x, y)
+    assert found.iterations == model.n_iter_[0] == 12
+    expected = np.column_stack([model.coef_, model.intercept_])
+    np.testing.assert_allclose(found.weights, expected, rtol=1e-8, atol=1e-10)
 
 
 def test_a_fit_starts_where_it_is_told_and_stops_at_its_limit() -> None:

@@ -307,5 +307,5 @@ def test_missing_folder_and_image(layout: str, tmp_path: Path) -> None:
 def test_matlab_files_without_scipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flowers(tmp_path)
     monkeypatch.setattr(extras.Library, "fault", lambda self: "")
-    with pytest.raises(MissingExtra, match=r"needs scipy: pip install 'mec-transfer\[transfer\]'"):
+    with pytest.raises(MissingExtra, match=r"needs scipy and threadpoolctl: pip install 'mec-transfer\[transfer\]'"):
         opened("flowers102", tmp_path)
