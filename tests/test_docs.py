@@ -42,6 +42,7 @@ from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, 
 from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
+from tests.datasets.images.test_listed import WORLDS
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
 from tools.packages import GIGABYTES
@@ -156,7 +157,10 @@ def sections(page: str, level: str) -> dict[str, str]:
 
 def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path) -> None:
     found = sections("data.md", "###")
-    assert sorted(name for heading in found for name in re.findall(r"`(\w+)`", heading)) == sorted(layout_names())
+    there_too = sections("transfer.md", "###")
+    assert sorted(name for heading in (*found, *there_too) for name in re.findall(r"`(\w+)`", heading)) == sorted(
+        layout_names()
+    )
     for heading, text in found.items():
         name = heading.strip("`")
         assert "mec-transfer data check " in text, heading
@@ -169,6 +173,31 @@ def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path)
             assert remark.strip() in ("", "optional")
             there = any(folder.glob(re.sub("<.*?>", "*", path)))
             assert there or remark, f"{heading}: {path}"
+
+
+@pytest.mark.parametrize("layout", WORLDS)
+def test_the_tree_of_a_transfer_set_is_how_its_data_lies(layout: str, tmp_path: Path) -> None:
+    WORLDS[layout](tmp_path)
+    section = sections("transfer.md", "###")[f"`{layout}`"]
+    (tree,) = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    for path in tree.splitlines():
+        assert any(tmp_path.glob(re.sub("<.*?>", "*", path))), path
+
+
+def test_the_page_on_transfer_has_a_row_for_every_config_of_its_suite() -> None:
+    page = (DOCS / "transfer.md").read_text(encoding="utf-8")
+    rows = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in re.findall(r"^\| `.*$", page, re.M))}
+    metrics = {"top1": "top-1", "mean_class_top1": "mean over the classes", "mAP11": "11-point mAP"}
+    suite = load_suite(CONFIGS / "suites" / "linear_transfer.yaml", ["a=random:resnet18"])
+    assert [entry.config for entry in suite.benchmarks] == list(rows)
+    for name, cells in rows.items():
+        config = benchmark_config(find_benchmark(name, CONFIGS))
+        promised = config.dataset.promised
+        assert promised is not None
+        wanted = [f"`{config.dataset.folder}`", str(promised.classes)]
+        wanted.append(" and ".join(f"{promised.images[split]:,}" for split in ("train", "val")))
+        assert [cell.strip() for cell in cells[2:5]] == wanted
+        assert cells[6].strip() == metrics[config.metrics.primary]
 
 
 def test_the_page_on_data_names_every_folder_of_the_paper_suite() -> None:

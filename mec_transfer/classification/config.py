@@ -5,6 +5,7 @@ Nothing here imports torch: planning a run reads every config and is done at onc
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources
 from mec_transfer.classification.resources import feature_bytes, feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
@@ -22,6 +23,10 @@ from mec_transfer.results.record import DatasetInfo, Record
 
 if TYPE_CHECKING:
     from mec_transfer.units import Units
+
+LOGISTIC_METRICS = ("top1", "mean_class_top1", "mAP11")
+"""What logistic regression may choose its penalty by, and report: over the images, the mean over the classes, or, of
+images with any number of classes, VOC 2007's mean average precision."""
 
 
 class ViewConfig(StrictModel):
@@ -316,6 +321,50 @@ class LinearFastConfig(ClassificationConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache."""
         return feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+
+
+class LogisticRecipe(FeatureRecipe):
+    """The recipe of logistic regression."""
+
+    penalties: int = Field(ge=2)
+    """How many strengths of the L2 penalty are tried: 10^first to 10^last in equal steps of the exponent."""
+    first: float
+    last: float
+    """C, scikit-learn's name for the inverse of the strength, goes from 10^-first down to 10^-last."""
+    validation: float = Field(gt=0, lt=1)
+    """Share of the training images that the choice is made on, where the data set names none for that."""
+    validation_seed: int = Field(ge=0)
+    """Of the shuffle that picks them, by NumPy's legacy generator."""
+    max_iterations: int = Field(ge=1)
+    """At which a fit is stopped, converged or not."""
+
+    @model_validator(mode="after")
+    def _growing(self) -> LogisticRecipe:
+        if self.first >= self.last:
+            raise ValueError(f"'first' ({self.first:g}) must be below 'last' ({self.last:g})")
+        return self
+
+
+class LogisticConfig(BenchmarkConfig):
+    """The config of `transfer_*.yaml`."""
+
+    extra: ClassVar[str] = "transfer"
+    recipe: LogisticRecipe
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metric(cls, metrics: MetricsConfig) -> MetricsConfig:
+        if metrics.primary not in LOGISTIC_METRICS:
+            raise ValueError(f"'primary' must be one of {', '.join(LOGISTIC_METRICS)}")
+        return metrics
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache; how long the fits take is not known before."""
+        found = feature_resources(self.recipe, arch, data, tags=1, search=False)
+        if self.metrics.primary != "mAP11":
+            return found
+        scores = 9 * data.splits["val"] * (data.classes or 0)  # a float64 and a truth of each class
+        return dataclasses.replace(found, own_bytes=scores + (1 << 12))
 
 
 class SemisupRecipe(TrainingRecipe):

@@ -88,11 +88,14 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     return features
 
 
-def check_features(job: Job, recipe: FeatureRecipe) -> tuple[list[Problem], dict[str, ImageList]]:
-    """Return what keeps features from being computed (data, crop, device, disk), and the splits that are sound."""
+def check_features(job: Job, recipe: FeatureRecipe, many: bool = False) -> tuple[list[Problem], dict[str, ImageList]]:
+    """Return what keeps features from being computed (data, crop, device, disk), and the splits that are sound.
+
+    `many` is as in `labelled_splits`.
+    """
     problems = [Problem(message=message) for message in job.data.problems]
     try:
-        splits = labelled_splits(job)
+        splits = labelled_splits(job, many)
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
@@ -140,10 +143,13 @@ def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
     }
 
 
-def labelled_splits(job: Job) -> dict[str, ImageList]:
-    """Return the images of each split, those to train on and those to measure on. Raises DataError without labels."""
+def labelled_splits(job: Job, many: bool = False) -> dict[str, ImageList]:
+    """Return the images of each split, those to train on and those to measure on.
+
+    Raises DataError where they have no labels or, unless `many` is true, where an image may have more than one.
+    """
     assert isinstance(job.data, ImageData)
-    return {split: job.data.labelled(split) for split in job.data.images}
+    return {split: job.data.labelled(split, many) for split in job.data.images}
 
 
 def features_folder(job: Job) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from mec_transfer.results.record import Record
 from mec_transfer.units import Ratios
 
 PREDICTIONS_NAME = "predictions.npz"
+T = TypeVar("T")
 
 
 class ClassificationBenchmark(Benchmark):
@@ -93,22 +94,34 @@ def read_hits(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     Raises:
         UserError: the file is missing or damaged.
     """
+    return measure_saved(folder, _saved_hits, ("targets", "primary"))
+
+
+def measure_saved(folder: Path, measure: Callable[[Mapping[str, np.ndarray]], T], needed: Iterable[str]) -> T:
+    """Return what `measure` makes of the arrays in `folder`/predictions.npz, which has those that are `needed`.
+
+    Raises:
+        UserError: the file is missing or damaged, or `measure` raised for it.
+    """
     path = folder / PREDICTIONS_NAME
     try:
         if path.exists() and not zipfile.is_zipfile(path):
             raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
         with np.load(path, allow_pickle=False) as saved:
-            top = {name.removeprefix("top_"): saved[name] for name in saved.files if name.startswith("top_")}
-            if missing := {"targets", "primary"} - set(saved.files):
+            if missing := set(needed) - set(saved.files):
                 raise ValueError(f"it has no '{min(missing)}'")
-            targets = saved["targets"]
-            return targets, _hits(targets, top, str(saved["primary"]))
+            return measure({name: saved[name] for name in saved.files})
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
         raise UserError(
             f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
         ) from None
+
+
+def _saved_hits(saved: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    top = {name.removeprefix("top_"): saved[name] for name in saved if name.startswith("top_")}
+    return saved["targets"], _hits(saved["targets"], top, str(saved["primary"]))
 
 
 def _hits(targets: np.ndarray, top: Mapping[str, np.ndarray], primary: str) -> dict[str, np.ndarray]:

@@ -79,6 +79,13 @@ PARTS = {
             Library(("trackeval",), "TrackEval", "trackeval", "pip install --no-deps trackeval"),
         ),
     ),
+    "transfer": Part(
+        "logistic regression",
+        (
+            Library(("scipy.optimize", "scipy.io"), "scipy", "scipy"),
+            Library(("threadpoolctl",), "threadpoolctl", "threadpoolctl"),
+        ),
+    ),
     "mmtracking": Part(
         "a trained tracker",
         tuple(

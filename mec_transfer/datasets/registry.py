@@ -20,6 +20,20 @@ LAYOUTS = {
     "images": {
         "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
         "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
+        **{
+            name: f"mec_transfer.datasets.images.listed:{layout}Layout"
+            for name, layout in (
+                ("aircraft", "Aircraft"),
+                ("caltech101", "Caltech101"),
+                ("cars", "Cars"),
+                ("dtd", "Dtd"),
+                ("flowers102", "Flowers"),
+                ("food101", "Food"),
+                ("pets", "Pets"),
+                ("sun397", "Sun397"),
+                ("voc2007_classes", "Voc2007Classes"),
+            )
+        },
     },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",

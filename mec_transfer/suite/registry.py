@@ -38,6 +38,10 @@ BENCHMARKS = {
         "mec_transfer.classification.svm_low_shot:SvmLowShot",
         "mec_transfer.classification.config:LowShotConfig",
     ),
+    "classification/logistic": (
+        "mec_transfer.classification.logistic:Logistic",
+        "mec_transfer.classification.config:LogisticConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",
@@ -73,6 +77,7 @@ COMMAND_OF = {
     "linear": "linear",
     "linear_sgd": "linear",
     "linear_fast": "linear",
+    "logistic": "linear",
     "svm": "linear",
     "svm_low_shot": "linear",
     "semisup": "semisup",

@@ -1,0 +1,311 @@
+"""Images that the official lists of a data set name: where they lie, their classes, and which are for what.
+
+Layouts of the transfer benchmarks, as the archives unpack (and as torchvision's classes read them). `train` holds what
+may be learnt from, in the lists' order; where a data set has a validation part of its own, its images come last and
+`ImageData.held_out` marks them. `val` is the part that is measured on, which these data sets call `test`. Each layout's
+own folder is the one that its docstring shows.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mec_transfer.common import extras
+from mec_transfer.common.errors import DataError, one_line
+from mec_transfer.datasets.annotations import malformed, read_lines, read_text
+from mec_transfer.datasets.config import DatasetConfig
+from mec_transfer.datasets.images.data import ImageData, ImageLayout
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.values import few
+
+Named = list[tuple[str, str]]
+"""Images of a part in the list's order: path below the data set's folder, and the class's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """What the lists of a data set say."""
+
+    train: Named
+    test: Named
+    validation: Named | None = None
+    """None where the data set has no such part."""
+    classes: Sequence[str] | None = None
+    """In their order; None for those of the training images, sorted."""
+
+
+class ListedLayout(ImageLayout):
+    """A layout whose lists name the images: a subclass reads the lists."""
+
+    @abc.abstractmethod
+    def read_lists(self, folder: Path) -> Lists:
+        """Read the lists. Raises DataError where one is missing or malformed; says which and where."""
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
+        """Return `train`, with the images for validation at its end, and `val`. Raises DataError."""
+        return _open(folder, self.read_lists(folder))
+
+    def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
+        """Read the lists and mark the images for validation. Raises DataError."""
+        if not folder.is_dir():
+            index.list_folder(folder)  # names what is wrong
+        lists = self.read_lists(folder)
+        data = ImageData(config, folder, _open(folder, lists), index)
+        if lists.validation is not None:
+            data.held_out = np.arange(len(data.images["train"])) >= len(lists.train)
+        return data
+
+
+class AircraftLayout(ListedLayout):
+    """FGVC-Aircraft's 100 variants: `data/images_variant_{train,val,test}.txt`, `data/images/*.jpg`."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read lines such as `1025794 707-320`."""
+        train, val, test = (
+            [
+                (f"data/images/{name}.jpg", variant)
+                for name, variant in _fields(folder / f"data/images_variant_{part}.txt", 1)
+            ]
+            for part in ("train", "val", "test")
+        )
+        return Lists(train, test, val)
+
+
+class Caltech101Layout(ListedLayout):
+    """Caltech 101: `101_ObjectCategories/<class>/*.jpg`, with the `train.txt` and `test.txt` of a published split.
+
+    The archive has no split. Lines of the lists are those of ssl-transfer's: `accordion/image_0001.jpg 2`.
+    """
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read both lists; the number after a path is not looked at."""
+        below = "caltech101/101_ObjectCategories"
+        images = below if (folder / below).is_dir() else "101_ObjectCategories"
+        train, test = (
+            [(f"{images}/{path}", _parent(folder / f"{part}.txt", path)) for path, _ in _fields(folder / f"{part}.txt")]
+            for part in ("train", "test")
+        )
+        return Lists(train, test)
+
+
+class CarsLayout(ListedLayout):
+    """Stanford Cars: `cars_{train,test}/*.jpg`, `devkit/cars_train_annos.mat`, `cars_test_annos_withlabels.mat`.
+
+    The last one lies in the folder itself, or in `devkit`. Classes are called by their numbers.
+    """
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read both lists."""
+        labelled = "cars_test_annos_withlabels.mat"
+        beside = folder / labelled
+        files = {
+            "train": folder / "devkit/cars_train_annos.mat",
+            "test": beside if beside.exists() else folder / "devkit" / labelled,
+        }
+        parts = {part: self._read(file, f"cars_{part}") for part, file in files.items()}
+        return Lists(parts["train"], parts["test"], classes=_numbers(parts["train"]))
+
+    def _read(self, file: Path, images: str) -> Named:
+        rows = np.atleast_1d(_mat(file, "annotations"))
+        if not {"fname", "class"} <= set(rows.dtype.names or ()):
+            raise DataError(f"{file}: its annotations have no 'fname' and 'class': the list with labels is needed")
+        return [(f"{images}/{row['fname']}", str(int(row["class"]))) for row in rows]
+
+
+class DtdLayout(ListedLayout):
+    """DTD: `images/<texture>/*.jpg`, and of its ten splits the first, `labels/{train,val,test}1.txt`."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read lines such as `banded/banded_0002.jpg`."""
+        train, val, test = (
+            [(f"images/{line}", _parent(file, line)) for line in _lines(file)]
+            for file in (folder / f"labels/{part}1.txt" for part in ("train", "val", "test"))
+        )
+        return Lists(train, test, val)
+
+
+class FlowersLayout(ListedLayout):
+    """Oxford Flowers 102: `jpg/image_*.jpg`, `imagelabels.mat`, `setid.mat`. Classes are called by their numbers."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read the numbers of the images of each part, from 1, and the label of each image."""
+        labels = np.atleast_1d(_mat(folder / "imagelabels.mat", "labels"))
+        parts = []
+        for key in ("trnid", "valid", "tstid"):
+            numbers = np.atleast_1d(_mat(folder / "setid.mat", key)).astype(np.int64)
+            if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= len(labels):
+                raise DataError(f"{folder / 'setid.mat'}: '{key}' names images beyond the {len(labels)} labels")
+            parts.append([(f"jpg/image_{number:05d}.jpg", str(int(labels[number - 1]))) for number in numbers])
+        train, val, test = parts
+        return Lists(train, test, val, _numbers(train))
+
+
+class FoodLayout(ListedLayout):
+    """Food-101: `images/<class>/*.jpg`, `meta/{train,test}.json`, `meta/classes.txt`."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read the images of each class, the classes in their own list's order."""
+        classes = _lines(folder / "meta/classes.txt")
+        train, test = (self._read(folder / f"meta/{part}.json", classes) for part in ("train", "test"))
+        return Lists(train, test, classes=classes)
+
+    def _read(self, file: Path, classes: Sequence[str]) -> Named:
+        with malformed(file):
+            listed = json.loads(read_text(file))
+        if not isinstance(listed, dict) or set(listed) != set(classes):
+            raise DataError(f"{file}: does not have the classes of classes.txt")
+        return [(f"images/{image}.jpg", name) for name in classes for image in listed[name]]
+
+
+class PetsLayout(ListedLayout):
+    """Oxford-IIIT Pets: `images/*.jpg`, `annotations/{trainval,test}.txt`."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read lines such as `Abyssinian_100 1 1 1`; the breed is the name before the number."""
+        train, test = (
+            [(f"images/{name}.jpg", name.rpartition("_")[0]) for name, _ in _fields(folder / f"annotations/{part}.txt")]
+            for part in ("trainval", "test")
+        )
+        return Lists(train, test)
+
+
+class Sun397Layout(ListedLayout):
+    """SUN397: `a/abbey/*.jpg` and so on, `ClassName.txt`, and of the partitions `{Training,Testing}_01.txt`."""
+
+    def read_lists(self, folder: Path) -> Lists:
+        """Read lines such as `/a/abbey/sun_aakbdcgfpksytcwj.jpg`."""
+        classes = sorted(line[3:] for line in _lines(folder / "ClassName.txt"))
+        train, test = (
+            [(line[1:], line[3:].rpartition("/")[0]) for line in _lines(folder / f"{part}_01.txt")]
+            for part in ("Training", "Testing")
+        )
+        return Lists(train, test, classes=classes)
+
+
+class Voc2007ClassesLayout(ImageLayout):
+    """VOC 2007's classes of whole images: `VOC2007/ImageSets/Main/<class>_{train,val,test}.txt`, `VOC2007/JPEGImages`.
+
+    An image has a class where the class's list says 1. What it says of difficult ones alone, 0, is taken as no, in
+    training and in the test alike, as ssl-transfer does.
+    """
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
+        """Return `train`, with the images for validation at its end, and `val`. Raises DataError."""
+        return self._open(folder, index)[0]
+
+    def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
+        """Read the lists, and mark the classes and the images for validation. Raises DataError."""
+        images, marks, fitted = self._open(folder, index)
+        data = ImageData(config, folder, images, index)
+        data.marks, data.held_out = marks, np.arange(len(images["train"])) >= fitted
+        return data
+
+    def _open(self, folder: Path, index: Index) -> tuple[dict[str, ImageList], dict[str, np.ndarray], int]:
+        lists = folder / "VOC2007/ImageSets/Main"
+        files = index.list_folder(lists)[1]
+        classes = tuple(name.removesuffix("_train.txt") for name in files if name.endswith("_train.txt"))
+        if len(classes) < 2:
+            raise DataError(f"{lists}: no lists of classes, such as aeroplane_train.txt")
+        parts = {part: _read_marks(lists, classes, part) for part in ("train", "val", "test")}
+        names = {"train": parts["train"][0] + parts["val"][0], "val": parts["test"][0]}
+        marks = {"train": np.concatenate([parts["train"][1], parts["val"][1]]), "val": parts["test"][1]}
+        images = {
+            split: ImageList(folder, tuple(f"VOC2007/JPEGImages/{name}.jpg" for name in own), _unknown(own), classes)
+            for split, own in names.items()
+        }
+        return images, marks, len(parts["train"][0])
+
+
+def _unknown(names: Sequence[str]) -> np.ndarray:
+    return np.full(len(names), -1, dtype=np.int64)
+
+
+def _read_marks(lists: Path, classes: Sequence[str], part: str) -> tuple[list[str], np.ndarray]:
+    """Return the images of a part, in their order, and which classes they have, (N, K) bool."""
+    names: list[str] = []
+    columns: list[list[bool]] = []
+    for name in classes:
+        file = lists / f"{name}_{part}.txt"
+        rows = list(_fields(file))
+        if bad := [value for _, value in rows if value not in ("1", "0", "-1")]:
+            raise DataError(f"{file}: {bad[0]!r} is none of 1, 0 and -1")
+        own = [image for image, _ in rows]
+        if columns and own != names:
+            raise DataError(f"{file}: does not list the images of {classes[0]}_{part}.txt in their order")
+        names = own
+        columns.append([value == "1" for _, value in rows])
+    if not names:
+        raise DataError(f"{lists}: its lists of {part} images are empty")
+    return names, np.array(columns, dtype=bool).T
+
+
+def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
+    train = lists.train + (lists.validation or [])
+    for part, images in (("train", lists.train), ("validation", lists.validation), ("test", lists.test)):
+        if images is not None and not images:
+            raise DataError(f"{folder}: its list of {part} images is empty")
+    classes = tuple(lists.classes or sorted({name for _, name in train}))
+    number = {name: label for label, name in enumerate(classes)}
+    splits = {}
+    for split, images in (("train", train), ("val", lists.test)):
+        if lost := dict.fromkeys(name for _, name in images if name not in number):
+            raise DataError(f"{folder}: its lists name images of class {few(lost)}, which is none of its classes")
+        labels = np.array([number[name] for _, name in images], dtype=np.int64)
+        splits[split] = ImageList(folder, tuple(path for path, _ in images), labels, classes)
+    if absent := [name for label, name in enumerate(classes) if label not in set(splits["train"].labels.tolist())]:
+        raise DataError(f"{folder}: its lists name no training image of class {few(absent)}")
+    return splits
+
+
+def _lines(file: Path) -> list[str]:
+    return [text.strip() for _, text in read_lines(file)]
+
+
+def _fields(file: Path, least: int = 1) -> Iterator[tuple[str, str]]:
+    """Yield each line's first word and the rest of it."""
+    for number, text in read_lines(file):
+        name, _, rest = text.strip().partition(" ")
+        if len(rest.split()) < least:
+            raise DataError(f"{file}, line {number}: {text.strip()!r} is not an image and its class")
+        yield name, rest.strip()
+
+
+def _parent(file: Path, path: str) -> str:
+    """Return the class folder of an image's path."""
+    name, slash, _ = path.partition("/")
+    if not slash:
+        raise DataError(f"{file}: {path!r} has no class folder before the image's name")
+    return name
+
+
+def _numbers(images: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the classes of images, which are numbers, in their order."""
+    return sorted({name for _, name in images}, key=int)
+
+
+def _mat(file: Path, key: str) -> Any:
+    """Return an array of a MATLAB file.
+
+    Raises:
+        MissingExtra: scipy is not installed.
+        DataError: the file is missing, damaged, or has no such array.
+    """
+    extras.require("transfer")
+    from scipy.io import loadmat
+
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    try:
+        return loadmat(str(file), squeeze_me=True)[key]
+    except KeyError:
+        raise DataError(f"{file}: holds no '{key}'") from None
+    except Exception as error:  # scipy has many ways of saying "damaged"
+        raise DataError(f"{file}: not readable as a MATLAB file ({one_line(error)})") from None
