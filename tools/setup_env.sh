@@ -81,7 +81,7 @@ command -v "$python" >/dev/null || fail "'$python' is not there; install Python 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   fail "$("$python" --version 2>&1) is too old; mec-transfer needs 3.11 or later (set PYTHON=/path/to/python3.11)"
 
-extras=tracking,plot,svm${dev:+,dev}
+extras=tracking,plot,svm,transfer${dev:+,dev}
 for part in mmtracking detection; do ! has "$part" || extras=$part,$extras; done
 packages() { "$python" "$root/tools/packages.py" "$@" --extras "$extras" ${cpu:+--cpu} >&2 || exit 2; }
 if [ -n "$download" ]; then

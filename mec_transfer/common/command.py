@@ -12,7 +12,7 @@ from collections.abc import Callable
 from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.extras import explain
-from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
+from mec_transfer.common.interrupt import interruption_behind, leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_launcher
 from mec_transfer.common.runtime import usable_cores
 
@@ -70,6 +70,8 @@ def _explained(command: Callable[[], int]) -> int:
     except OSError as error:
         raise RunError(tell(error)) from error
     except (MemoryError, RuntimeError) as error:  # torch's errors of a GPU are RuntimeErrors
+        if interruption := interruption_behind(error):
+            raise interruption from None
         if line := what_ran_out(error):
             raise RunError(line) from error
         raise

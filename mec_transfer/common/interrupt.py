@@ -47,6 +47,22 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
     return signal.Signals(error.number) if isinstance(error, Interrupted) else signal.SIGINT
 
 
+def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interruption that another error came of, or None.
+
+    A signal may come while a library enters or leaves a state of its own, and that then fails in its turn: torch's
+    "trying to pop from empty mode stack" is no failure of the run's.
+    """
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        if isinstance(behind, KeyboardInterrupt):
+            return behind
+        seen.add(id(behind))
+        behind = behind.__cause__ or behind.__context__
+    return None
+
+
 @contextmanager
 def raised_signals() -> Iterator[None]:
     """Let a signal raise `Interrupted` wherever the main thread is."""

@@ -14,6 +14,7 @@ from mec_transfer.common import distributed, runtime
 from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import read_json, write_text
+from mec_transfer.common.interrupt import interruption_behind
 from mec_transfer.common.lock import LOCK_NAME, folder_lock
 from mec_transfer.common.progress import warn
 from mec_transfer.results.record import RECORD_NAME, Record, read_record, write_record
@@ -121,6 +122,8 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
         record = benchmark.run(job)
         _require_finite(record)
     except Exception as error:
+        if interruption := interruption_behind(error):
+            raise interruption from None
         if not distributed.lost_partner(error):  # the one that failed, or was stopped, knows better
             _leave_failure(spec, warnings, error, time.monotonic() - began)
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):

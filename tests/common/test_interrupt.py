@@ -30,6 +30,19 @@ def test_a_command_that_is_signalled_exits_by_the_convention(
     assert signal.getsignal(number) == before
 
 
+def test_what_a_library_makes_of_an_interruption_is_one_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    def leave_a_mode() -> int:
+        try:
+            return send(signal.SIGTERM)
+        finally:
+            raise RuntimeError("trying to pop from empty mode stack")
+
+    assert exit_status("program", leave_a_mode) == 128 + signal.SIGTERM
+    assert "interrupted (SIGTERM)" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="of its own"):
+        exit_status("program", lambda: (_ for _ in ()).throw(RuntimeError("of its own")))
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_held_signal_is_obeyed_at_the_end_of_the_block_at_the_latest(number: signal.Signals) -> None:
     done = []
