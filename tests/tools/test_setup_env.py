@@ -85,7 +85,10 @@ def test_everything_is_installed_once(checkout: Checkout) -> None:
 
 def test_an_environment_with_more_serves_and_one_with_less_does_not(checkout: Checkout) -> None:
     calls, _, said = checkout.set_up("--without", "detection", "--dev")
-    assert calls[1] == "tools/packages.py install .venv --extras mmtracking,tracking,plot,svm,transfer,dev " and len(calls) == 3
+    assert (
+        calls[1] == "tools/packages.py install .venv --extras mmtracking,tracking,plot,svm,transfer,dev "
+        and len(calls) == 3
+    )
     assert said.splitlines()[-1] == "without detection: some benchmarks do not run"
     assert checkout.set_up("--without", "detection")[0] == []
     assert checkout.set_up("--without", "detection", "--without", "mmtracking", "--dev")[0] == []
