@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from mec_transfer.classification.predictions import PREDICTIONS_NAME
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import atomic_writer
 from mec_transfer.common.progress import warn
 
+PREDICTIONS_NAME = "predictions.npz"
 Arrays = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -22,15 +24,18 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
         np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]  # its one named argument has another name
 
 
-def metrics_of(folder: Path, measure: Callable[[Arrays], dict[str, float]]) -> dict[str, float]:
-    """Return what `measure` makes of the arrays in `folder`/predictions.npz.
+def measure_saved(folder: Path, measure: Callable[[Arrays], T], needed: Iterable[str] = ()) -> T:
+    """Return what `measure` makes of the arrays in `folder`/predictions.npz, which has those that are `needed`.
 
     Raises:
-        UserError: the file is missing or damaged, or lacks what `measure` asks for.
+        UserError: the file is missing or damaged, or `measure` raised for it.
     """
     path = folder / PREDICTIONS_NAME
     try:
-        return measure(_read(path))
+        saved = _read(path)
+        if missing := set(needed) - set(saved):
+            raise ValueError(f"it has no '{min(missing)}'")
+        return measure(saved)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the job left no predictions") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"

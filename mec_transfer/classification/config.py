@@ -166,7 +166,7 @@ class MachineRecipe(FeatureRecipe):
     positive_weight: float = Field(gt=0)
     """How many times as much an image counts that shows the class."""
     tolerance: float = Field(gt=0)
-    """Of the solver, LIBLINEAR's dual coordinate descent."""
+    """Where the solver, LIBLINEAR's dual coordinate descent, stops."""
     max_iter: int = Field(ge=1)
     """The most passes over the images that it takes."""
 
@@ -259,14 +259,18 @@ class TrainingConfig(ClassificationConfig):
         return super().settings() | {"schedule": self.recipe.schedule.model_dump(mode="json", exclude_defaults=True)}
 
 
-class LinearConfig(TrainingConfig):
-    """The config of `linear_*.yaml`."""
-
-    recipe: LinearRecipe
+class ProbeConfig(TrainingConfig):
+    """The config of a head that is trained on a frozen backbone."""
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """The state of the head's training."""
         return training_resources(self.recipe, arch, data, whole=False)
+
+
+class LinearConfig(ProbeConfig):
+    """The config of `linear_*.yaml`."""
+
+    recipe: LinearRecipe
 
 
 class LinearSgdRecipe(TrainingRecipe):
@@ -280,14 +284,10 @@ class LinearSgdRecipe(TrainingRecipe):
     """The epsilon of the head's BatchNorm1d, which has weights without decay and normalises over the whole batch."""
 
 
-class LinearSgdConfig(TrainingConfig):
+class LinearSgdConfig(ProbeConfig):
     """The config of `*_linear_vissl.yaml`."""
 
     recipe: LinearSgdRecipe
-
-    def resources(self, arch: str, data: DatasetInfo) -> Resources:
-        """The state of the head's training."""
-        return training_resources(self.recipe, arch, data, whole=False)
 
 
 class LinearFastRecipe(FeatureRecipe):
@@ -334,7 +334,7 @@ class LogisticRecipe(FeatureRecipe):
     validation: float = Field(gt=0, lt=1)
     """Share of the training images that the choice is made on, where the data set names none for that."""
     validation_seed: int = Field(ge=0)
-    """Of the shuffle that picks them, by NumPy's legacy generator."""
+    """Seeds the shuffle that picks them, by NumPy's legacy generator."""
     max_iterations: int = Field(ge=1)
     """At which a fit is stopped, converged or not."""
 

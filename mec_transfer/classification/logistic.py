@@ -6,12 +6,12 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.classification.config import LogisticConfig, LogisticRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -21,10 +21,9 @@ from mec_transfer.classification.features import (
     feature_details,
     labelled_splits,
 )
-from mec_transfer.classification.predictions import PREDICTIONS_NAME, best_classes, measure_saved
+from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
-from mec_transfer.common.files import atomic_writer
 from mec_transfer.common.progress import Meter
 from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.values import few
@@ -225,9 +224,7 @@ def save(folder: Path, predictions: Mapping[str, np.ndarray]) -> dict[str, float
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    arrays: dict[str, Any] = dict(predictions)
-    with atomic_writer(folder / PREDICTIONS_NAME) as handle:
-        np.savez_compressed(handle, **arrays)
+    save_arrays(folder / PREDICTIONS_NAME, **predictions)
     return measure(predictions)
 
 

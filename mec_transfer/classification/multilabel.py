@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.classification.arrays import Arrays, save_arrays
-from mec_transfer.classification.predictions import PREDICTIONS_NAME
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, Arrays, save_arrays
 from mec_transfer.datasets.images.image_list import ImageList
 
 

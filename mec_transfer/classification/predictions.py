@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from mec_transfer.benchmark import Benchmark, MetricsConfig, Problem
-from mec_transfer.common.errors import UserError, did_you_mean
-from mec_transfer.common.files import atomic_writer
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
+from mec_transfer.common.errors import did_you_mean
 from mec_transfer.results.record import Record
 from mec_transfer.units import Ratios
-
-PREDICTIONS_NAME = "predictions.npz"
-T = TypeVar("T")
 
 
 class ClassificationBenchmark(Benchmark):
@@ -66,9 +61,8 @@ def save_predictions(
     metrics = {name: _percent(hits) for name, hits in _hits(targets, top, primary).items()}
     largest = max([int(targets.max()), *(int(classes.max()) for classes in top.values())])
     dtype = np.int16 if largest < 2**15 else np.int32
-    arrays: dict[str, Any] = {f"top_{tag}": classes.astype(dtype) for tag, classes in top.items()}
-    with atomic_writer(folder / PREDICTIONS_NAME) as handle:
-        np.savez_compressed(handle, targets=targets.astype(dtype), primary=np.array(primary), **arrays)
+    arrays = {f"top_{tag}": classes.astype(dtype) for tag, classes in top.items()}
+    save_arrays(folder / PREDICTIONS_NAME, targets=targets.astype(dtype), primary=np.array(primary), **arrays)
     return metrics
 
 
@@ -95,28 +89,6 @@ def read_hits(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         UserError: the file is missing or damaged.
     """
     return measure_saved(folder, _saved_hits, ("targets", "primary"))
-
-
-def measure_saved(folder: Path, measure: Callable[[Mapping[str, np.ndarray]], T], needed: Iterable[str]) -> T:
-    """Return what `measure` makes of the arrays in `folder`/predictions.npz, which has those that are `needed`.
-
-    Raises:
-        UserError: the file is missing or damaged, or `measure` raised for it.
-    """
-    path = folder / PREDICTIONS_NAME
-    try:
-        if path.exists() and not zipfile.is_zipfile(path):
-            raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
-        with np.load(path, allow_pickle=False) as saved:
-            if missing := set(needed) - set(saved.files):
-                raise ValueError(f"it has no '{min(missing)}'")
-            return measure({name: saved[name] for name in saved.files})
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the job left no predictions") from None
-    except Exception as error:  # zipfile, zlib and numpy each have their own way of saying "damaged"
-        raise UserError(
-            f"{path}: not readable as predictions ({error}); delete the folder and run the job again"
-        ) from None
 
 
 def _saved_hits(saved: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:

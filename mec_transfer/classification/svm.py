@@ -6,15 +6,16 @@ import contextlib
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
-from mec_transfer.classification.arrays import kept_arrays, metrics_of, save_arrays
-from mec_transfer.classification.config import MachineRecipe, SvmConfig
+from mec_transfer.classification.arrays import kept_arrays, measure_saved, save_arrays
+from mec_transfer.classification.config import LowShotConfig, MachineRecipe, SvmConfig
 from mec_transfer.classification.features import (
     Features,
     check_features,
@@ -34,6 +35,10 @@ from mec_transfer.datasets.images.voc_labels import VocLabels
 from mec_transfer.datasets.loading import Loader
 from mec_transfer.results.record import Record, Selection
 
+T = TypeVar("T")
+Fitted = tuple[dict[str, float], dict[str, Any], list[str]]
+"""Metrics, details and warnings."""
+Fit = Callable[[dict[str, Features], dict[str, ImageList], Job], Fitted]
 _CLASSES = "classes"
 """The folder of what is done, a file a class, for as long as the job is not."""
 
@@ -64,30 +69,8 @@ class Svm(Benchmark):
             DataError: the data set is not there, or an image of it cannot be decoded.
             RunError: the disk is full, or the backbone moved.
         """
-        began, splits = time.monotonic(), labelled_splits(job)
-        features = extract_features(job, splits, self.config.recipe)
-        extracted = time.monotonic()
-        # The solver is a matter of minutes and of one machine's cores: rank 0 does it for all.
-        metrics, details, warnings = on_first(lambda: self._fit(features, splits, job))
-        discard_features(job)
-        assert isinstance(job.data, VocLabels)
-        return make_record(
-            self.config,
-            job,
-            metrics=metrics,
-            selection=Selection(
-                chosen=f"each class's C, {self.config.recipe.folds}-fold cross validation",
-                by="held-out training images",
-            ),
-            seconds=time.monotonic() - began,
-            warnings=warnings,
-            details={
-                **feature_details(features),
-                "svm_seconds": round(time.monotonic() - extracted, 3),
-                "labels_from": job.data.labels_from,
-                **details,
-            },
-        )
+        chosen = f"each class's C, {self.config.recipe.folds}-fold cross validation"
+        return run_machines(self.config, job, self._fit, Selection(chosen=chosen, by="held-out training images"))
 
     def finished(self, job: Job) -> None:
         """Remove what each class left for resuming."""
@@ -95,26 +78,15 @@ class Svm(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute every class's average precision and their mean from the saved scores."""
-        return metrics_of(folder, measure_scores)
+        return measure_saved(folder, measure_scores)
 
-    def _fit(
-        self, features: dict[str, Features], splits: dict[str, ImageList], job: Job
-    ) -> tuple[dict[str, float], dict[str, Any], list[str]]:
+    def _fit(self, features: dict[str, Features], splits: dict[str, ImageList], job: Job) -> Fitted:
         train, test = splits["train"], splits["test"]
         task = _Classes(self.config, features["train"], features["test"], derive_seed(job.seed, job.trial, "svm"))
         numbers, costs = range(len(train.classes)), len(self.config.recipe.costs)
-        done = {number: svm for number in numbers if (svm := _load(job.workdir, number, costs, len(test)))}
-        todo = [number for number in numbers if number not in done]
-        subset = torch.utils.data.Subset(task, todo)
-        # A class in each process: the solver draws from one generator a process, so that threads would disturb it.
-        loader: Loader[ClassSvm] = Loader(subset, min(job.workers, len(todo)), batch_size=None)
-        meter = Meter(f"{self.config.id} SVMs", len(train.classes), "classes", start=len(done))
-        with contextlib.closing(meter):
-            for number, svm in zip(todo, loader, strict=True):
-                _save(job.workdir, number, svm)
-                done[number] = svm
-                meter.advance()
-        svms = [done[number] for number in numbers]
+        kept = {number: svm for number in numbers if (svm := _load(job.workdir, number, costs, len(test)))}
+        meter = Meter(f"{self.config.id} SVMs", len(numbers), "classes", start=len(kept))
+        svms = fit_missing(task, kept, meter, job.workers, lambda number, svm: _save(job.workdir, number, svm))
         metrics = save_scores(job.workdir, test, np.stack([svm.scores for svm in svms], axis=1))
         details = {
             "costs": {name: svm.cost for name, svm in zip(train.classes, svms)},
@@ -124,6 +96,49 @@ class Svm(Benchmark):
             },
         }
         return metrics, details, _warnings(self.config, train.classes, svms)
+
+
+def run_machines(config: SvmConfig | LowShotConfig, job: Job, fit: Fit, selection: Selection) -> Record:
+    """Extract what features the cache lacks, `fit` on them, and return the record. Raises as `Benchmark.run` does."""
+    began, splits = time.monotonic(), labelled_splits(job)
+    features = extract_features(job, splits, config.recipe)
+    extracted = time.monotonic()
+    # The solver is a matter of minutes and of one machine's cores: rank 0 does it for all.
+    metrics, details, warnings = on_first(lambda: fit(features, splits, job))
+    discard_features(job)
+    assert isinstance(job.data, VocLabels)
+    return make_record(
+        config,
+        job,
+        metrics=metrics,
+        selection=selection,
+        seconds=time.monotonic() - began,
+        warnings=warnings,
+        details={
+            **feature_details(features),
+            "svm_seconds": round(time.monotonic() - extracted, 3),
+            "labels_from": job.data.labels_from,
+            **details,
+        },
+    )
+
+
+def fit_missing(
+    task: torch.utils.data.Dataset[T], kept: Mapping[int, T], meter: Meter, workers: int, save: Callable[[int, T], None]
+) -> list[T]:
+    """Return every item of `task`: those that an interrupted job has `kept`, and the others, each saved when done.
+
+    An item in each process: the solver draws from one generator a process, so that threads would disturb it.
+    """
+    done = dict(kept)
+    todo = [number for number in range(meter.total) if number not in done]
+    loader: Loader[T] = Loader(torch.utils.data.Subset(task, todo), min(workers, len(todo)), batch_size=None)
+    with contextlib.closing(meter):
+        for number, item in zip(todo, loader, strict=True):
+            save(number, item)
+            done[number] = item
+            meter.advance()
+    return [done[number] for number in range(meter.total)]
 
 
 def check_machines(job: Job, recipe: MachineRecipe) -> tuple[list[Problem], dict[str, ImageList]]:

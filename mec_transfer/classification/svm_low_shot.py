@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
-from mec_transfer.classification.arrays import Arrays, kept_arrays, metrics_of, save_arrays
+from mec_transfer.benchmark import Benchmark, Job, Problem, primary_problems
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, Arrays, kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LowShotConfig, LowShotRecipe
 from mec_transfer.classification.features import (
     Features,
-    discard_features,
-    extract_features,
-    feature_details,
-    labelled_splits,
 )
 from mec_transfer.classification.multilabel import average_precision
-from mec_transfer.classification.predictions import PREDICTIONS_NAME
-from mec_transfer.classification.svm import check_machines
+from mec_transfer.classification.svm import Fitted, check_machines, fit_missing, run_machines
 from mec_transfer.classification.svm_solver import make_machine, unit_length
-from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images.image_list import ImageList
-from mec_transfer.datasets.images.voc_labels import VocLabels
-from mec_transfer.datasets.loading import Loader
 from mec_transfer.results.record import Record, Selection
 
 _SAMPLES = "samples"
@@ -62,25 +51,7 @@ class SvmLowShot(Benchmark):
             DataError: the data set is not there, or an image of it cannot be decoded.
             RunError: the disk is full, or the backbone moved.
         """
-        began, splits = time.monotonic(), labelled_splits(job)
-        features = extract_features(job, splits, self.config.recipe)
-        extracted = time.monotonic()
-        metrics, details = on_first(lambda: self._fit(features, splits, job))
-        discard_features(job)
-        assert isinstance(job.data, VocLabels)
-        return make_record(
-            self.config,
-            job,
-            metrics=metrics,
-            selection=Selection(chosen="a C for each k", by="test set"),
-            seconds=time.monotonic() - began,
-            details={
-                **feature_details(features),
-                "svm_seconds": round(time.monotonic() - extracted, 3),
-                "labels_from": job.data.labels_from,
-                **details,
-            },
-        )
+        return run_machines(self.config, job, self._fit, Selection(chosen="a C for each k", by="test set"))
 
     def finished(self, job: Job) -> None:
         """Remove what each sample left for resuming."""
@@ -88,29 +59,21 @@ class SvmLowShot(Benchmark):
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute each k's mean of the classes' and samples' average precisions from the saved scores."""
-        return metrics_of(folder, _measure)
+        return measure_saved(folder, _measure)
 
-    def _fit(
-        self, features: dict[str, Features], splits: dict[str, ImageList], job: Job
-    ) -> tuple[dict[str, float], dict[str, Any]]:
+    def _fit(self, features: dict[str, Features], splits: dict[str, ImageList], job: Job) -> Fitted:
         recipe, test = self.config.recipe, splits["test"]
         samples = _Samples(recipe, features, derive_seed(job.seed, job.trial, "low-shot"))
         shape = len(recipe.costs), len(test.classes)
-        done: dict[int, np.ndarray] = {}
-        for number in range(len(samples)):
-            if kept := kept_arrays(_file(job.workdir, number), {"ap": shape}):
-                done[number] = kept["ap"]
-        todo = [number for number in range(len(samples)) if number not in done]
-        loader: Loader[np.ndarray] = Loader(
-            torch.utils.data.Subset(samples, todo), min(job.workers, len(todo)), batch_size=None
-        )
-        meter = Meter(f"{self.config.id} SVMs", len(samples), "samples", start=len(done))
-        with contextlib.closing(meter):
-            for number, ap in zip(todo, loader, strict=True):
-                save_arrays(_file(job.workdir, number), ap=ap)
-                done[number] = ap
-                meter.advance()
-        found = np.stack([done[number] for number in range(len(samples))])
+        saved = {number: kept_arrays(_file(job.workdir, number), {"ap": shape}) for number in range(len(samples))}
+        kept = {number: arrays["ap"] for number, arrays in saved.items() if arrays}
+        meter = Meter(f"{self.config.id} SVMs", len(samples), "samples", start=len(kept))
+
+        def save(number: int, ap: np.ndarray) -> None:
+            save_arrays(_file(job.workdir, number), ap=ap)
+
+        fitted: list[np.ndarray] = fit_missing(samples, kept, meter, job.workers, save)
+        found = np.stack(fitted)
         by_cost = found.reshape(len(recipe.ks), recipe.samples, *shape).mean(axis=3)  # (k, sample, cost)
         best = by_cost.mean(axis=1).argmax(axis=1)
         # The scores of one cost alone are kept: its machines are fitted once more, to the same numbers.
@@ -135,7 +98,7 @@ class SvmLowShot(Benchmark):
             }
             for place, (k, cost) in enumerate(zip(recipe.ks, best))
         }
-        return _measure(arrays), details
+        return _measure(arrays), details, []
 
 
 def draw_sample(labels: np.ndarray, k: int, seed: int) -> np.ndarray:

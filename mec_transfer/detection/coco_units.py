@@ -24,7 +24,7 @@ _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _LEVELS = np.linspace(0, 1, 101)
 _BEST = 100
 _AREAS = {"all": (0, 1e10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10)}
-"""Of objects, in pixels; the bounds belong to both sides."""
+"""Areas of objects, in pixels; the bounds belong to both sides."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class Profile:
     gains: list[float | None]
     """In the metric's own points, above zero where the model is the better; None where either has no number."""
     lengths: list[float]
-    """Of the bars, from -100 to 100."""
+    """How long the bars are, from -100 to 100."""
 
 
 def profiles(board: Leaderboard, baseline: int) -> list[Profile]:

@@ -22,7 +22,7 @@ FIELDS = (
     *("hardware", "warnings", "error", "log", "weights", "source", "repeat", "job"),
 )
 _LOG_BYTES = 300_000
-"""Of all failures together: a run in which everything failed has a page that opens, too."""
+"""The most that the logs of all failures take together: a run in which everything failed has a page that opens, too."""
 
 
 class _Shared:

@@ -28,7 +28,7 @@ class Picture:
 
     column: int
     row: int
-    """Of the number that it belongs to."""
+    """The row of the number that the picture belongs to."""
     name: str
     href: str
     """The original, as seen from the page."""

@@ -53,7 +53,7 @@ class JsonCell(DescribedModel):
     """One model's trials by one column."""
 
     mean: float | None
-    """Of the column's metric; null where all trials failed."""
+    """Mean of the column's metric over the trials; null where all trials failed."""
     std: float | None
     """Sample standard deviation; null for fewer than two seeds."""
     values: list[float]

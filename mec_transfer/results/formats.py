@@ -38,7 +38,7 @@ CSV_FIELDS = (
     "source",
 )
 _DIGITS = 12
-"""Of a hash."""
+"""How many digits of a hash are shown."""
 
 
 def _csv(board: Leaderboard) -> str:

@@ -102,7 +102,7 @@ class Record(DescribedModel):
     trial: int = 0
     """Which repetition, from 0."""
     seed: int = 0
-    """Of everything random in it; tells trials of several runs apart."""
+    """Seeds everything random in it; tells trials of several runs apart."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Every number that was measured; ratios are percentages from 0 to 100."""
     primary: str
@@ -117,7 +117,7 @@ class Record(DescribedModel):
     finished: str = ""
     """When it ended: date and time (UTC, ISO 8601)."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Of Python, this program and the libraries that can move a number."""
+    """Versions of Python, of this program and of the libraries that can move a number."""
     hardware: dict[str, str | int] = Field(default_factory=dict)
     """Processor, cores, threads, GPU and how many there are."""
     warnings: list[str] = Field(default_factory=list)

@@ -206,17 +206,16 @@ def plan_jobs(
             trials=entry.trials,
             problem=entry.problem,
         )
-        for column, entry in enumerate(benchmarks)
-        if is_wanted(options.only, model.name, entry.config.id)
+        for column, entry in wanted_benchmarks(model.name, benchmarks, options)
         for trial in range(entry.trials)
     ]
 
 
 def wanted_benchmarks(
     model: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
-) -> list[PlannedBenchmark]:
-    """Return the benchmarks of which the model called `model` has jobs."""
-    return [entry for entry in benchmarks if is_wanted(options.only, model, entry.config.id)]
+) -> list[tuple[int, PlannedBenchmark]]:
+    """Return the benchmarks of which the model called `model` has jobs, each after its place among all."""
+    return [pair for pair in enumerate(benchmarks) if is_wanted(options.only, model, pair[1].config.id)]
 
 
 def plan_blocked_jobs(

@@ -58,7 +58,7 @@ class Measured(StrictModel):
     weights_sha256: str
     """Hash of the weights, not of the file."""
     fingerprint: str
-    """Of the data."""
+    """Hash of the data."""
     finished: str
     """When the last trial was, UTC, ISO 8601."""
     hardware: dict[str, str | int]

@@ -284,7 +284,7 @@ class _Run:
 
     def _jobs_of_each(self, name: str) -> int:
         """How many jobs a model has."""
-        return sum(entry.trials for entry in wanted_benchmarks(name, self.benchmarks, self.options))
+        return sum(entry.trials for _, entry in wanted_benchmarks(name, self.benchmarks, self.options))
 
     def _with(
         self, waiting: list[Pretraining | PlannedJob], more: Sequence[Pretraining | PlannedJob]
@@ -293,6 +293,8 @@ class _Run:
 
         A column in which every model stands is worth reading, however many are still to come.
         """
+        if not more:
+            return waiting
         order = {name: place for place, name in enumerate(self.suite.models)}
 
         def place(one: Pretraining | PlannedJob) -> tuple[int, int, int]:

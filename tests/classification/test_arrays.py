@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.classification.arrays import kept_arrays, metrics_of, save_arrays
+from mec_transfer.classification.arrays import kept_arrays, measure_saved, save_arrays
 from mec_transfer.common.errors import UserError
 
 
 def test_metrics_follow_from_what_was_saved(tmp_path: Path) -> None:
     save_arrays(tmp_path / "predictions.npz", scores=np.arange(3.0))
-    assert metrics_of(tmp_path, lambda saved: {"sum": float(saved["scores"].sum())}) == {"sum": 3.0}
+    assert measure_saved(tmp_path, lambda saved: {"sum": float(saved["scores"].sum())}) == {"sum": 3.0}
 
 
 def test_predictions_that_are_missing_or_damaged_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"predictions\.npz: no such file"):
-        metrics_of(tmp_path, lambda saved: {})
+        measure_saved(tmp_path, lambda saved: {})
     (tmp_path / "predictions.npz").write_bytes(b"x")
     with pytest.raises(UserError, match=r"predictions\.npz: not readable as predictions \(not a \.npz file\)"):
-        metrics_of(tmp_path, lambda saved: {})
+        measure_saved(tmp_path, lambda saved: {})
     save_arrays(tmp_path / "predictions.npz", other=np.zeros(1))
     with pytest.raises(UserError, match="not readable as predictions"):
-        metrics_of(tmp_path, lambda saved: {"x": float(saved["scores"][0])})
+        measure_saved(tmp_path, lambda saved: {"x": float(saved["scores"][0])})
 
 
 def test_what_was_kept_is_used_only_where_it_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

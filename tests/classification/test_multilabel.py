@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.classification.arrays import metrics_of
+from mec_transfer.classification.arrays import measure_saved
 from mec_transfer.classification.multilabel import (
     average_precision,
     mean_average_precision,
@@ -55,7 +55,9 @@ def test_saved_scores_give_the_same_metrics(tmp_path: Path) -> None:
     metrics = save_scores(tmp_path, split, scores)
     assert metrics == {"mAP": pytest.approx((50 + 200 / 3) / 2), "AP/cat": 50.0, "AP/dog": pytest.approx(200 / 3)}
     assert (
-        metrics_of(tmp_path, measure_scores) == metrics == mean_average_precision(split.labels, scores, split.classes)
+        measure_saved(tmp_path, measure_scores)
+        == metrics
+        == mean_average_precision(split.labels, scores, split.classes)
     )
 
 

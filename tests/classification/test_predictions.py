@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mec_transfer.benchmark import MetricsConfig
+from mec_transfer.classification.arrays import PREDICTIONS_NAME
 from mec_transfer.classification.predictions import (
-    PREDICTIONS_NAME,
     best_classes,
     check_primary,
     recompute_metrics,

@@ -18,7 +18,7 @@ from mec_transfer.datasets.annotations import read_table
 from mec_transfer.datasets.videos.boxes import split_by_frame
 from mec_transfer.datasets.videos.mot_sequences import sequence_length
 from mec_transfer.datasets.videos.motchallenge import TRUTH_COLUMNS, MotVideo, truth_rows
-from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared, prepare
+from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, pooled_prepared, prepare
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
@@ -63,8 +63,7 @@ def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Seq
         UserError: a file is missing or damaged.
         KeyError: there is no such metric.
     """
-    counted = Counted(_prepared(folder, sequences), [metric])
-    return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+    return pooled_prepared(_prepared(folder, sequences), metric)
 
 
 def _prepared(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:

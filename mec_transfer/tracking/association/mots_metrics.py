@@ -19,7 +19,7 @@ from mec_transfer.datasets.rle import first_overlap, mask_fields, mask_runs, run
 from mec_transfer.datasets.videos.detection_files import PEDESTRIAN
 from mec_transfer.datasets.videos.mot_sequences import sequence_length
 from mec_transfer.datasets.videos.mots import MotsVideo
-from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared, prepare
+from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, pooled_prepared, prepare
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
@@ -73,8 +73,7 @@ def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Seq
         UserError: a file is missing or damaged.
         KeyError: there is no such metric.
     """
-    counted = Counted(_prepared(folder, sequences), [metric])
-    return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+    return pooled_prepared(_prepared(folder, sequences), metric)
 
 
 def _prepared(folder: Path, sequences: Sequence[str]) -> dict[str, Any]:

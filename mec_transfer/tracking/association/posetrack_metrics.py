@@ -33,7 +33,7 @@ from mec_transfer.datasets.videos.detections import JOINTS
 from mec_transfer.datasets.videos.pose_files import PoseFrame, pose_box, read_pose_file
 from mec_transfer.datasets.videos.posetrack import PoseVideo
 from mec_transfer.tracking.association.pose_matching import PosePair, joint_data, match_frames, person_data
-from mec_transfer.tracking.association.trackeval_metrics import Counted, measure_prepared
+from mec_transfer.tracking.association.trackeval_metrics import measure_prepared, pooled_prepared
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.sequences import RESULTS, TRUTH, Files, Measured
 
@@ -111,8 +111,7 @@ def pooled(folder: Path, sequences: Sequence[str], metric: str) -> Callable[[Seq
     """
     pairs = _pairs(folder, sequences)
     if metric in _OF_PERSONS:
-        counted = Counted({name: person_data(found, name) for name, found in pairs.items()}, [metric])
-        return lambda sample: counted.overall([sequences[place] for place in sample])[metric]
+        return pooled_prepared({name: person_data(found, name) for name, found in pairs.items()}, metric)
     if metric not in METRICS:
         raise KeyError(metric)
     joints = [_measure_joints(found) for found in pairs.values()]

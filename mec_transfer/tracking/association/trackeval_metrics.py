@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ def measure_prepared(data: Mapping[str, Mapping[str, Any]], metrics: Sequence[st
     return Measured(
         overall=counted.overall(list(data)), by_sequence={sequence: counted.single(sequence) for sequence in data}
     )
+
+
+def pooled_prepared(data: Mapping[str, Mapping[str, Any]], metric: str) -> Callable[[Sequence[int]], float]:
+    """Return a function that measures a metric on a sample of prepared sequences, by their places.
+
+    Raises:
+        KeyError: there is no such metric.
+    """
+    counted, names = Counted(data, [metric]), list(data)
+    return lambda sample: counted.overall([names[place] for place in sample])[metric]
 
 
 def prepare(dataset: str, folder: Path, lengths: Mapping[str, int], config: Mapping[str, Any]) -> dict[str, Any]:

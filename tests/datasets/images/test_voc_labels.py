@@ -20,7 +20,7 @@ SHOWN = {
 }
 """Split -> photo -> the classes of its objects; a difficult one has a question mark."""
 LABELS = {"trainval": [[0, -1], [-1, 1], [1, 0]], "test": [[1, 0], [0, 0]]}
-"""Of the photos in the order of their names, for cat and dog."""
+"""Labels of the photos in the order of their names, for cat and dog."""
 
 
 def config(splits: Mapping[str, str] = SPLITS) -> LabelsDatasetConfig:
