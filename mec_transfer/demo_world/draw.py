@@ -136,7 +136,8 @@ def _colour(chance: Random, luma: float, saturation: float) -> Colour:
 
 
 def _luma(colour: Colour) -> float:
-    return sum(weight * value for weight, value in zip(_LUMA, colour))
+    red, green, blue = colour
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _distance(one: tuple[Colour, Colour], other: tuple[Colour, Colour]) -> float:

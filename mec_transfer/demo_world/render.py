@@ -89,8 +89,10 @@ def _draw(canvas: np.ndarray, owner: np.ndarray, index: int, thing: Thing, light
     part *= 1 - F(_SHADOW_DEPTH * (1 - light.ambient)) * shade
     u, v = _own_coordinates(thing, x, y)
     cover, depth = _coverage(thing, u, v, softness=1 / _OVERSAMPLE)
-    surface = _lit(thing, light, u, v, depth)
-    part += (surface - part) * cover
+    seen = np.nonzero(cover)  # a third of the box: the rest is corners and shadow
+    at = np.s_[:, seen[0], seen[1]]
+    surface = _lit(thing, light, *(field[seen][None] for field in (u, v, depth)))[:, 0]
+    part[at] += (surface - part[at]) * cover[seen]
     owner[top:bottom, left:right][cover > F(0.5)] = index
 
 

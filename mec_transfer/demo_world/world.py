@@ -6,16 +6,23 @@ again. A picture depends on the seed and its own name alone, never on how many t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
+import multiprocessing
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.interrupt import blocked_signals
+from mec_transfer.common.processes import tie_to_parent
 from mec_transfer.common.progress import track
+from mec_transfer.common.runtime import usable_cores
 from mec_transfer.demo_world import objects, videos
 from mec_transfer.demo_world.draw import random_scene
 from mec_transfer.demo_world.picture import write_jpeg
@@ -30,6 +37,13 @@ _MANIFEST = "world.json"
 _MARK = ".unfinished-world.json"
 _FORMAT = "mec-transfer demo world"
 _TWO_THINGS = 0.25  # share of the unlabelled pictures
+_WITH_MORE = ("detection", "tracking")
+"""Parts that write more than pictures."""
+_WORTH_A_PROCESS = 200
+"""Pictures that take longer to draw than a process takes to start."""
+
+Picture = tuple[str, list[str]]
+"""Its path below the world and the categories that it shows."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,24 +87,68 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
         return out
     write_json(out / _MARK, identity)
     try:
-        for part, listed in todo.items():
-            if part == "tracking":
-                videos.write_videos(out, seed)
-                continue
-            drawn = track(listed, f"drawing {part}", len(listed), "images")
-            if part == "detection":
-                objects.write_objects(
-                    out, [(name, _draw(f"{seed}/{name}", shown, objects.SIDE)) for name, shown in drawn]
-                )
-                continue
-            for name, categories in drawn:
-                write_jpeg(out / name, _draw(f"{seed}/{name}", categories, size.side)[1].image)
+        pictures_alone = [picture for part, listed in todo.items() if part not in _WITH_MORE for picture in listed]
+        for name, _ in pictures_alone:
+            (out / name).unlink(missing_ok=True)  # what is there from now on is whole
+        with _helpers(out, seed, size.side, pictures_alone):
+            for part, listed in todo.items():
+                if part == "tracking":
+                    videos.write_videos(out, seed)
+                elif part == "detection":
+                    drawn = track(listed, "drawing detection", len(listed), "images")
+                    objects.write_objects(
+                        out, [(name, _draw(f"{seed}/{name}", shown, objects.SIDE)) for name, shown in drawn]
+                    )
+            _draw_missing(out, seed, size.side, track(pictures_alone, "drawing images", len(pictures_alone), "images"))
     except OSError as error:
         raise RunError(f"{error.filename or out}: cannot be written ({error.strerror or error})") from None
     counts = {part: len(listed) for part, listed in todo.items()}
     write_json(out / _MANIFEST, {**identity, "parts": {**done, **counts}})
     (out / _MARK).unlink(missing_ok=True)
     return out
+
+
+@contextlib.contextmanager
+def _helpers(out: Path, seed: int, side: int, pictures: Sequence[Picture]) -> Iterator[None]:
+    """Let the other cores draw pictures meanwhile, each beginning at another place of the list.
+
+    Nobody waits for them or asks what they did: whoever comes to a picture that is not there draws it, and so does this
+    process at the end, where an error is told. A picture that two draw at the same moment is the same one.
+    """
+    count = min(usable_cores(), math.ceil(len(pictures) / _WORTH_A_PROCESS)) - 1
+    if not sys.platform.startswith("linux"):  # elsewhere a fork is not safe
+        count = 0
+    started = []
+    try:
+        for number in range(1, count + 1):
+            start = len(pictures) * number // (count + 1)
+            own = [*pictures[start:], *pictures[:start]]
+            helper = multiprocessing.get_context("fork").Process(
+                target=_help, args=(os.getpid(), out, seed, side, own), daemon=True
+            )
+            with blocked_signals():  # a signal is for this process, which then ends them
+                helper.start()
+            started.append(helper)
+        yield
+    except BaseException:
+        for helper in started:
+            helper.kill()
+        raise
+    finally:
+        for helper in started:
+            helper.join()
+
+
+def _help(parent: int, out: Path, seed: int, side: int, pictures: Sequence[Picture]) -> None:
+    tie_to_parent(parent)
+    with contextlib.suppress(OSError):  # the one that is helped comes upon it too
+        _draw_missing(out, seed, side, pictures)
+
+
+def _draw_missing(out: Path, seed: int, side: int, pictures: Iterable[Picture]) -> None:
+    for name, categories in pictures:
+        if not (out / name).exists():
+            write_jpeg(out / name, _draw(f"{seed}/{name}", categories, side)[1].image)
 
 
 def _read_manifest(out: Path, identity: dict[str, Any]) -> dict[str, int]:
@@ -119,8 +177,8 @@ def _read_manifest(out: Path, identity: dict[str, Any]) -> dict[str, int]:
     return parts
 
 
-def _pictures(part: str, seed: int, size: WorldSize) -> list[tuple[str, list[str]]]:
-    """The pictures of a part: path below the world and the categories that it shows."""
+def _pictures(part: str, seed: int, size: WorldSize) -> list[Picture]:
+    """Return the pictures of a part."""
     if part == "classification":
         counts = {"train": size.train_per_class, "val": size.val_per_class}
         return [
@@ -155,7 +213,7 @@ def _draw(key: str, categories: list[str], side: int) -> tuple[Scene, Rendering]
     return scene, render(scene, side, side)
 
 
-def _whole(out: Path, pictures: list[tuple[str, list[str]]], others: Sequence[str]) -> bool:
+def _whole(out: Path, pictures: list[Picture], others: Sequence[str]) -> bool:
     """Whether every picture and other file is there and not empty."""
     by_folder: dict[Path, set[str]] = {}
     for name in (*(name for name, _ in pictures), *others):

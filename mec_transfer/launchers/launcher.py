@@ -20,6 +20,8 @@ class Task:
     """Gets all that the process prints."""
     gpus: int = 1
     """Slots that it takes. More than one: as many processes, which share the task as torch.distributed's do."""
+    alone: bool = False
+    """Where slots are shares of the cores, it takes all of them, in one process: other tasks wait for what it makes."""
     memory_bytes: int = 0
     """What it is known to take of the machine's memory; 0: nobody knows."""
     own_python: bool = False

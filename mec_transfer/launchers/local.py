@@ -136,10 +136,16 @@ class LocalLauncher:
 
         Where nothing else runs, it starts whatever it is known to take: it was measured elsewhere, and may fit.
         """
-        if len(self._free) < min(task.gpus, self.slots):
+        if len(self._free) < self._slots_of(task):
             return False
         taken = sum(running.task.memory_bytes for running in self._running)
         return not self._running or self._memory is None or taken + task.memory_bytes <= self._memory
+
+    def _is_whole(self, task: Task) -> bool:
+        return task.alone and not self._gpus
+
+    def _slots_of(self, task: Task) -> int:
+        return self.slots if self._is_whole(task) else min(task.gpus, self.slots)
 
     def start(self, task: Task) -> None:
         """Start a task for which there is room. Raises RunError where that cannot be, with the reason."""
@@ -149,9 +155,11 @@ class LocalLauncher:
             raise RunError(f"{error.filename or task.log}: no process could be started ({error.strerror})") from None
 
     def _start(self, task: Task) -> None:
-        wanted = min(task.gpus, self.slots)
+        wanted = self._slots_of(task)
         slots, self._free = self._free[:wanted], self._free[wanted:]
-        env = dict(self._env)
+        whole = self._is_whole(task)
+        processes = 1 if whole else wanted
+        env = {} if whole else dict(self._env)  # every core is its own
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[slot] for slot in slots)
         task.log.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +168,8 @@ class LocalLauncher:
         tail.seek(0, os.SEEK_END)
         try:
             process: _Process
-            if task.own_python or wanted > 1:
-                process = _spawn(_command(task, wanted), task.log, env)
+            if task.own_python or whole or processes > 1:  # a fork would keep the threads of the process it is of
+                process = _spawn(_command(task, processes), task.log, env)
             else:
                 process = _Fork(self._warm, self._warm.run(task.module, task.arguments, task.log, env))
         except BaseException:

@@ -183,10 +183,13 @@ class _Run:
         outlooks = ((name, self.outlooks.get(name)) for name in self.pretrainings)
         return {name: self.pretrainings[name] for name, outlook in outlooks if not (outlook and outlook.finished)}
 
-    def _jobs_at_hand(self, name: str) -> list[PlannedJob]:
-        """Return the jobs of a model that has weights. A pretraining's that cannot be used fail its own jobs alone."""
+    def _jobs_at_hand(self, name: str, problem: str = "") -> list[PlannedJob]:
+        """Return the jobs of a model that has weights. A pretraining's that cannot be used fail its own jobs alone.
+
+        With `problem`, it has none, and they cannot run.
+        """
         try:
-            return self._jobs_of(name)
+            return self._jobs_of(name, problem)
         except UserError as error:
             if name not in self.pretrainings:
                 raise
@@ -269,9 +272,9 @@ class _Run:
 
     def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
         """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
-        too_large: set[tuple[int, int]] = set()
+        too_large: set[tuple[bool, int, int]] = set()
         for place, what in enumerate(waiting):
-            if (size := (self._gpus(what), self._memory_of(what))) not in too_large:
+            if (size := (isinstance(what, Pretraining), self._gpus(what), self._memory_of(what))) not in too_large:
                 if launcher.has_room(self._task(what)):
                     return place
                 too_large.add(size)
@@ -354,7 +357,15 @@ class _Run:
         if isinstance(what, Pretraining):
             arguments = what.arguments(options.device, options.workers, options.seed)
             log = what.log
-            return Task(title=what.name, module="pretrain", arguments=arguments, log=log, gpus=gpus, own_python=True)
+            return Task(
+                title=what.name,
+                module="pretrain",
+                arguments=arguments,
+                log=log,
+                gpus=gpus,
+                alone=True,
+                own_python=True,
+            )
         return Task(
             title=what.title,
             module="mec_transfer.suite.child",
@@ -415,16 +426,15 @@ class _Run:
         """Return the jobs of the model, which cannot run where it has come to nothing.
 
         Raises:
-            UserError: it was wrong from the beginning, and nothing else has begun that could be lost.
+            UserError: its config is wrong, and nothing else has begun that could be lost.
         """
         try:
             problem = ended.reason or pretraining.problem(ended.status)
-            jobs = self._jobs_of(pretraining.name, problem)
         except UserError as error:
             if not self._begun:
                 raise
             problem = str(error)
-            jobs = self._jobs_of(pretraining.name, problem)
+        jobs = self._jobs_at_hand(pretraining.name, problem)
         if problem:
             say(f"  FAILED  {problem}")
         self.opened.close()

@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import multiprocessing
+import os
+import sys
+import time
 from pathlib import Path
 from random import Random
 
@@ -114,6 +118,32 @@ def test_interrupted_world_is_finished(tmp_path: Path, monkeypatch: pytest.Monke
         write_demo_world(out, seed=5, size=TINY)
     monkeypatch.setattr(world, "write_jpeg", real)
     assert contents(write_demo_world(out, parts=IMAGES, size=TINY)) == contents(tiny_world)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="one process draws everything")
+def test_every_core_draws_the_same_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_world: Path) -> None:
+    monkeypatch.setattr(world, "usable_cores", lambda: 3)
+    monkeypatch.setattr(world, "_WORTH_A_PROCESS", 1)
+    drawers = tmp_path / "drawers"
+    drawers.mkdir()
+    real = world.write_jpeg
+
+    def note_who_draws(path: Path, pixels: np.ndarray) -> None:
+        (drawers / f"{os.getpid()}").touch()
+        if path.name != "000004.JPEG" or os.getpid() == ours:
+            time.sleep(0.02)
+            return real(path, pixels)
+        raise OSError(28, "No space left on device", str(path))
+
+    ours = os.getpid()
+    monkeypatch.setattr(world, "write_jpeg", note_who_draws)
+    assert contents(write_demo_world(tmp_path / "w", 0, IMAGES, size=TINY)) == contents(tiny_world)
+    assert len([*drawers.iterdir()]) == 3 and not multiprocessing.active_children()
+
+    monkeypatch.setattr(world, "write_jpeg", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunError, match="No space left on device"):
+        write_demo_world(tmp_path / "full", 0, IMAGES, size=TINY)
+    assert not multiprocessing.active_children()
 
 
 def test_parts_are_added(tmp_path: Path, tiny_world: Path) -> None:

@@ -68,6 +68,23 @@ def test_as_many_at_once_as_there_are_slots(runs: Runs) -> None:
     assert runs.lines[-1] == ("one", "threads None 1")
 
 
+def test_a_task_alone_takes_every_core_of_a_machine_without_gpus(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with LocalLauncher(runs.show, slots=2, threads=1) as launcher:
+        alone = runs.task("alone", "say", "threads", alone=True)
+        launcher.start(runs.task("first", "meet", str(runs.folder), "a", "b"))
+        assert not launcher.has_room(alone)
+        launcher.start(runs.task("second", "meet", str(runs.folder), "b", "a"))
+        launcher.wait(), launcher.wait()
+        launcher.start(alone)
+        assert not launcher.has_room(runs.task("x", "say"))
+        assert launcher.wait().status == 0 and runs.lines[-1] == ("alone", "threads None None")
+    with LocalLauncher(runs.show, gpus=["0", "1"]) as launcher:
+        launcher.start(alone)
+        assert launcher.has_room(runs.task("x", "say"))
+        assert launcher.wait().status == 0 and runs.lines[-1] == ("alone", "threads 0 None")
+
+
 def test_what_is_known_not_to_fit_into_memory_beside_the_others_waits(runs: Runs) -> None:
     with LocalLauncher(runs.show, slots=3, memory=10) as launcher:
         large = runs.task("large", "say", memory_bytes=11)
