@@ -130,6 +130,9 @@ nearest(rows, test, 200, device)
 seconds = time.monotonic() - began
 print(f'| {len(rows)} x {tests} images | {seconds:.1f} s | {len(rows) * tests / seconds:.3g} pairs/s |')"
 measure knn-search 60 "$python" -c "$search"
+fits=(--images 200 --width 32 --penalties 5)
+[ "$device" = cuda ] && fits=(--penalties 12)
+measure logistic 90 "$python" benchmarks/logistic.py "${fits[@]}" --device "$device"
 detection=(--config demo_fpn_d2.yaml --size 64 --batch 2 --steps 2)
 [ "$device" = cuda ] && detection=(--config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 10)
 measure detection-step 100 "$python" benchmarks/detection_step.py --arch $arch "${detection[@]}" --workers $workers --device "$device"

@@ -27,6 +27,7 @@ CLASSIFICATION = {
     "knn": ("demo_knn", "float32", VIEW, "recipe.ks=[10]", "recipe.k=10"),
     "linear": ("cifar10_linear_mec", "bfloat16", HALF, *TRAINED),
     "linear-fast": ("demo_linear_fast", "bfloat16", HALF, VIEW, "recipe.epochs=1"),
+    "linear-logistic": ("demo_logistic", "float32", VIEW, "recipe.penalties=3"),
     "semisup": ("demo_semisup_10pct_barlow", "bfloat16", HALF, *TRAINED, "recipe.replicas=2"),
     "semisup-joint": ("semisup_10pct_swav", "float32", *TRAINED),
 }

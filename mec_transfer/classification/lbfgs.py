@@ -3,7 +3,8 @@
 The published numbers come from fits that 100 iterations cut short, each started where the one before it ended, so the
 optimiser's rules are part of the protocol: the loss is summed over the images, and scipy's L-BFGS-B ends at a largest
 gradient of 1e-4, at a relative gain of 2.2e-9 (scipy's own default), or at the limit of iterations. scikit-learn from
-1.5 on divides the loss by the number of images under other limits, and so ends elsewhere. Everything is float64.
+1.5 on divides the loss by the number of images under other limits, and so ends elsewhere. Everything is float64. On a
+GPU the loss and its gradient are computed there, and the optimiser's own sums here.
 Shapes: N images, D numbers of a feature, K classes.
 """
 
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from mec_transfer.common.device import is_gpu
 
 _BLOCKS = 8
 """The most threads that a fit uses."""
@@ -42,14 +45,14 @@ class Fit:
 
 
 def fit(
-    features: np.ndarray, labels: np.ndarray, classes: int, c: float, start: Fit | None, max_iterations: int
+    features: torch.Tensor, labels: np.ndarray, classes: int, c: float, start: Fit | None, max_iterations: int
 ) -> Fit:
     """Minimise the cross-entropy, summed over the images, plus |weights|^2 / (2 c); intercepts are not penalised.
 
-    Uses as many threads as torch does, with the same result on any number of them.
+    On a CPU it uses as many threads as torch does, with the same result on any number of them.
 
     Args:
-        features: (N, D) float64.
+        features: (N, D) float64, on the device that computes.
         labels: (N,) int64, below `classes`.
         classes: K, 2 or more.
         c: the inverse of the penalty's strength.
@@ -62,12 +65,16 @@ def fit(
     shape = (classes, features.shape[1] + 1)
     begin = np.zeros(shape) if start is None else start.weights
     threads = torch.get_num_threads()
-    several = threads > 1 and features.size * classes >= _LEAST_FOR_THREADS
+    several = threads > 1 and features.numel() * classes >= _LEAST_FOR_THREADS
     torch.set_num_threads(1)  # of each of these threads, which work on blocks of their own and wait without spinning
     try:
         # scipy's own sums, over the weights, depend on the number of threads that its BLAS may use.
         with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
-            objective = _Objective(features, labels, shape, 1.0 / c, pool.map if several else map)
+            objective: Callable[[np.ndarray], tuple[float, np.ndarray]]
+            if is_gpu(features.device):
+                objective = _ObjectiveOnGpu(features, labels, shape, 1.0 / c)
+            else:
+                objective = _Objective(features.numpy(), labels, shape, 1.0 / c, pool.map if several else map)
             limits = {"gtol": GRADIENT_TOLERANCE, "maxiter": max_iterations}
             found = optimize.minimize(objective, begin.ravel(), method="L-BFGS-B", jac=True, options=limits)
     finally:
@@ -129,3 +136,26 @@ def _part(block: _Block, weights: torch.Tensor, intercepts: np.ndarray) -> tuple
     p /= sums
     p[block.truth] -= 1.0
     return loss, torch.mm(torch.from_numpy(p), block.features).numpy(), p.sum(axis=1)
+
+
+class _ObjectiveOnGpu:
+    """The same of all images at once, where starting an operation costs more than its sums."""
+
+    def __init__(self, features: torch.Tensor, labels: np.ndarray, shape: tuple[int, int], strength: float) -> None:
+        self.features, self.shape, self.strength = features, shape, strength
+        self.truth = torch.from_numpy(labels).to(features.device), torch.arange(len(labels), device=features.device)
+
+    def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = torch.from_numpy(flat.reshape(self.shape)).to(self.features.device)
+        plain, intercepts = weights[:, :-1], weights[:, -1:]
+        p = plain @ self.features.T  # (K, N): logits, then probabilities, then the loss by the logits
+        p += intercepts
+        p -= p.amax(dim=0)
+        loss = 0.5 * self.strength * plain.square().sum() - p[self.truth].sum()
+        p.exp_()
+        sums = p.sum(dim=0)
+        loss += sums.log().sum()
+        p /= sums
+        p[self.truth] -= 1.0
+        gradient = torch.cat([torch.addmm(self.strength * plain, p, self.features), p.sum(dim=1, keepdim=True)], dim=1)
+        return loss.item(), gradient.flatten().cpu().numpy()

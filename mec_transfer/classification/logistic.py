@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
@@ -25,6 +26,7 @@ from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
+from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.values import few
 from mec_transfer.results.record import Record, Selection
@@ -116,17 +118,18 @@ class Logistic(Benchmark):
         order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
         fitted = len(held) - int(held.sum())
         x, y = _double(train)[order], _targets(job, "train")[order]  # the images for validation last
+        rows = torch.from_numpy(x).to(pick_device(job.device))
         search = _Search(grid(recipe))
         meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits")
         fits: list[lbfgs.Fit] = []
         try:
             for c in search.cs:
-                fits = _fit_all(x[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
+                fits = _fit_all(rows[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
                 measured = measure(_predict(fits, x[fitted:], y[fitted:], classes))
                 search.scores.append(measured[self.config.metrics.primary])
                 search.iterations.append(max(found.iterations for found in fits))
                 meter.advance(1)
-            fits = _fit_all(x, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
+            fits = _fit_all(rows, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
             search.final_iterations = max(found.iterations for found in fits)
             meter.advance(1)
         finally:
@@ -229,7 +232,7 @@ def save(folder: Path, predictions: Mapping[str, np.ndarray]) -> dict[str, float
 
 
 def _fit_all(
-    x: np.ndarray, y: np.ndarray, classes: int, c: float, before: Sequence[lbfgs.Fit], limit: int
+    x: torch.Tensor, y: np.ndarray, classes: int, c: float, before: Sequence[lbfgs.Fit], limit: int
 ) -> list[lbfgs.Fit]:
     """Return one classifier for all classes, or one each where `y` is (N, K); `before` are those of the last C."""
     start = before[-1] if before else None

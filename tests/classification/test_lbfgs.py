@@ -32,11 +32,13 @@ def loss_and_gradient(x: np.ndarray, y: np.ndarray, weights: np.ndarray, c: floa
 def test_objective_is_that_of_autograd(images: int, classes: int) -> None:
     x, y = world(images, 7, classes)
     weights = np.random.default_rng(1).normal(size=(classes, 8))
-    objective = lbfgs._Objective(x, y, weights.shape, 1 / 0.3, map)
-    loss, gradient = objective(weights.ravel())
     expected, by_weights = loss_and_gradient(x, y, weights, 0.3)
-    assert loss == pytest.approx(expected, rel=1e-12)
-    np.testing.assert_allclose(gradient.reshape(weights.shape), by_weights, rtol=1e-9, atol=1e-10)
+    on_cpu = lbfgs._Objective(x, y, weights.shape, 1 / 0.3, map)
+    on_gpu = lbfgs._ObjectiveOnGpu(torch.from_numpy(x), y, weights.shape, 1 / 0.3)
+    for objective in (on_cpu, on_gpu):
+        loss, gradient = objective(weights.ravel())
+        assert loss == pytest.approx(expected, rel=1e-12)
+        np.testing.assert_allclose(gradient.reshape(weights.shape), by_weights, rtol=1e-9, atol=1e-10)
 
 
 def test_logits_of_any_size_do_not_overflow() -> None:
@@ -49,7 +51,7 @@ def test_logits_of_any_size_do_not_overflow() -> None:
 def test_converged_fits_are_scikit_learns(c: float) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     x, y = world(120, 10, 4)
-    found = lbfgs.fit(x, y, 4, c, None, 10_000)
+    found = lbfgs.fit(torch.from_numpy(x), y, 4, c, None, 10_000)
     model = linear_model.LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(x, y)
     np.testing.assert_allclose(found.weights[:, :-1], model.coef_, atol=2e-4 * (1 + np.abs(model.coef_).max()))
     np.testing.assert_array_equal(found.scores(x).argmax(axis=1), model.predict(x))
@@ -60,7 +62,7 @@ def test_fits_cut_short_are_scikit_learns(c: float) -> None:
     """Dividing the loss by the number of images, as later versions do, leaves the steps of L-BFGS as they are."""
     linear_model = pytest.importorskip("sklearn.linear_model")
     x, y = world(120, 10, 4)
-    found = lbfgs.fit(x, y, 4, c, None, 12)
+    found = lbfgs.fit(torch.from_numpy(x), y, 4, c, None, 12)
     model = linear_model.LogisticRegression(C=c, tol=1e-10, max_iter=12)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it has not converged
@@ -72,10 +74,10 @@ def test_fits_cut_short_are_scikit_learns(c: float) -> None:
 
 def test_a_fit_starts_where_it_is_told_and_stops_at_its_limit() -> None:
     x, y = world(120, 10, 4)
-    short = lbfgs.fit(x, y, 4, 100.0, None, 3)
+    short = lbfgs.fit(torch.from_numpy(x), y, 4, 100.0, None, 3)
     assert short.iterations == 3
-    whole = lbfgs.fit(x, y, 4, 100.0, None, 10_000)
-    again = lbfgs.fit(x, y, 4, 100.0, whole, 10_000)
+    whole = lbfgs.fit(torch.from_numpy(x), y, 4, 100.0, None, 10_000)
+    again = lbfgs.fit(torch.from_numpy(x), y, 4, 100.0, whole, 10_000)
     assert again.iterations < 5 < whole.iterations
     value = [loss_and_gradient(x, y, f.weights, 100.0)[0] for f in (short, whole, again)]
     assert value[0] > value[1] >= value[2]
@@ -88,7 +90,7 @@ def test_any_number_of_threads_gives_the_same_weights(monkeypatch: pytest.Monkey
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(lbfgs.fit(x, y, 5, 10.0, None, 100).weights)
+            found.append(lbfgs.fit(torch.from_numpy(x), y, 5, 10.0, None, 100).weights)
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mec_transfer.benchmark import Job
 from mec_transfer.classification import lbfgs
@@ -109,7 +110,7 @@ def test_each_class_has_a_fit_that_starts_from_the_one_before(make_job: MakeJob)
     for c in grid(benchmark.config.recipe):
         precisions = []
         for k in range(6):
-            last = lbfgs.fit(x[~held], y[~held, k], 2, c, last, 100)
+            last = lbfgs.fit(torch.from_numpy(x[~held]), y[~held, k], 2, c, last, 100)
             precisions.append(100 * average_precision(marks["train"][held, k], last.scores(x[held])[:, 1]))
         scores.append(np.mean(precisions))
     assert [step["mAP11"] for step in record.details["validation"]] == pytest.approx(scores)
@@ -140,12 +141,12 @@ def test_a_job_chooses_on_validation_and_refits_on_all(make_job: MakeJob, primar
     held = validation_rows(len(y), 0.2, 0)
     found, scores = None, []
     for c in grid(benchmark.config.recipe):
-        found = lbfgs.fit(x[~held], y[~held], 6, c, found, 100)
+        found = lbfgs.fit(torch.from_numpy(x[~held]), y[~held], 6, c, found, 100)
         scores.append(score(y[held], found.scores(x[held]).argmax(axis=1)[:, None], 6)[primary])
     best = int(np.argmax(scores))
     assert [step[primary] for step in record.details["validation"]] == pytest.approx(scores)
     assert record.details["C"] == grid(benchmark.config.recipe)[best]
-    final = lbfgs.fit(x, y, 6, record.details["C"], found, 100)
+    final = lbfgs.fit(torch.from_numpy(x), y, 6, record.details["C"], found, 100)
     guesses = final.scores(features["val"].values[:].double().numpy()).argmax(axis=1)
     assert record.metrics["top1"] == pytest.approx(100 * (guesses == features["val"].labels.numpy()).mean())
     assert record.primary == primary and record.metrics == benchmark.recompute(job.workdir, record)
