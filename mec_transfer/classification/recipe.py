@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,21 @@ def finish(
         metrics=on_first(lambda: save_predictions(job.workdir, targets, top, primary="best")),
         selection=Selection(chosen=f"epoch {state.best_epoch} of {state.epoch}", by="test set"),
         seconds=state.seconds,
+        warnings=_warnings(state, job.dataset.classes),
         details={"epochs": state.history, "processes": world_size(), **details},
         dataset=dataset,
     )
+
+
+def _warnings(state: TrainingState, classes: int | None) -> list[str]:
+    """Say so where a training ended above where it began, by the loss of a guess that takes all classes for alike."""
+    loss, guess = state.history[-1]["loss"], math.log(classes or 1)
+    if loss <= guess:
+        return []
+    return [
+        f"the training learned nothing in the end: its loss is {loss:.2f}, and that of a guess between "
+        f"{classes} classes {guess:.2f}; lower learning rates may help"
+    ]
 
 
 def _existing(folder: Path) -> Path:

@@ -126,12 +126,16 @@ def _refuse_promises(overrides: Sequence[str]) -> None:
 def differences(found: DatasetInfo, promised: Contents) -> Iterator[str]:
     """Yield each count in which a data set differs from what its name promises, in words."""
     if promised.classes not in (None, found.classes):
-        yield f"{found.classes} classes, not {promised.classes}"
+        yield f"{_counted(found.classes, 'class', 'classes')}, not {promised.classes}"
     if promised.sequences not in (None, found.sequences):
-        yield f"{found.sequences} sequences, not {promised.sequences}"
+        yield f"{_counted(found.sequences, 'sequence', 'sequences')}, not {promised.sequences}"
     for split, images in promised.images.items():
         if found.splits.get(split, 0) != images:
-            yield f"{found.splits.get(split, 0)} images in {split}, not {images}"
+            yield f"{_counted(found.splits.get(split, 0), 'image', 'images')} in {split}, not {images}"
+
+
+def _counted(number: int | None, one: str, several: str) -> str:
+    return f"{number or 0} {one if number == 1 else several}"
 
 
 def _own_name(data: Path, published: str) -> str:
