@@ -60,18 +60,28 @@ def all_cards() -> Iterator[str]:
     for family in dict.fromkeys(key.partition("/")[0] for key in BENCHMARKS):
         yield f"\n## {family.capitalize()}"
         yield from _paragraphs(_ABOUT[family])
+        said: dict[str | tuple[str, ...], str] = {}
         for config in sorted(configs, key=lambda config: natural(config.id)):
             if config.family == family and config.dataset.name != "demo":
                 yield ""
-                yield from card(config)
+                yield from card(config, said)
+                for text in (config.published, config.deviations):
+                    said.setdefault(text, config.title)
 
 
-def card(config: BenchmarkConfig) -> Iterator[str]:
-    """Yield the lines of one benchmark's card, as markdown."""
+def card(config: BenchmarkConfig, said: Mapping[str | tuple[str, ...], str] | None = None) -> Iterator[str]:
+    """Yield the lines of one benchmark's card, as markdown.
+
+    With `said`, the titles of the cards above by what they say of the publication and the deviations, it is not
+    repeated.
+    """
+    said = said or {}
     yield f"### {config.title}\n"
     for name, text in card_facts(config):
-        yield from _item(name, text)
-    if config.deviations:
+        yield from _item(name, f"as for {said[text]}" if text in said else text)
+    if config.deviations in said and config.deviations:
+        yield from _item("Known deviations", f"as for {said[config.deviations]}")
+    elif config.deviations:
         yield "- **Known deviations**:"
         for sentence in config.deviations:
             yield from _wrapped(sentence, "  - ")
