@@ -35,11 +35,13 @@ from mec_transfer.report.pictures import Picture, find_pictures
 from mec_transfer.report.table import Head, cells, heads, quoted
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
 from mec_transfer.results.markdown import (
+    OTHERS_HEAD,
     as_printed,
     data_notes,
     describe_reference,
     legend_lines,
     model_notes,
+    other_numbers,
     version_lines,
     warning_lines,
 )
@@ -123,6 +125,8 @@ def _values(out: Path, store: Store, board: Leaderboard, intervals: Intervals, p
         "pretraining": list(_pretraining(out, board, labels, jobs, records)),
         "trainings": list(_trainings(columns, labels, jobs, records)),
         "pictures": _pictures(jobs, records, page) if page else {},
+        "others_head": OTHERS_HEAD,
+        "others": other_numbers(board),
         "cards": list(_cards(board, columns, jobs)),
         "data": Markup(as_script(panel_data(board, jobs, labels, [head.name for head in columns]))),
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from mec_transfer.results.leaderboard import Cell, Leaderboard
 from mec_transfer.results.record import Record
 from mec_transfer.results.references import Reference
+
+OTHERS_HEAD = "Published under other protocols: not comparable with a column"
 
 
 def format_markdown(board: Leaderboard) -> str:
@@ -113,8 +116,19 @@ def _published(board: Leaderboard) -> list[str]:
     return ["## Published numbers (quoted, not measured here)", table]
 
 
-def _other_protocols(board: Leaderboard) -> list[str]:
-    """What was published on a column's data by other protocols, by data set: numbers that no column may hold."""
+@dataclasses.dataclass(frozen=True)
+class OtherNumbers:
+    """What was published on a data set by protocols that are no column's."""
+
+    dataset: str
+    differences: list[str]
+    """How the protocols differ from the nearest that configs have, a line each."""
+    rows: list[tuple[str, str, str, str]]
+    """Method, protocol, numbers, source."""
+
+
+def other_numbers(board: Leaderboard) -> list[OtherNumbers]:
+    """Return what was published on the columns' data by other protocols: numbers that no column may hold."""
     parts = []
     for dataset in dict.fromkeys(ref.dataset for ref in board.others):
         found = [ref for ref in board.others if ref.dataset == dataset]
@@ -122,10 +136,17 @@ def _other_protocols(board: Leaderboard) -> list[str]:
         for ref in found:
             source = cite(ref.model_copy(update={"pretraining": ""}))
             rows.setdefault((table_text(ref.method), _protocol(ref.protocol), source), []).append(_values(ref))
-        lines = [[method, protocol, "; ".join(values), source] for (method, protocol, source), values in rows.items()]
-        table = _table(["method", "protocol", "numbers", "source"], lines, "---")
-        parts += [f"### On {table_text(dataset)}", _bullets(_differences(found)), table]
-    return ["## Published under other protocols: not comparable with a column", *parts] if parts else []
+        lines = [(method, protocol, "; ".join(values), source) for (method, protocol, source), values in rows.items()]
+        parts.append(OtherNumbers(table_text(dataset), _differences(found), lines))
+    return parts
+
+
+def _other_protocols(board: Leaderboard) -> list[str]:
+    parts = []
+    for other in other_numbers(board):
+        table = _table(["method", "protocol", "numbers", "source"], [[*row] for row in other.rows], "---")
+        parts += [f"### On {other.dataset}", _bullets(other.differences), table]
+    return [f"## {OTHERS_HEAD}", *parts] if parts else []
 
 
 def _differences(references: list[Reference]) -> list[str]:

@@ -17,7 +17,7 @@ from benchmarks.report import write_run
 from mec_transfer.common.files import write_json
 from mec_transfer.report.page import inline, write_report
 from mec_transfer.results.leaderboard import build_leaderboard
-from mec_transfer.results.markdown import format_markdown
+from mec_transfer.results.markdown import format_markdown, other_numbers
 from mec_transfer.results.record import DatasetInfo, ModelInfo, Record, Selection
 from mec_transfer.results.references import Reference, load_references
 from mec_transfer.results.store import Store
@@ -73,7 +73,10 @@ def page_of(text: str, out: Path) -> Page:
     reference = Reference(metrics={ok.primary: 1.0}, by_authors=True, **words)
     (out / "jobs/model/job-00000/pictures").mkdir()
     Image.new("RGB", (8, 8)).save(out / "jobs/model/job-00000/pictures" / f"best_{text.replace('/', '')}.png")
-    return Page(write_report(out, Store.read(out), references=[reference]))
+    other = reference.model_copy(
+        update={"protocol": f"{text}, other", "dataset": text, "nearest": text, "differs": text}
+    )
+    return Page(write_report(out, Store.read(out), references=[reference, other]))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -121,6 +124,18 @@ def test_published_rows_are_those_of_the_leaderboard(make_page: MakePage) -> Non
     assert [float(value) for value, _ in quoted] == [float(shown) for shown in printed]
     without = make_page(example_records(), references=())
     assert 'id="quoted"' not in without.source and "data-value" not in without.source
+
+
+def test_what_others_published_stands_apart_as_in_the_leaderboard(make_page: MakePage) -> None:
+    board = build_leaderboard(example_records(), load_references())
+    others = other_numbers(board)
+    page = make_page(example_records())
+    part = page.source.partition('<section id="others"')[2].partition("</section>")[0]
+    assert part.count("<tr>") == sum(1 + len(other.rows) for other in others) > 10
+    shown = [[" ".join(cell.split()) for cell in row] for row in page.rows]
+    for row in (row for other in others for row in other.rows):
+        assert [cell.replace("`", "") for cell in row] in shown
+    assert 'id="others"' not in make_page(example_records(), references=()).source
 
 
 def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
