@@ -34,6 +34,15 @@ LAYOUTS = {
                 ("voc2007_classes", "Voc2007Classes"),
             )
         },
+        **{
+            name: f"mec_transfer.datasets.images.cdfsl:{layout}Layout"
+            for name, layout in (
+                ("chestx", "ChestX"),
+                ("cropdiseases", "CropDiseases"),
+                ("eurosat", "EuroSat"),
+                ("isic2018", "Isic2018"),
+            )
+        },
     },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
