@@ -81,7 +81,7 @@ def main() -> None:
     for shots in recipe.shots:
         found = []
         for episode in range(recipe.episodes):
-            seed = derive_seed(record["seed"], record["trial"], "few-shot", shots, episode)
+            seed = derive_seed(recipe.seed, "few-shot", shots, episode)
             _, rows = draw_episode(images, recipe.ways, shots + recipe.queries, seed)
             drawn = torch.from_numpy(values[rows])
             _, accuracy = classifier.loss({"xs": drawn[:, :shots].clone(), "xq": drawn[:, shots:].clone()})

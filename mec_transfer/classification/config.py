@@ -264,6 +264,9 @@ class FewShotRecipe(FeatureRecipe):
     queries: int = Field(ge=1)
     """How many other images of each class it is measured on."""
     episodes: int = Field(ge=2)
+    """How many for each number of shots."""
+    seed: int = Field(ge=0)
+    """Of the episodes: they depend on nothing else but the data's labels, so that all models have the same ones."""
 
     @field_validator("shots")
     @classmethod

@@ -102,7 +102,7 @@ class FewShot(Benchmark):
             for shots in recipe.shots:
                 drawn = []
                 for episode in range(recipe.episodes):
-                    seed = derive_seed(job.seed, job.trial, "few-shot", shots, episode)
+                    seed = derive_seed(recipe.seed, "few-shot", shots, episode)
                     classes, picked = draw_episode(images, recipe.ways, shots + recipe.queries, seed)
                     values = rows[torch.from_numpy(picked.ravel())].numpy().astype(np.float64)
                     values = values.reshape(*picked.shape, -1)
