@@ -18,7 +18,7 @@ from mec_transfer.classification.resources import feature_bytes, feature_resourc
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
-from mec_transfer.datasets.config import LabelsDatasetConfig
+from mec_transfer.datasets.config import LabelsDatasetConfig, PoolDatasetConfig
 from mec_transfer.results.record import DatasetInfo, Record
 
 if TYPE_CHECKING:
@@ -277,6 +277,7 @@ class FewShotRecipe(FeatureRecipe):
 class FewShotConfig(BenchmarkConfig):
     """The config of `few_shot_*.yaml`."""
 
+    dataset: PoolDatasetConfig
     recipe: FewShotRecipe
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:

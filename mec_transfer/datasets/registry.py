@@ -34,15 +34,12 @@ LAYOUTS = {
                 ("voc2007_classes", "Voc2007Classes"),
             )
         },
-        **{
-            name: f"mec_transfer.datasets.images.cdfsl:{layout}Layout"
-            for name, layout in (
-                ("chestx", "ChestX"),
-                ("cropdiseases", "CropDiseases"),
-                ("eurosat", "EuroSat"),
-                ("isic2018", "Isic2018"),
-            )
-        },
+    },
+    "pools": {
+        "chestx": "mec_transfer.datasets.images.cdfsl:ChestXLayout",
+        "cropdiseases": "mec_transfer.datasets.images.cdfsl:CropDiseasesLayout",
+        "eurosat": "mec_transfer.datasets.images.cdfsl:EuroSatLayout",
+        "isic2018": "mec_transfer.datasets.images.cdfsl:Isic2018Layout",
     },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",

@@ -117,6 +117,10 @@ def test_a_missing_file_and_a_wrong_key(make_job: MakeJob) -> None:
         tiny().recompute(job.workdir, record)
     with pytest.raises(ConfigError, match=r"recipe\.shots.*must be 1 or more, and rising"):
         tiny(shots=[5, 5])
+    with pytest.raises(ConfigError, match=r"dataset\.layout.*must be one of imagefolder.*, eurosat"):
+        benchmark_config(FOLDER / "few_shot_cars.yaml", ["dataset.layout=voc"])
+    with pytest.raises(ConfigError, match=r"dataset\.layout.*must be one of imagefolder"):
+        benchmark_config(FOLDER / "cifar10_knn.yaml", ["dataset.layout=eurosat"])  # nothing to train and measure on
 
 
 def test_a_squeezed_view_has_features_of_its_own(make_job: MakeJob, tmp_path: Path) -> None:

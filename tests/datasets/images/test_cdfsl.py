@@ -8,11 +8,21 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from mec_transfer.common.errors import DataError
-from tests.datasets.images.test_listed import opened, pairs, write
+from mec_transfer.datasets.config import PoolDatasetConfig
+from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.registry import open_data
+from tests.datasets.images.test_listed import pairs, write
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
 DIAGNOSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
+
+
+def opened(layout: str, folder: Path) -> ImageData:
+    data = open_data(PoolDatasetConfig(name="x", layout=layout), folder)
+    assert isinstance(data, ImageData)
+    assert data.problems == []
+    return data
 
 
 def eurosat(folder: Path) -> None:
