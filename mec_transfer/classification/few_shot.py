@@ -100,19 +100,19 @@ class FewShot(Benchmark):
         arrays = {"shots": np.array(recipe.shots), "class_names": np.array(next(iter(splits.values())).classes)}
         try:
             for shots in recipe.shots:
-                drawn = []
+                drawn: list[tuple[np.ndarray, ...]] = []
                 for episode in range(recipe.episodes):
                     seed = derive_seed(recipe.seed, "few-shot", shots, episode)
                     classes, picked = draw_episode(images, recipe.ways, shots + recipe.queries, seed)
-                    values = rows[torch.from_numpy(picked.ravel())].numpy().astype(np.float64)
-                    values = values.reshape(*picked.shape, -1)
+                    values = rows[torch.from_numpy(picked.ravel())].numpy().reshape(*picked.shape, -1)
+                    values = values.astype(np.float64)
                     nearest = nearest_prototypes(values[:, :shots], values[:, shots:])
                     drawn.append((classes, picked[:, shots:], nearest))
                     meter.advance(1)
-                for name, dtype, found in zip(
-                    ("classes", "queries", "nearest"), (np.int32, np.int32, np.uint8), zip(*drawn, strict=True)
-                ):
-                    arrays[f"{name}_{shots}"] = np.stack(found).astype(dtype)
+                classes, queries, nearest = (np.stack(found) for found in zip(*drawn, strict=True))
+                arrays[f"classes_{shots}"] = classes.astype(np.int32)
+                arrays[f"queries_{shots}"] = queries.astype(np.int32)
+                arrays[f"nearest_{shots}"] = nearest.astype(np.uint8)
         finally:
             meter.close()
         save_arrays(job.workdir / PREDICTIONS_NAME, **arrays)
