@@ -20,6 +20,7 @@ from PIL import Image
 
 from mec_transfer.backbone.backbone import build_resnet
 from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig
+from mec_transfer.classification.config import FewShotConfig
 from mec_transfer.cli.main import COMMANDS, main
 from mec_transfer.common.config import load_config
 from mec_transfer.common.paths import CONFIGS
@@ -42,6 +43,7 @@ from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, 
 from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
+from tests.datasets.images.test_cdfsl import CDFSL_WORLDS
 from tests.datasets.images.test_listed import WORLDS
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
@@ -175,29 +177,41 @@ def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path)
             assert there or remark, f"{heading}: {path}"
 
 
-@pytest.mark.parametrize("layout", WORLDS)
+@pytest.mark.parametrize("layout", [*WORLDS, *CDFSL_WORLDS])
 def test_the_tree_of_a_transfer_set_is_how_its_data_lies(layout: str, tmp_path: Path) -> None:
-    WORLDS[layout](tmp_path)
+    (WORLDS | CDFSL_WORLDS)[layout](tmp_path)
     section = sections("transfer.md", "###")[f"`{layout}`"]
     (tree,) = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     for path in tree.splitlines():
         assert any(tmp_path.glob(re.sub("<.*?>", "*", path))), path
 
 
-def test_the_page_on_transfer_has_a_row_for_every_config_of_its_suite() -> None:
-    page = (DOCS / "transfer.md").read_text(encoding="utf-8")
-    rows = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in re.findall(r"^\| `.*$", page, re.M))}
+def rows_on_transfer(heading: str, suite: str) -> dict[str, list[str]]:
+    """Return the cells of each config's row in the table below a heading: those of a suite, in its order."""
+    table = re.findall(r"^\| `.*$", sections("transfer.md", "##")[heading], re.M)
+    rows = {cells[0]: cells for cells in ([cell.strip(" `") for cell in row.split("|")[1:-1]] for row in table)}
+    entries = load_suite(CONFIGS / "suites" / f"{suite}.yaml", ["a=random:resnet18"]).benchmarks
+    assert [entry.config for entry in entries] == list(rows)
+    return rows
+
+
+def test_the_page_on_transfer_has_a_row_for_every_config_of_its_suites() -> None:
     metrics = {"top1": "top-1", "mean_class_top1": "mean over the classes", "mAP11": "11-point mAP"}
-    suite = load_suite(CONFIGS / "suites" / "linear_transfer.yaml", ["a=random:resnet18"])
-    assert [entry.config for entry in suite.benchmarks] == list(rows)
-    for name, cells in rows.items():
+    for name, cells in rows_on_transfer("The data sets", "linear_transfer").items():
         config = benchmark_config(find_benchmark(name, CONFIGS))
         promised = config.dataset.promised
         assert promised is not None
-        wanted = [f"`{config.dataset.folder}`", str(promised.classes)]
+        wanted = [config.dataset.folder, str(promised.classes)]
         wanted.append(" and ".join(f"{promised.images[split]:,}" for split in ("train", "val")))
-        assert [cell.strip() for cell in cells[2:5]] == wanted
-        assert cells[6].strip() == metrics[config.metrics.primary]
+        assert cells[1:4] == wanted
+        assert cells[5] == metrics[config.metrics.primary]
+    for name, cells in rows_on_transfer("Few-shot classification", "few_shot").items():
+        config = benchmark_config(find_benchmark(name, CONFIGS))
+        promised = config.dataset.promised
+        assert isinstance(config, FewShotConfig) and promised is not None
+        images = f"{sum(promised.images.values()):,}" if promised.images else "any number"
+        shots = ", ".join(map(str, config.recipe.shots))
+        assert cells[1:] == [config.dataset.folder, str(promised.classes), images, shots]
 
 
 def test_the_page_on_data_names_every_folder_of_the_paper_suite() -> None:

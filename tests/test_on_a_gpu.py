@@ -23,8 +23,10 @@ from tests.tracking.association.drawn_crowd import Film
 HALF = "recipe.mixed_precision=true"
 VIEW = "recipe.view={resize: null, crop: 32}"
 TRAINED = ("recipe.epochs=1", "recipe.train_crop=32", "recipe.batch=16", "recipe.eval_view={resize: null, crop: 32}")
+FEW = ("recipe.shots=[4]", "recipe.queries=6", "metrics.primary=top1_4shot")
 CLASSIFICATION = {
     "knn": ("demo_knn", "float32", VIEW, "recipe.ks=[10]", "recipe.k=10"),
+    "knn-few-shot": ("demo_few_shot", "bfloat16", HALF, VIEW, *FEW),
     "linear": ("cifar10_linear_mec", "bfloat16", HALF, *TRAINED),
     "linear-fast": ("demo_linear_fast", "bfloat16", HALF, VIEW, "recipe.epochs=1"),
     "linear-logistic": ("demo_logistic", "float32", VIEW, "recipe.penalties=3"),
@@ -32,7 +34,7 @@ CLASSIFICATION = {
     "semisup-joint": ("semisup_10pct_swav", "float32", *TRAINED),
 }
 """Config, precision in the record, settings."""
-SHARED = ("knn", "linear", "semisup-joint")
+SHARED = ("knn", "knn-few-shot", "linear", "semisup-joint")
 """What two GPUs do as well: joint features, a joint batch, joint batch norm."""
 TRACKING = {
     "sot_xcorr": ("otb", "recipe.crop_size=72"),

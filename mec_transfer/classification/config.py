@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources
+from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources, Work
 from mec_transfer.classification.resources import feature_bytes, feature_resources, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
-from mec_transfer.datasets.config import LabelsDatasetConfig
+from mec_transfer.datasets.config import LabelsDatasetConfig, PoolDatasetConfig
 from mec_transfer.results.record import DatasetInfo, Record
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ class ViewConfig(StrictModel):
         """Whether the whole image becomes that square, whatever its shape, and not its centre alone."""
         return False
 
+    @property
+    def squares(self) -> tuple[tuple[int, str], ...]:
+        """The squares that the whole image is squeezed to before anything else, one after the other: the pixels of a
+        side, and the interpolation."""
+        return ()
+
 
 class WholeViewConfig(ViewConfig):
     """A view that may take in the whole image."""
@@ -54,6 +60,22 @@ class WholeViewConfig(ViewConfig):
     def squeezed(self) -> bool:
         """As the key says."""
         return self.squeeze
+
+
+class SquareViewConfig(ViewConfig):
+    """A view of the centre of the whole image squeezed to a square."""
+
+    resize: int | None = Field(ge=1)
+    """Pixels of the square that the whole image is squeezed to, whatever its shape, before the central crop; null to
+    crop the image as it is."""
+    reduce: int | None = Field(default=None, ge=1)
+    """Pixels of a square that it is squeezed to before that one, by bicubic interpolation; null for none."""
+
+    @property
+    def squares(self) -> tuple[tuple[int, str], ...]:
+        """As the keys say."""
+        sides = ((self.reduce, "bicubic"), (self.resize, self.interpolation))
+        return tuple((side, interpolation) for side, interpolation in sides if side is not None)
 
 
 class ScheduleConfig(StrictModel):
@@ -198,6 +220,12 @@ class SvmConfig(BenchmarkConfig):
         return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
 
 
+def _rising_counts(counts: tuple[int, ...]) -> tuple[int, ...]:
+    if counts[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(counts)):
+        raise ValueError("must be 1 or more, and rising")
+    return counts
+
+
 class LowShotRecipe(MachineRecipe):
     """The recipe of SVMs on a few training images."""
 
@@ -209,9 +237,7 @@ class LowShotRecipe(MachineRecipe):
     @field_validator("ks")
     @classmethod
     def _rising(cls, ks: tuple[int, ...]) -> tuple[int, ...]:
-        if ks[0] < 1 or any(later <= earlier for earlier, later in itertools.pairwise(ks)):
-            raise ValueError("must be 1 or more, and rising")
-        return ks
+        return _rising_counts(ks)
 
 
 class LowShotConfig(BenchmarkConfig):
@@ -225,6 +251,49 @@ class LowShotConfig(BenchmarkConfig):
         """Features in the cache; a score for each test image, class and sample."""
         scores = 8 * data.splits["test"] * (data.classes or 0) * len(self.recipe.ks) * self.recipe.samples
         return Resources(own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+
+class FewShotRecipe(FeatureRecipe):
+    """The recipe of few-shot classification."""
+
+    view: SquareViewConfig
+    ways: int = Field(ge=2, le=255)
+    """How many classes an episode has."""
+    shots: tuple[int, ...] = Field(min_length=1)
+    """How many images of each class it learns from; each number has episodes, and a metric, of its own."""
+    queries: int = Field(ge=1)
+    """How many other images of each class it is measured on."""
+    episodes: int = Field(ge=2)
+    """How many for each number of shots."""
+    seed: int = Field(ge=0)
+    """Of the episodes: they depend on nothing else but the data's labels, so that all models have the same ones."""
+
+    @field_validator("shots")
+    @classmethod
+    def _rising(cls, shots: tuple[int, ...]) -> tuple[int, ...]:
+        return _rising_counts(shots)
+
+
+class FewShotConfig(BenchmarkConfig):
+    """The config of `few_shot_*.yaml`."""
+
+    dataset: PoolDatasetConfig
+    recipe: FewShotRecipe
+
+    def resources(self, arch: str, data: DatasetInfo) -> Resources:
+        """Features in the cache, after which the episodes take seconds; what was predicted of each query."""
+        recipe, images = self.recipe, sum(data.splits.values())
+        work = Work(kind="features", setting=f"{recipe.view.crop} px", units=images, half=recipe.mixed_precision)
+        queries = len(recipe.shots) * recipe.episodes * recipe.ways * recipe.queries
+        return Resources(
+            work=(work,), own_bytes=(1 << 14) + 9 * queries, cached_bytes=feature_bytes(recipe, arch, data)
+        )
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Episodes, each with its accuracy."""
+        from mec_transfer.classification.episodes import episode_units
+
+        return episode_units(folder)
 
 
 class LarcConfig(StrictModel):

@@ -176,7 +176,8 @@ def _store(
         "split": split,
         "images": hashlib.sha256(listing).hexdigest(),
         "view": [view.resize, view.crop, view.interpolation if view.resize or view.squeezed else None]
-        + ["squeeze"] * view.squeezed,
+        + ["squeeze"] * view.squeezed
+        + [list(square) for square in view.squares],
         "precision": precision,
         "device": device.type,
         "versions": _versions(),

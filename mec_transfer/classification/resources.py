@@ -58,9 +58,8 @@ def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags:
 def feature_bytes(recipe: FeatureRecipe, arch: str, data: DatasetInfo) -> dict[str, int]:
     """Return what the features of every split take in the cache, by what they are of."""
     view = recipe.view
-    seen = (
-        f"{view.resize} {view.crop} {view.interpolation}{' squeezed' * view.squeezed}{' half' * recipe.mixed_precision}"
-    )
+    shape = " squeezed" * view.squeezed + "".join(f" square {side}" for side, _ in view.squares)
+    seen = f"{view.resize} {view.crop} {view.interpolation}{shape}{' half' * recipe.mixed_precision}"
     return {f"features of {split} {seen}": 4 * width_of(arch) * images for split, images in data.splits.items()}
 
 

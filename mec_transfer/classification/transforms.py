@@ -44,7 +44,8 @@ def remark_on_size(images: ImageList, view: ViewConfig) -> str:
 def eval_transform(view: ViewConfig) -> ByteTransform:
     """Return: shorter side to `resize`, central square of `crop`, as a uint8 tensor (3, crop, crop).
 
-    Of a view that is `squeezed` the whole image becomes the square, as torchvision's `Resize([crop, crop])` does it.
+    Of a view that is `squeezed` the whole image becomes the square, as torchvision's `Resize([crop, crop])` does it. A
+    view with `squares` begins with these.
     """
     return _CentralView(view)
 
@@ -71,6 +72,8 @@ class _CentralView:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         crop = self.view.crop
+        for side, interpolation in self.view.squares:
+            image = functional.resize(image, [side, side], functional.InterpolationMode(interpolation))
         if self.view.resize is not None:
             image = functional.resize(image, [self.view.resize], _mode(self.view))
         if self.view.squeezed:

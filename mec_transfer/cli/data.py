@@ -121,9 +121,9 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     """Return the data set that --config names, else one for each split of the folder, or for all of them together."""
     from mec_transfer.common.config import parse_config
     from mec_transfer.datasets.config import (
-        DatasetConfig,
         LabelsDatasetConfig,
         ObjectsDatasetConfig,
+        PoolDatasetConfig,
         TracksDatasetConfig,
         VideosDatasetConfig,
     )
@@ -137,8 +137,8 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         return [parse_config(type(config), {**config.model_dump(mode="json"), **given}, "data check")]
     kind, about = kind_of(args.layout), {"name": "data", "layout": args.layout}
     _refuse_parts(args, kind)
-    if kind == "images":
-        return [DatasetConfig(**about)]
+    if kind in ("images", "pools"):
+        return [PoolDatasetConfig(**about)]
     if not args.data.is_dir():
         raise UserError(f"{args.data}: no such folder")
     names = [args.split] if args.split else find_layout(args.layout).split_names(args.data)
@@ -158,7 +158,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
 
 def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
     """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
-    if kind == "images" and args.split:
+    if kind in ("images", "pools") and args.split:
         raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
     if kind in ("labels", "objects") and args.split and args.config:
         raise UserError(f"--split {args.split}: --config names the splits; give --layout in its place")

@@ -38,7 +38,7 @@ class DatasetConfig(StrictModel):
     @field_validator("layout")
     @classmethod
     def _known_layout(cls, value: str) -> str:
-        names = layout_names(cls.kind())
+        names = cls.layouts()
         if value not in names:
             raise ValueError(f"must be one of {', '.join(names)}")
         return value
@@ -48,6 +48,11 @@ class DatasetConfig(StrictModel):
         """Return which kind of layout this is the config of, as the registry calls it."""
         return "images"
 
+    @classmethod
+    def layouts(cls) -> list[str]:
+        """Return the names of the layouts that such data may have."""
+        return layout_names(cls.kind())
+
     @property
     def promised(self) -> Contents | None:
         """What `name` promises; None for a name that promises nothing."""
@@ -56,6 +61,15 @@ class DatasetConfig(StrictModel):
     def hashed(self) -> dict[str, Any]:
         """Return what of the config can move a number: neither where the data lies nor what its name promises."""
         return self.model_dump(mode="json", exclude={"folder", "expect"})
+
+
+class PoolDatasetConfig(DatasetConfig):
+    """The data set of a benchmark that draws from all labelled images, whatever splits they are in."""
+
+    @classmethod
+    def layouts(cls) -> list[str]:
+        """Return those of images, and those of images that have no splits to train and to measure on."""
+        return [*layout_names("images"), *layout_names("pools")]
 
 
 class LabelsDatasetConfig(DatasetConfig):

@@ -35,6 +35,12 @@ LAYOUTS = {
             )
         },
     },
+    "pools": {
+        "chestx": "mec_transfer.datasets.images.cdfsl:ChestXLayout",
+        "cropdiseases": "mec_transfer.datasets.images.cdfsl:CropDiseasesLayout",
+        "eurosat": "mec_transfer.datasets.images.cdfsl:EuroSatLayout",
+        "isic2018": "mec_transfer.datasets.images.cdfsl:Isic2018Layout",
+    },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
     },

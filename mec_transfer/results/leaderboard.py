@@ -277,7 +277,7 @@ def _column(record: Record) -> Column:
 
 def _column_key(column: Column) -> tuple[object, ...]:
     place = (column.family, natural(column.kind), natural(column.protocol), column.config_sha256, column.fingerprint)
-    return (*place, not column.published_data, column.metric)
+    return (*place, not column.published_data, natural(column.metric))
 
 
 def _cell(records: list[Record]) -> Cell:

@@ -42,6 +42,10 @@ BENCHMARKS = {
         "mec_transfer.classification.logistic:Logistic",
         "mec_transfer.classification.config:LogisticConfig",
     ),
+    "classification/few_shot": (
+        "mec_transfer.classification.few_shot:FewShot",
+        "mec_transfer.classification.config:FewShotConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",
@@ -74,6 +78,7 @@ BENCHMARKS = {
 """Family/kind -> the class that does it, and the class of its config, whose module imports no torch."""
 COMMAND_OF = {
     "knn": "knn",
+    "few_shot": "knn",
     "linear": "linear",
     "linear_sgd": "linear",
     "linear_fast": "linear",

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import transforms
 
 from mec_transfer.backbone.backbone import Preprocessing
-from mec_transfer.classification.config import ViewConfig, WholeViewConfig
+from mec_transfer.classification.config import SquareViewConfig, ViewConfig, WholeViewConfig
 from mec_transfer.classification.transforms import eval_transform, remark_on_size, train_transform
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.image_list import ImageList
@@ -48,6 +48,18 @@ def test_a_squeezed_view_is_torchvisions_two_resizes_bit_for_bit(size: tuple[int
     assert torch.equal(ours, theirs(image))
     cropped = WholeViewConfig(resize=256, crop=224, squeeze=False)
     assert torch.equal(eval_transform(cropped)(image), eval_transform(ViewConfig(resize=256, crop=224))(image))
+
+
+@pytest.mark.parametrize("size", [(300, 400), (90, 500), (64, 64), (1024, 1024)])
+def test_a_square_view_is_torchvisions_resizes_bit_for_bit(size: tuple[int, int]) -> None:
+    """As ssl-transfer's loaders have it, and that of X-rays before them."""
+    image = picture(*size)
+    theirs = transforms.Compose([transforms.Resize([257, 257]), transforms.CenterCrop(224), transforms.PILToTensor()])
+    assert torch.equal(eval_transform(SquareViewConfig(resize=257, crop=224))(image), theirs(image))
+    reduced = eval_transform(SquareViewConfig(resize=257, crop=224, reduce=256))(image)
+    assert torch.equal(reduced, theirs(image.resize((256, 256))))  # Pillow's own choice is bicubic
+    as_it_is = SquareViewConfig(resize=None, crop=32)
+    assert torch.equal(eval_transform(as_it_is)(image), eval_transform(ViewConfig(resize=None, crop=32))(image))
 
 
 def test_train_view_draws_and_gives_what_torchvision_does() -> None:

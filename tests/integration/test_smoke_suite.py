@@ -18,9 +18,10 @@ from mec_transfer.suite.run import write_leaderboard
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
-TRAINED = ("demo_knn", "demo_linear_fast", "demo_semisup_10pct_barlow", "demo_voc_svm", "demo_mask_rcnn")
+FROZEN = ("demo_few_shot", "demo_knn")
+TRAINED = ("demo_linear_fast", "demo_semisup_10pct_barlow", "demo_voc_svm", "demo_mask_rcnn")
 TRACKED = ("demo_mot", "demo_mots", "demo_posetrack", "demo_sot_xcorr", "demo_vos")
-BENCHMARKS = (*TRAINED, *TRACKED)
+BENCHMARKS = (*FROZEN, *TRAINED, *TRACKED)
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,7 @@ def test_every_cell_is_a_number(finished: tuple[Path, str]) -> None:
     board = json.loads((out / "leaderboard.json").read_bytes())
     assert sorted(row["model"] for row in board["rows"]) == ["mec-smoke", "random"]
     columns = [column["benchmark"] for column in board["columns"]]
-    assert columns == [*TRAINED, "demo_mask_rcnn", *TRACKED]  # one run's boxes and masks are two columns
+    assert columns == [*FROZEN, *TRAINED, "demo_mask_rcnn", *TRACKED]  # one run's boxes and masks are two columns
     for row in board["rows"]:
         assert all(0 <= cell["mean"] <= 100 and not cell["failures"] for cell in row["cells"])
     markdown = (out / "leaderboard.md").read_text()

@@ -11,6 +11,8 @@ from mec_transfer.results.references import Reference, load_references
 from mec_transfer.suite.registry import benchmark_config, benchmark_files
 from tests.results.test_leaderboard import PARTIAL, record
 
+SHOTS = ("top1_5shot", "top1_20shot", "top1_50shot")
+
 
 def of(protocol: str, method: str, pretraining: str = "") -> list[Reference]:
     return [
@@ -34,6 +36,9 @@ def test_every_number_has_a_citation_and_a_protocol() -> None:
         ("imagenet-linear-simsiam", "SimSiam", "200", {"top1": 70.0}, True),
         ("imagenet-knn-dino", "DINO", "", {"top1": 67.5}, True),
         ("imagenet-knn-dino", "SwAV", "", {"top1": 65.7}, False),
+        ("few-shot-eurosat", "DeepCluster v2", "800", dict(zip(SHOTS, (88.39, 92.02, 93.07))), False),
+        ("few-shot-chestx", "supervised (torchvision v1)", "", dict(zip(SHOTS, (25.22, 29.26, 32.34))), False),
+        ("few-shot-flowers102", "BYOL", "1000", dict(zip(SHOTS, (96.06, 97.88))), False),
         ("imagenet-semisup-1pct-barlow", "Barlow Twins", "", {"top1": 55.0, "top5": 79.2}, True),
         ("imagenet-semisup-10pct-vicreg", "VICReg", "", {"top1": 69.5, "top5": 89.5}, True),
         ("voc0712-c4-moco", "SimSiam, base", "", {"AP50": 82.0, "AP": 56.4, "AP75": 62.8}, True),

@@ -205,7 +205,7 @@ ONE_OF_A_KIND = (
     *("demo_knn", "linear_mec", "demo_linear_fast", "demo_voc_svm", "semisup_1pct_barlow", "coco_fpn_1x"),
     *("sot_dcf", "vos_dino", "mot_unitrack", "mots_unitrack", "posetrack_unitrack"),
     *("demo_siamrpn", "reid_mot17", "deepsort_mot17", "voc07_svm_low_shot"),
-    *("places205_linear_vissl", "demo_logistic"),
+    *("places205_linear_vissl", "demo_logistic", "demo_few_shot"),
 )
 
 
@@ -259,6 +259,7 @@ def test_a_column_beside_the_ranked_one_is_of_a_metric_that_the_kind_measures(pa
     """A failure has every column that its config names, so that one of another kind's would hold failures alone."""
     measured = {
         "detectron2": ("AP", "AP50", "mask_AP", "mask_AP50"),
+        "few_shot": ("top1_20shot", "top1_50shot"),
         "mmtrack_reid": ("rank1",),
         "siamrpn": ("norm_precision", "precision"),
         "vos": ("J&F",),

@@ -1,0 +1,130 @@
+"""The four data sets of the cross-domain few-shot benchmark (CD-FSL), as its code and that of ssl-transfer read them.
+
+Their archives have no test part, or it is left out: all images are one split, `all`. Each layout's own folder is the
+one that its docstring shows. Sources: https://github.com/IBM/cdfsl-benchmark and the `datasets` folder of
+https://github.com/linusericsson/ssl-transfer
+"""
+
+from __future__ import annotations
+
+import abc
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.images.data import ImageLayout
+from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.values import few
+
+_SPLIT = "all"
+
+
+class ClassFoldersLayout(ImageLayout):
+    """All images in folders of their classes, below one folder."""
+
+    below: ClassVar[str]
+    """The path of that folder."""
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
+        """Return the one split: classes in sorted order, within a class sorted by path. Raises DataError."""
+        index.list_folder(folder)  # names what is wrong with it
+        root = folder / self.below
+        if not root.is_dir():
+            raise DataError(f"{folder}: no folder '{self.below}' in it; {self.below}/<class>/* is needed")
+        classes = tuple(index.list_folder(root)[0])
+        listed = [index.list_images(root / name) for name in classes]
+        if not classes:
+            raise DataError(f"{root}: no class folders; {self.below}/<class>/* is needed")
+        if empty := [name for name, images in zip(classes, listed, strict=True) if not images]:
+            raise DataError(f"{root}: no image in class folder {few(empty)}; fill it or remove it")
+        paths = tuple(f"{name}/{path}" for name, images in zip(classes, listed, strict=True) for path in images)
+        labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(images) for images in listed])
+        return {_SPLIT: ImageList(root, paths, labels, classes)}
+
+
+class EuroSatLayout(ClassFoldersLayout):
+    """EuroSAT in colour: `2750/<class>/*.jpg`."""
+
+    below = "2750"
+
+
+class CropDiseasesLayout(ClassFoldersLayout):
+    """CropDiseases: `dataset/train/<class>/*.JPG`; the archive's `dataset/test` is not read."""
+
+    below = "dataset/train"
+
+
+class TableLayout(ImageLayout):
+    """Images that a table names with their classes."""
+
+    classes: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def read(self, folder: Path) -> list[tuple[str, int]]:
+        """Return the path of each image and its class's place, in the table's order. Raises DataError."""
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
+        """Return the one split. Raises DataError where the table is missing or malformed, or a class has no image."""
+        index.list_folder(folder)  # names what is wrong with it
+        rows = self.read(folder)
+        labels = np.array([label for _, label in rows], dtype=np.int64)
+        if absent := [name for label, name in enumerate(self.classes) if label not in labels]:
+            raise DataError(f"{folder}: its table names no image of class {few(absent)}")
+        return {_SPLIT: ImageList(folder, tuple(path for path, _ in rows), labels, self.classes)}
+
+
+class Isic2018Layout(TableLayout):
+    """ISIC 2018, task 3: `ISIC2018_Task3_Training_Input/*.jpg`, `ISIC2018_Task3_Training_GroundTruth/*.csv`."""
+
+    classes = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+
+    def read(self, folder: Path) -> list[tuple[str, int]]:
+        """Read lines such as `ISIC_0024306,0.0,1.0,0.0,0.0,0.0,0.0,0.0`: one number is not 0."""
+        part = "ISIC2018_Task3_Training"
+        file, rows = folder / f"{part}_GroundTruth" / f"{part}_GroundTruth.csv", []
+        for number, (image, *cells) in _table(file, ("image", *self.classes)):
+            try:
+                marks = [place for place, cell in enumerate(cells) if float(cell) != 0]
+            except ValueError:
+                raise DataError(f"{file}, line {number}: {','.join(cells)!r} are not numbers") from None
+            if len(marks) != 1:
+                raise DataError(f"{file}, line {number}: {image} is of {len(marks)} classes, not of one")
+            rows.append((f"{part}_Input/{image}.jpg", marks[0]))
+        return rows
+
+
+class ChestXLayout(TableLayout):
+    """ChestX-ray14: `images/*.png`, `Data_Entry_2017.csv`.
+
+    Of the X-rays with a single finding, those of seven findings are taken: CD-FSL's eight less pneumonia.
+    """
+
+    classes = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
+
+    def read(self, folder: Path) -> list[tuple[str, int]]:
+        """Read lines such as `00000001_000.png,Cardiomegaly,0,...`; several findings stand between bars."""
+        lines = _table(folder / "Data_Entry_2017.csv", ("Image Index", "Finding Labels"))
+        number = {name: label for label, name in enumerate(self.classes)}
+        return [(f"images/{image}", number[finding]) for _, (image, finding) in lines if finding in number]
+
+
+def _table(file: Path, head: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the first cells of each line below the head, as many as `head` has, and the line's number from 1.
+
+    Raises:
+        DataError: the file cannot be read, does not begin with `head`, or a line has fewer cells.
+    """
+    reader = csv.reader(read_text(file).splitlines())
+    if next(reader, [])[: len(head)] != list(head):
+        raise DataError(f"{file}: does not begin with the columns {', '.join(head)}")
+    for cells in reader:
+        if cells and len(cells) < len(head):
+            raise DataError(f"{file}, line {reader.line_num}: {len(cells)} cells, {len(head)} are needed")
+        if cells:
+            yield reader.line_num, cells[: len(head)]
