@@ -35,6 +35,10 @@ LAYOUTS = {
             )
         },
     },
+    "shifted": {
+        "imagenet_classes": "mec_transfer.datasets.images.shifted:ClassFoldersLayout",
+        "imagenet_numbers": "mec_transfer.datasets.images.shifted:NumberFoldersLayout",
+    },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
     },

@@ -18,18 +18,20 @@ from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import track
 from mec_transfer.demo_world import objects, videos
 from mec_transfer.demo_world.draw import random_scene
-from mec_transfer.demo_world.picture import write_jpeg
+from mec_transfer.demo_world.picture import without_colour, write_jpeg
 from mec_transfer.demo_world.render import Rendering, render
 from mec_transfer.demo_world.scene import CATEGORIES, Scene
 
 GENERATOR = 2
 """Raised whenever the same seed gives other pixels."""
-PARTS = ("classification", "pretrain", "detection", "tracking")
+PARTS = ("classification", "grey", "pretrain", "detection", "tracking")
 
 _MANIFEST = "world.json"
 _MARK = ".unfinished-world.json"
 _FORMAT = "mec-transfer demo world"
 _TWO_THINGS = 0.25  # share of the unlabelled pictures
+_GREY = (*CATEGORIES,)[::2]
+"""The categories of part `grey`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ class WorldSize:
 def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, size: WorldSize | None = None) -> Path:
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
-    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `pretrain` is out/pretrain/*.JPEG, part
+    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `grey` is out/imagenet-grey/<class>/*.JPEG,
+    pictures without colour of every second class, part `pretrain` is out/pretrain/*.JPEG, part
     `detection` is out/coco (with masks), out/voc and out/ILSVRC/*/DET, part `tracking` is out/{otb,lasot,uav123,
     trackingnet,got10k,vot,davis,motchallenge,mots,posetrack18} and out/ILSVRC/*/VID.
     A part that is missing or has lost files is drawn (again).
@@ -84,7 +87,8 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
                 )
                 continue
             for name, categories in drawn:
-                write_jpeg(out / name, _draw(f"{seed}/{name}", categories, size.side)[1].image)
+                pixels = _draw(f"{seed}/{name}", categories, size.side)[1].image
+                write_jpeg(out / name, without_colour(pixels) if part == "grey" else pixels)
     except OSError as error:
         raise RunError(f"{error.filename or out}: cannot be written ({error.strerror or error})") from None
     counts = {part: len(listed) for part, listed in todo.items()}
@@ -129,6 +133,9 @@ def _pictures(part: str, seed: int, size: WorldSize) -> list[tuple[str, list[str
             for name in CATEGORIES
             for index in range(count)
         ]
+    if part == "grey":
+        places = [(name, index) for name in _GREY for index in range(size.val_per_class)]
+        return [(f"imagenet-grey/{name}/{name}_grey_{index:05d}.JPEG", [name]) for name, index in places]
     if part == "pretrain":
         names = [f"pretrain/{index:06d}.JPEG" for index in range(size.unlabelled)]
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in names]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -106,6 +106,20 @@ class PlannedJob:
     def folder(self) -> Path:
         """The job's own."""
         return self.spec.workdir
+
+    def awaits(self, others: Iterable[object]) -> PlannedJob | None:
+        """Return the one of `others` that has to be finished before this job can begin; None where there is none."""
+        spec = self.spec
+        for other in others if spec.config.needs else ():
+            if isinstance(other, PlannedJob) and not other.spec.config.needs:
+                theirs = other.spec
+                if (theirs.benchmark.protocol, theirs.model, theirs.trial) == (
+                    spec.config.needs,
+                    spec.model,
+                    spec.trial,
+                ):
+                    return other
+        return None
 
     def record(self) -> Record | None:
         """The record in the job's folder; None where there is none that can be read."""

@@ -42,6 +42,10 @@ BENCHMARKS = {
         "mec_transfer.classification.logistic:Logistic",
         "mec_transfer.classification.config:LogisticConfig",
     ),
+    "classification/robust": (
+        "mec_transfer.classification.robust:Robust",
+        "mec_transfer.classification.robust_config:RobustConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",
@@ -80,6 +84,7 @@ COMMAND_OF = {
     "logistic": "linear",
     "svm": "linear",
     "svm_low_shot": "linear",
+    "robust": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),

@@ -81,7 +81,8 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
 
     Returns:
         One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json),
-        `problem`, and for one that is to run what `costs.as_json` says; one a model that is to be pretrained first:
+        `problem`, and for one that is to run what `costs.as_json` says, and `after`, the job.json of one that has to be
+        finished first; one a model that is to be pretrained first:
         `title`, `state` ("pretrain first"), `command` and `gpus`. Its jobs are planned when its checkpoint is there.
 
     Raises:
@@ -104,6 +105,8 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
             if state in ("to run", "failed before"):
                 job.spec.write()
                 entry |= as_json(job, options)
+                if first := job.awaits(other for other in run.jobs if other.state() != "done"):
+                    entry["after"] = str(first.folder / JOB_NAME)
             entries.append(entry)
         return entries
 
@@ -199,7 +202,9 @@ class _Run:
         checkpoint = str(self.pretrainings[name].checkpoint) if name in self.pretrainings else model.checkpoint or ""
         info = self.reader.identify(name, checkpoint, model.encoder)
         jobs = plan_jobs(info, checkpoint, model.encoder, self.benchmarks, self.options)
-        return [self._checked(job) for job in jobs]
+        # What waits for another job of this run cannot be judged before that one is done.
+        ahead = [job for job in jobs if job.state() != "done"]
+        return [job if job.awaits(ahead) else self._checked(job) for job in jobs]
 
     def _checked(self, job: PlannedJob) -> PlannedJob:
         """Ask the benchmark what is wrong, for a job that is still to run.
@@ -268,9 +273,12 @@ class _Run:
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
     def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
-        """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
+        """Return the place of the first that can begin: one GPU's work need not wait behind what takes all of them."""
         too_large: set[tuple[int, int]] = set()
+        ahead = [*waiting, *(what for what, _ in self._running.values())]
         for place, what in enumerate(waiting):
+            if isinstance(what, PlannedJob) and what.awaits(ahead):
+                continue
             if (size := (self._gpus(what), self._memory_of(what))) not in too_large:
                 if launcher.has_room(self._task(what)):
                     return place

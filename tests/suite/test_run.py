@@ -76,7 +76,7 @@ def test_a_run_ends_with_a_page_and_does_not_fail_for_want_of_one(world) -> None
 def test_dry_run_of_a_suite_that_draws_its_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["run", "--suite", "smoke", "--out", str(out), "--dry-run"]) == 0
-    assert f"draw the demo world in {out / 'data'}, then 10 benchmarks of " in capsys.readouterr().err
+    assert f"draw the demo world in {out / 'data'}, then 11 benchmarks of " in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -465,3 +465,26 @@ def test_the_folders_of_an_earlier_version_are_its_own_jobs(world, fake, capsys)
     assert runs(world, "random/two-t1") == ["begin", "begin", "end"]
     assert main(["verify", str(world.out)]) == 0
     assert f"{JOBS} verified, 0 bad" in capsys.readouterr().out
+
+
+def test_a_job_waits_for_the_one_that_it_needs_wherever_the_suite_names_it(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {seconds: 0.5, needs: ''}\n")
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "trials: 2\nrecipe: {needs: fake-two}\n")
+    plan = {entry["title"]: entry for entry in json.loads(world.run("--plan-json").stdout)}
+    assert plan["random  one  trial 1"]["after"] == plan["random  two  trial 1"]["job"]
+    assert {entry["state"] for entry in plan.values()} == {"to run"} and "after" not in plan["random  two  trial 0"]
+    done = world.run("--jobs", "3")
+    begun = [line.partition("] ")[2] for line in done.stderr.splitlines() if line.startswith("[")]
+    assert done.returncode == 0 and sorted(begun[:2]) == ["random  two  trial 0", "random  two  trial 1"]
+    again = world.run("--only", "*/one")  # alone: what it needs is there
+    assert again.returncode == 0 and again.stderr.count("done before") == 2
+
+
+def test_a_job_without_the_one_that_it_needs_says_so(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {kill_for: random, needs: ''}\n")
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {needs: fake-two}\n")
+    alone = world.run("--dry-run", "--only", "*/one")
+    assert alone.returncode == 3 and "random  one: cannot run: no job by fake-two is finished" in alone.stderr
+    done = world.run()
+    assert done.returncode == 1 and "failed: 3 of 3 jobs" in done.stderr
+    assert done.stderr.index("[1/3] random  two  trial 0") < done.stderr.index("FAILED  no job by fake-two is finished")
