@@ -27,6 +27,7 @@ from mec_transfer.launchers.local import LocalLauncher
 from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
+from mec_transfer.results.means import keep_means
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
@@ -43,6 +44,7 @@ from mec_transfer.suite.plan import (
     plan_benchmarks,
     plan_blocked_jobs,
     plan_jobs,
+    plan_means,
     plan_pretrainings,
     wanted_benchmarks,
 )
@@ -125,7 +127,10 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
             from mec_transfer.demo_world.world import write_demo_world
 
             write_demo_world(options.out / "data", suite.demo_world.seed)
-        return _Run.plan(suite, source, options, data_root).go()
+        means = plan_means(suite, source)
+        run = _Run.plan(suite, source, options, data_root)
+        keep_means(options.out, means)
+        return run.go()
 
 
 def _data_root(suite: SuiteConfig, source: Path, options: RunOptions) -> Path | None:
@@ -508,7 +513,7 @@ def write_leaderboard(out: Path, warn_of_problems: bool = True) -> Leaderboard:
     store = Store.read(out)
     for problem in store.problems if warn_of_problems else ():
         warn(problem)
-    board = build_leaderboard(store.records, load_references())
+    board = build_leaderboard(store.records, load_references(), store.means)
     for form in FORMATS:
         write_text(out / f"leaderboard.{form}", format_leaderboard(board, form))
     return board

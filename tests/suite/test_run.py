@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from mec_transfer.api import leaderboard
 from mec_transfer.cli.main import main
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.results.formats import format_leaderboard
 from mec_transfer.suite.models import Pretraining
 from mec_transfer.suite.run import _reason
 
@@ -488,3 +490,17 @@ def test_a_job_without_the_one_that_it_needs_says_so(world) -> None:  # type: ig
     done = world.run()
     assert done.returncode == 1 and "failed: 3 of 3 jobs" in done.stderr
     assert done.stderr.index("[1/3] random  two  trial 0") < done.stderr.index("FAILED  no job by fake-two is finished")
+
+
+def test_a_suites_mean_is_a_column_and_outlives_the_suite(world) -> None:  # type: ignore[no-untyped-def]
+    text = (world.root / "suite.yaml").read_text()
+    world.write("suite.yaml", text + "means: [{title: Mean of both, of: [one.yaml, two.yaml]}]\n")
+    first = world.run("--only", "*/one")
+    assert first.returncode == 0 and "Mean of both" not in first.stdout  # half of it is no mean
+    done = world.run()
+    assert done.returncode == 0 and done.stdout.splitlines()[0].endswith("Mean of both")
+    (world.root / "suite.yaml").unlink()
+    row = json.loads((world.out / "leaderboard.json").read_text())["rows"][0]
+    assert row["means"][0]["mean"] == pytest.approx(sum(cell["mean"] for cell in row["cells"]) / 2)
+    assert "Mean of both<br>of 2 columns" in format_leaderboard(leaderboard(world.out), "md")
+    assert "Mean of both" in (world.out / "report.html").read_text()
