@@ -48,7 +48,7 @@ class WorldSize:
 def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, size: WorldSize | None = None) -> Path:
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
-    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `grey` is out/imagenet-grey/<class>/*.JPEG,
+    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `grey` is out/imagenet_grey/<class>/*.JPEG,
     pictures without colour of every second class, part `pretrain` is out/pretrain/*.JPEG, part
     `detection` is out/coco (with masks), out/voc and out/ILSVRC/*/DET, part `tracking` is out/{otb,lasot,uav123,
     trackingnet,got10k,vot,davis,motchallenge,mots,posetrack18} and out/ILSVRC/*/VID.
@@ -135,7 +135,7 @@ def _pictures(part: str, seed: int, size: WorldSize) -> list[tuple[str, list[str
         ]
     if part == "grey":
         places = [(name, index) for name in _GREY for index in range(size.val_per_class)]
-        return [(f"imagenet-grey/{name}/{name}_grey_{index:05d}.JPEG", [name]) for name, index in places]
+        return [(f"imagenet_grey/{name}/{name}_grey_{index:05d}.JPEG", [name]) for name, index in places]
     if part == "pretrain":
         names = [f"pretrain/{index:06d}.JPEG" for index in range(size.unlabelled)]
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in names]
