@@ -14,7 +14,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mec_transfer.common.config import DescribedModel, parse_config
+from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json, write_json
+from mec_transfer.common.progress import warn
 
 MEANS_NAME = "means.json"
 Text = Annotated[str, Field(min_length=1)]
@@ -91,13 +93,16 @@ def read_means(folder: Path) -> list[MeanSpec]:
 
 
 def keep_means(folder: Path, means: Iterable[MeanSpec]) -> None:
-    """Write the definition of `means` into a folder, in place of those of the same titles.
+    """Write the definition of `means` into a folder, in place of those of the same titles; a damaged file is replaced.
 
     Raises:
-        UserError: the definition that is there cannot be read.
         RunError: the disk is full or the folder cannot be written.
     """
-    there = read_means(folder)
+    there: list[MeanSpec] = []
+    try:
+        there = read_means(folder)
+    except UserError as error:
+        warn(f"{error}; it is written anew")
     kept = list({spec.title: spec for spec in (*there, *means)}.values())
     if kept != there:
         write_json(folder / MEANS_NAME, _File(schema=1, means=kept).model_dump(mode="json", by_alias=True))
