@@ -125,7 +125,7 @@ def leaderboard(
     from mec_transfer.results.store import Store
 
     quoted = [ref for path in added for ref in load_references(Path(path))]
-    records = []
+    records, means = [], []
     for folder in [folders] if isinstance(folders, str | Path) else folders:
         store = Store.read(Path(folder))
         for problem in store.problems:
@@ -133,7 +133,8 @@ def leaderboard(
         if not store.records:
             raise UserError(f"{folder}: no job below it has a record yet")
         records += store.records
-    board = build_leaderboard(records, [*(load_references() if references else ()), *quoted])
+        means += [spec for spec in store.means if spec not in means]
+    board = build_leaderboard(records, [*(load_references() if references else ()), *quoted], means)
     columns = dict.fromkeys(column.protocol for column in board.columns)
     shown = {id(ref) for ref in (*board.published, *board.others)}
     for file, protocol in dict.fromkeys((ref.added_from, ref.protocol) for ref in quoted if id(ref) not in shown):

@@ -116,6 +116,14 @@ class BenchmarkConfig(StrictModel):
         """How many processes, with a GPU each, the published run had. Any divisor of them keeps the protocol."""
         return 1
 
+    @property
+    def needs(self) -> str:
+        """The protocol id of the benchmark whose job of the same model and trial has to be finished first; "": none.
+
+        What that job has left is found beside this one's folder.
+        """
+        return ""
+
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Return what a job on a network of this architecture and on this data takes."""
         return Resources()

@@ -113,6 +113,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pretraining.md", 4),
         ("suites.md", 1),
         ("data.md", 26),
+        ("robustness.md", 1),
         ("benchmarks.md", 3),
         ("leaderboard.md", 1),
         ("compare.md", 3),
@@ -159,7 +160,7 @@ def sections(page: str, level: str) -> dict[str, str]:
 
 def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path) -> None:
     found = sections("data.md", "###")
-    there_too = sections("transfer.md", "###")
+    there_too = *sections("transfer.md", "###"), *sections("robustness.md", "###")
     assert sorted(name for heading in (*found, *there_too) for name in re.findall(r"`(\w+)`", heading)) == sorted(
         layout_names()
     )
@@ -175,6 +176,28 @@ def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path)
             assert remark.strip() in ("", "optional")
             there = any(folder.glob(re.sub("<.*?>", "*", path)))
             assert there or remark, f"{heading}: {path}"
+
+
+def test_the_page_on_robustness_has_a_row_for_every_config_of_its_suite_and_how_the_data_lies(world: Path) -> None:
+    page = (DOCS / "robustness.md").read_text(encoding="utf-8")
+    suite = load_suite(CONFIGS / "suites" / "robustness.yaml", ["a=random:resnet18"])
+    robust = {entry.config for entry in suite.benchmarks if entry.config.startswith("robust_")}
+    rows = [row.split("|") for row in re.findall(r"^\| `robust_.*$", page, re.M)]
+    assert {name for cells in rows for name in re.findall(r"`(\w+)`", cells[1])} == robust
+    for cells in rows:
+        for name in re.findall(r"`(\w+)`", cells[1]):
+            dataset = benchmark_config(find_benchmark(name, CONFIGS)).dataset
+            promised = dataset.promised
+            assert promised is not None
+            wanted = [
+                f"`{dataset.folder}`",
+                f"`{dataset.layout}`",
+                str(promised.classes),
+                f"{promised.images['val']:,}",
+            ]
+            assert [cell.strip() for cell in cells[2:6]] == wanted
+    tree = re.findall(r"^```text\n(.*?)\n```$", sections("robustness.md", "###")["`imagenet_classes`"], re.M | re.S)
+    assert any((world / "imagenet_grey").glob(re.sub("<.*?>", "*", tree[0])))
 
 
 @pytest.mark.parametrize("layout", [*WORLDS, *CDFSL_WORLDS])

@@ -32,7 +32,7 @@ def measure_saved(folder: Path, measure: Callable[[Arrays], T], needed: Iterable
     """
     path = folder / PREDICTIONS_NAME
     try:
-        saved = _read(path)
+        saved = read_arrays(path)
         if missing := set(needed) - set(saved):
             raise ValueError(f"it has no '{min(missing)}'")
         return measure(saved)
@@ -52,7 +52,7 @@ def kept_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | N
         shapes: of the arrays that it must hold, by name.
     """
     try:
-        arrays = _read(path)
+        arrays = read_arrays(path)
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise ValueError(f"'{name}' is of shape {arrays[name].shape}, not {shape}")
@@ -64,7 +64,8 @@ def kept_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | N
     return arrays
 
 
-def _read(path: Path) -> Arrays:
+def read_arrays(path: Path) -> Arrays:
+    """Return what a file holds. Raises FileNotFoundError for none, and any other exception where it is damaged."""
     if path.exists() and not zipfile.is_zipfile(path):
         raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
     with np.load(path, allow_pickle=False) as saved:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources, Work
-from mec_transfer.classification.resources import feature_bytes, feature_resources, training_resources
+from mec_transfer.classification.resources import feature_bytes, feature_resources, head_bytes, training_resources
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
@@ -332,7 +332,7 @@ class ProbeConfig(TrainingConfig):
     """The config of a head that is trained on a frozen backbone."""
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
-        """The state of the head's training."""
+        """The state of the head's training, and the head."""
         return training_resources(self.recipe, arch, data, whole=False)
 
 
@@ -388,8 +388,9 @@ class LinearFastConfig(ClassificationConfig):
     recipe: LinearFastRecipe
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
-        """Features in the cache."""
-        return feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+        """Features in the cache, and the chosen head."""
+        found = feature_resources(self.recipe, arch, data, tags=len(self.recipe.learning_rates), search=False)
+        return dataclasses.replace(found, own_bytes=(found.own_bytes or 0) + head_bytes(arch, data.classes or 0))
 
 
 class LogisticRecipe(FeatureRecipe):

@@ -21,13 +21,15 @@ from mec_transfer.classification.network import Encoder, ValImages, broadcast_st
 from mec_transfer.classification.optim import LarcSGD, make_linear
 from mec_transfer.classification.predictions import ClassificationBenchmark
 from mec_transfer.classification.recipe import check_training, finish
+from mec_transfer.classification.trained_head import TrainedHead, save_head
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
 from mec_transfer.common.device import copies_pinned_memory
+from mec_transfer.common.distributed import on_first
 from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.progress import say
 from mec_transfer.common.runtime import derive_seed, pick_device
-from mec_transfer.results.record import Record
+from mec_transfer.results.record import Record, Selection
 
 _CHUNK = 256
 
@@ -83,6 +85,7 @@ class _LinearProbe(ClassificationBenchmark):
             raise RunError(
                 f"{self.config.id}: the frozen backbone's weights changed during the run; no number is given"
             )
+        on_first(lambda: save_head(self.config, job, _trained(probe.head, recipe, val.classes)))
         details = {"precision": encoder.precision, "backbone_unmoved": True}
         return finish(self.config, job, state, val.labels, details=details)
 
@@ -165,6 +168,27 @@ class _Probe(Trainee):
         broadcast_state(self.head)
         self.head.eval()
         return self._val.gather_top(torch.cat([self.head(chunk) for chunk in self._val_features.split(_CHUNK)]))
+
+
+def _trained(
+    head: torch.nn.Sequential, recipe: LinearRecipe | LinearSgdRecipe, classes: tuple[str, ...]
+) -> TrainedHead:
+    """Return the head of the last epoch, which no test images have chosen, with its batch norm in evaluation."""
+    norm, linear = head
+    assert isinstance(norm, torch.nn.BatchNorm1d) and norm.running_mean is not None and norm.running_var is not None
+    assert isinstance(linear, torch.nn.Linear)
+    scale, bias = (norm.running_var + norm.eps).rsqrt(), linear.bias.detach()
+    if norm.affine:
+        scale, bias = scale * norm.weight.detach(), bias + linear.weight.detach() @ norm.bias.detach()
+    return TrainedHead(
+        mean=norm.running_mean,
+        scale=scale,
+        weight=linear.weight.detach(),
+        bias=bias,
+        classes=classes,
+        view=recipe.eval_view.model_dump(mode="json"),
+        selection=Selection(chosen=f"epoch {recipe.epochs} of {recipe.epochs}", by="protocol"),
+    )
 
 
 def _optimizer(recipe: LinearRecipe | LinearSgdRecipe, head: torch.nn.Sequential) -> torch.optim.SGD:

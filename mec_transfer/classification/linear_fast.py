@@ -18,13 +18,14 @@ from mec_transfer.classification.features import (
     feature_details,
     labelled_splits,
 )
-from mec_transfer.classification.heads import HeadSettings, train_heads
+from mec_transfer.classification.heads import Heads, HeadSettings, train_heads
 from mec_transfer.classification.predictions import (
     ClassificationBenchmark,
     best_classes,
     check_primary,
     save_predictions,
 )
+from mec_transfer.classification.trained_head import TrainedHead, save_head
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed, pick_device
@@ -61,7 +62,7 @@ class LinearFast(ClassificationBenchmark):
         splits = labelled_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
-        classes = len(splits["train"].classes)
+        classes = splits["train"].classes
         # The heads take seconds: rank 0 trains them for all.
         metrics, held_out = on_first(lambda: self._probe(features["train"], features["val"], classes, job))
         discard_features(job)  # not before every process has read them
@@ -70,10 +71,7 @@ class LinearFast(ClassificationBenchmark):
             self.config,
             job,
             metrics=metrics,
-            selection=Selection(
-                chosen=f"lr {recipe.learning_rates[chosen]:g}",
-                by="held-out training images",
-            ),
+            selection=_selection(recipe.learning_rates[chosen]),
             seconds=time.monotonic() - began,
             warnings=_warnings(recipe.learning_rates, chosen),
             details={
@@ -83,10 +81,12 @@ class LinearFast(ClassificationBenchmark):
             },
         )
 
-    def _probe(self, train: Features, val: Features, classes: int, job: Job) -> tuple[dict[str, float], list[float]]:
+    def _probe(
+        self, train: Features, val: Features, names: tuple[str, ...], job: Job
+    ) -> tuple[dict[str, float], list[float]]:
         """Return the metrics on the val images, and each rate's top-1 on the held-out training images."""
         recipe, device = self.config.recipe, pick_device(job.device)
-        rates, settings = recipe.learning_rates, _settings(recipe)
+        rates, settings, classes = recipe.learning_rates, _settings(recipe), len(names)
         seed = derive_seed(job.seed, job.trial, "linear_fast")
         values, labels = on_device(train.values, device), train.labels.to(device)
         meter = Meter(f"{self.config.id} heads", 2 * recipe.epochs, "epochs")
@@ -103,8 +103,9 @@ class LinearFast(ClassificationBenchmark):
         best = [best_classes(scores.numpy()) for scores in heads.scores(val.values)]
         top = {_tag(rate): np.concatenate([chunk[:, head] for chunk in best]) for head, rate in enumerate(rates)}
         held_out = [100.0 * int(count) / len(held) for count in right]
-        primary = _tag(rates[_choose(held_out)])
-        return save_predictions(job.workdir, val.labels.numpy(), top, primary), held_out
+        chosen = _choose(held_out)
+        save_head(self.config, job, _trained(heads, chosen, recipe, names))
+        return save_predictions(job.workdir, val.labels.numpy(), top, _tag(rates[chosen])), held_out
 
 
 def split_held_out(labels: torch.Tensor, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,6 +121,23 @@ def split_held_out(labels: torch.Tensor, share: float, seed: int) -> tuple[torch
 
 def _choose(held_out: list[float]) -> int:
     return held_out.index(max(held_out))
+
+
+def _selection(rate: float) -> Selection:
+    return Selection(chosen=f"lr {rate:g}", by="held-out training images")
+
+
+def _trained(heads: Heads, chosen: int, recipe: LinearFastRecipe, classes: tuple[str, ...]) -> TrainedHead:
+    own = slice(chosen * len(classes), (chosen + 1) * len(classes))
+    return TrainedHead(
+        mean=heads.mean,
+        scale=heads.scale,
+        weight=heads.weight[:, own].T.contiguous(),
+        bias=heads.bias[own],
+        classes=classes,
+        view=recipe.view.model_dump(mode="json"),
+        selection=_selection(recipe.learning_rates[chosen]),
+    )
 
 
 def _warnings(rates: tuple[float, ...], chosen: int) -> list[str]:

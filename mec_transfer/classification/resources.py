@@ -28,6 +28,11 @@ def prediction_bytes(images: int, tags: int, classes: int) -> int:
     return 2 * images * (1 + tags * (5 if classes > 5 else 1))
 
 
+def head_bytes(arch: str, classes: int) -> int:
+    """Return the most that `head.npz` takes: its numbers, and the names of the classes."""
+    return 4 * (width_of(arch) * (classes + 2) + classes) + 64 * classes + (1 << 12)
+
+
 def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags: int, search: bool) -> Resources:
     """Return what a job on frozen features takes.
 
@@ -67,8 +72,8 @@ def training_resources(recipe: TrainingRecipe, arch: str, data: DatasetInfo, who
     """Return what a job that trains by epochs takes: of the head alone, or of the `whole` network."""
     classes = data.classes or 0
     numbers = width_of(arch) * classes
+    head = 0 if whole else head_bytes(arch, classes)
     if whole:
         numbers += sum(math.prod(shape) for shape in expected_tensors(arch).values())
-    return Resources(
-        own_bytes=training_bytes(numbers) + prediction_bytes(data.splits["val"], 2, classes), cached_bytes={}
-    )
+    predictions = prediction_bytes(data.splits["val"], 2, classes)
+    return Resources(own_bytes=training_bytes(numbers) + head + predictions, cached_bytes={})

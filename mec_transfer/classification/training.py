@@ -76,7 +76,7 @@ def fit(
     weights of `trainee.kept`.
 
     Args:
-        trainee: fresh, as the first epoch is to find it.
+        trainee: fresh, as the first epoch is to find it; what of it is kept is then as the last epoch left it.
         data: the training images.
         title: what progress lines begin with.
         key: the job's.
@@ -92,10 +92,10 @@ def fit(
     """
     rates = [float(group["lr"]) for group in trainee.optimizer.param_groups]
     state = load_state(folder, key)
+    _restore(trainee, state)
     if state.epoch == epochs:
         return state
     if state.epoch or state.step:
-        _restore(trainee, state)
         steps = f" and {state.step} steps" if state.step else ""
         say(f"{title}: going on after epoch {state.epoch}{steps} of {epochs}")
     saver, done = _Saver(folder, state, trainee, epochs), state.epoch
@@ -196,8 +196,9 @@ def _note_epoch(state: TrainingState, trainee: Trainee, loss: float, top: np.nda
 
 
 def _restore(trainee: Trainee, state: TrainingState) -> None:
-    for name, module in trainee.modules.items():
-        module.load_state_dict(state.modules[name])
+    """Load what the state has kept: all of an unfinished training, of a finished one what stays."""
+    for name, weights in state.modules.items():
+        trainee.modules[name].load_state_dict(weights)
     if state.optimizer is not None:
         trainee.optimizer.load_state_dict(state.optimizer)
     state.modules, state.optimizer = {}, None  # not held in memory twice

@@ -128,6 +128,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         VideosDatasetConfig,
     )
     from mec_transfer.datasets.registry import find_layout, kind_of
+    from mec_transfer.datasets.shifted_config import ShiftedDatasetConfig
     from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
     if args.config:
@@ -139,6 +140,8 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
     _refuse_parts(args, kind)
     if kind in ("images", "pools"):
         return [PoolDatasetConfig(**about)]
+    if kind == "shifted":
+        return [ShiftedDatasetConfig(**about)]
     if not args.data.is_dir():
         raise UserError(f"{args.data}: no such folder")
     names = [args.split] if args.split else find_layout(args.layout).split_names(args.data)
@@ -158,7 +161,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
 
 def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
     """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
-    if kind in ("images", "pools") and args.split:
+    if kind in ("images", "pools", "shifted") and args.split:
         raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
     if kind in ("labels", "objects") and args.split and args.config:
         raise UserError(f"--split {args.split}: --config names the splits; give --layout in its place")

@@ -41,6 +41,10 @@ LAYOUTS = {
         "eurosat": "mec_transfer.datasets.images.cdfsl:EuroSatLayout",
         "isic2018": "mec_transfer.datasets.images.cdfsl:Isic2018Layout",
     },
+    "shifted": {
+        "imagenet_classes": "mec_transfer.datasets.images.shifted:ClassFoldersLayout",
+        "imagenet_numbers": "mec_transfer.datasets.images.shifted:NumberFoldersLayout",
+    },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
     },

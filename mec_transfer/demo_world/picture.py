@@ -19,6 +19,11 @@ def write_jpeg(path: Path, pixels: np.ndarray) -> None:
     _put(path, encoded.getvalue())
 
 
+def without_colour(pixels: np.ndarray) -> np.ndarray:
+    """Return (H, W, 3) uint8 pixels as grey ones of the same brightness."""
+    return np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"))
+
+
 def write_palette_png(path: Path, labels: np.ndarray, palette: bytes) -> None:
     """Write (H, W) uint8 labels as a PNG with a palette (3 bytes a label), in one step like `write_jpeg`."""
     encoded = io.BytesIO()

@@ -25,13 +25,13 @@ from mec_transfer.common.progress import track
 from mec_transfer.common.runtime import usable_cores
 from mec_transfer.demo_world import objects, videos
 from mec_transfer.demo_world.draw import random_scene
-from mec_transfer.demo_world.picture import write_jpeg
+from mec_transfer.demo_world.picture import without_colour, write_jpeg
 from mec_transfer.demo_world.render import Rendering, render
 from mec_transfer.demo_world.scene import CATEGORIES, Scene
 
 GENERATOR = 2
 """Raised whenever the same seed gives other pixels."""
-PARTS = ("classification", "pretrain", "detection", "tracking")
+PARTS = ("classification", "grey", "pretrain", "detection", "tracking")
 
 _MANIFEST = "world.json"
 _MARK = ".unfinished-world.json"
@@ -44,6 +44,9 @@ _WORTH_A_PROCESS = 200
 
 Picture = tuple[str, list[str]]
 """Its path below the world and the categories that it shows."""
+_GREY = (*CATEGORIES,)[::2]
+"""The categories of part `grey`."""
+_GREY_FOLDER = "imagenet_grey/"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,8 @@ class WorldSize:
 def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, size: WorldSize | None = None) -> Path:
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
-    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `pretrain` is out/pretrain/*.JPEG, part
+    Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `grey` is out/imagenet_grey/<class>/*.JPEG,
+    pictures without colour of every second class, part `pretrain` is out/pretrain/*.JPEG, part
     `detection` is out/coco (with masks), out/voc and out/ILSVRC/*/DET, part `tracking` is out/{otb,lasot,uav123,
     trackingnet,got10k,vot,davis,motchallenge,mots,posetrack18} and out/ILSVRC/*/VID.
     A part that is missing or has lost files is drawn (again).
@@ -148,7 +152,8 @@ def _help(parent: int, out: Path, seed: int, side: int, pictures: Sequence[Pictu
 def _draw_missing(out: Path, seed: int, side: int, pictures: Iterable[Picture]) -> None:
     for name, categories in pictures:
         if not (out / name).exists():
-            write_jpeg(out / name, _draw(f"{seed}/{name}", categories, side)[1].image)
+            pixels = _draw(f"{seed}/{name}", categories, side)[1].image
+            write_jpeg(out / name, without_colour(pixels) if name.startswith(_GREY_FOLDER) else pixels)
 
 
 def _read_manifest(out: Path, identity: dict[str, Any]) -> dict[str, int]:
@@ -187,6 +192,9 @@ def _pictures(part: str, seed: int, size: WorldSize) -> list[Picture]:
             for name in CATEGORIES
             for index in range(count)
         ]
+    if part == "grey":
+        places = [(name, index) for name in _GREY for index in range(size.val_per_class)]
+        return [(f"{_GREY_FOLDER}{name}/{name}_grey_{index:05d}.JPEG", [name]) for name, index in places]
     if part == "pretrain":
         names = [f"pretrain/{index:06d}.JPEG" for index in range(size.unlabelled)]
         return [(name, _unlabelled_categories(Random(f"{seed}/{name}/categories"))) for name in names]

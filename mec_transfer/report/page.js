@@ -60,11 +60,12 @@
     const button = event.target.closest("button");
     if (!button) return;
     const column = Number(button.dataset.sort);
+    const about = column === -1 ? null : [...data.columns, ...data.derived][column];
     const now = button.parentElement.getAttribute("aria-sort");
-    const bestFirst = column === -1 ? false : data.columns[column].higher;
+    const bestFirst = about ? about.higher : false;
     const descending = now === "none" ? bestFirst : now === "ascending";
     arrange(column, descending);
-    say(`sorted by ${column === -1 ? "model" : data.columns[column].title}, ${descending ? "descending" : "ascending"}`);
+    say(`sorted by ${about ? about.title : "model"}, ${descending ? "descending" : "ascending"}`);
   });
 
   // ---- Filters

@@ -78,7 +78,7 @@ def write_report(
         RunError: the page cannot be written.
     """
     target = target or out / REPORT
-    board = build_leaderboard(store.records, load_references() if references is None else references)
+    board = build_leaderboard(store.records, load_references() if references is None else references, store.means)
     values = _values(out, store, board, intervals or {}, target if pictures else None)
     css, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     page = _template().render(
@@ -101,6 +101,7 @@ def _values(out: Path, store: Store, board: Leaderboard, intervals: Intervals, p
         "labels": labels,
         "cells": table,
         "failures": failures,
+        "derived": board.derived,
         "published": list(quoted(board)),
         "families": list(dict.fromkeys(column.family for column in board.columns)),
         "protocols": list(dict.fromkeys(column.protocol for column in board.columns)),

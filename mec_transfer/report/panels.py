@@ -64,6 +64,9 @@ def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str], titles: list[s
     for (row, at), cell in board.cells.items():
         if cell.mean is not None and math.isfinite(cell.mean):
             means[row][at] = cell.mean
+    for row, line in enumerate(means):
+        values = [mean.values.get(row, math.nan) for mean in board.derived]
+        line += [value if math.isfinite(value) else None for value in values]
     columns = []
     for at, column in enumerate(board.columns):
         first = board.records[board.columns_of_records.index(at)]
@@ -83,6 +86,7 @@ def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str], titles: list[s
     return {
         "rows": labels,
         "columns": columns,
+        "derived": [{"title": mean.spec.title, "higher": mean.spec.higher_is_better} for mean in board.derived],
         "means": means,
         "fields": FIELDS,
         "cells": cells,

@@ -11,11 +11,12 @@ from pydantic import Field
 from mec_transfer.common.config import DescribedModel
 from mec_transfer.results.leaderboard import Leaderboard
 from mec_transfer.results.markdown import warning_lines
+from mec_transfer.results.means import Mean, MeanSpec
 from mec_transfer.results.record import Record
 from mec_transfer.results.references import Reference
 
-SCHEMA: Literal[2] = 2
-"""1 had no `others`, and of a cell neither `seeds` nor `metrics`."""
+SCHEMA: Literal[3] = 3
+"""2 had no `means`; 1 had no `others` either, and of a cell neither `seeds` nor `metrics`."""
 
 
 class JsonColumn(DescribedModel):
@@ -68,6 +69,15 @@ class JsonCell(DescribedModel):
     """Whether epoch or settings were chosen on the data that is measured on."""
 
 
+class JsonMean(DescribedModel):
+    """One model's number in a derived column."""
+
+    mean: float
+    """Of the means of its cells."""
+    chosen_on_test_set: bool
+    """Whether this holds for one of its cells."""
+
+
 class JsonRow(DescribedModel):
     """One set of weights, best rows first."""
 
@@ -79,14 +89,18 @@ class JsonRow(DescribedModel):
     epoch: int | None
     cells: list[JsonCell | None]
     """One for each column, in their order; null where nothing was run."""
+    means: list[JsonMean | None]
+    """One for each derived column, in their order; null for a row that lacks a number which it is a mean of."""
 
 
 class JsonLeaderboard(DescribedModel):
     """What `mec-transfer leaderboard --format json` prints."""
 
-    schema_: Literal[2] = Field(alias="schema")
+    schema_: Literal[3] = Field(alias="schema")
     """The version of this format."""
     columns: list[JsonColumn]
+    means: list[MeanSpec]
+    """Derived columns: what each is a mean of."""
     rows: list[JsonRow]
     published: list[Reference]
     """Published numbers by the protocols of the columns."""
@@ -102,6 +116,7 @@ def format_json(board: Leaderboard) -> str:
         columns=[
             JsonColumn(**{name: getattr(column, name) for name in JsonColumn.model_fields}) for column in board.columns
         ],
+        means=[mean.spec for mean in board.derived],
         rows=[
             JsonRow(
                 model=model.name,
@@ -110,6 +125,7 @@ def format_json(board: Leaderboard) -> str:
                 encoder=model.encoder,
                 epoch=model.epoch,
                 cells=[_cell(board, row, column) for column in range(len(board.columns))],
+                means=[_mean(mean, row) for mean in board.derived],
             )
             for row, model in enumerate(board.models)
         ],
@@ -118,6 +134,12 @@ def format_json(board: Leaderboard) -> str:
         warnings=warning_lines(board),
     )
     return document.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def _mean(mean: Mean, row: int) -> JsonMean | None:
+    if row not in mean.values:
+        return None
+    return JsonMean(mean=mean.values[row], chosen_on_test_set=row in mean.chosen_on_test_set)
 
 
 def _cell(board: Leaderboard, row: int, column: int) -> JsonCell | None:

@@ -14,6 +14,7 @@ from mec_transfer.results.board_json import format_json
 from mec_transfer.results.latex import format_latex
 from mec_transfer.results.leaderboard import Leaderboard
 from mec_transfer.results.markdown import describe_reference, format_markdown
+from mec_transfer.results.means import Mean
 from mec_transfer.results.model_index import format_model_index
 from mec_transfer.results.paper import format_paper
 from mec_transfer.results.record import Record
@@ -46,6 +47,8 @@ def _csv(board: Leaderboard) -> str:
     writer = csv.DictWriter(out, CSV_FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(_measured(board))
+    for mean in board.derived:
+        writer.writerows(_derived(board, mean))
     for ref in (*board.published, *board.others):
         writer.writerows(_published(ref))
     return out.getvalue()
@@ -64,6 +67,25 @@ def _published(ref: Reference) -> Iterable[dict[str, Any]]:
         "source": ref.source,
     }
     return ({**about, "metric": metric, "value": value} for metric, value in ref.metrics.items())
+
+
+def _derived(board: Leaderboard, mean: Mean) -> Iterable[dict[str, Any]]:
+    """Return a line for each row that has the mean."""
+    for row, value in mean.values.items():
+        model = board.models[row]
+        yield {
+            "measured": "derived",
+            "model": model.name,
+            "arch": model.arch,
+            "weights": model.sha256[:_DIGITS],
+            "benchmark": mean.spec.title,
+            "metric": "mean",
+            "primary": "yes",
+            "higher_is_better": "yes" if mean.spec.higher_is_better else "no",
+            "status": "ok",
+            "value": value,
+            "note": mean.text,
+        }
 
 
 def _measured(board: Leaderboard) -> Iterable[dict[str, Any]]:

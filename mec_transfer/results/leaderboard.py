@@ -11,8 +11,9 @@ import functools
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from mec_transfer.results.means import Mean, MeanSpec
 from mec_transfer.results.record import ModelInfo, Record
 from mec_transfer.results.references import Reference
 
@@ -73,6 +74,13 @@ class Leaderboard:
     """Those on the published data of a column, by a protocol that no column has."""
     conflicts: tuple[str, ...] = ()
     """A line for each trial that has two records with different numbers, of which one is shown."""
+    means: tuple[Mean, ...] = ()
+    """The derived columns, those included that no row has a number in."""
+
+    @property
+    def derived(self) -> tuple[Mean, ...]:
+        """The derived columns that are shown, right of the others."""
+        return tuple(mean for mean in self.means if mean.values)
 
     def label(self, row: int) -> str:
         """Return the row's name, with the beginning of its hash where another row has the same name."""
@@ -125,8 +133,16 @@ class Leaderboard:
         return self.columns[column].published_data
 
 
-def build_leaderboard(records: Iterable[Record], references: Sequence[Reference] = ()) -> Leaderboard:
-    """Arrange `records` in a leaderboard; the order in which they come makes no difference."""
+def build_leaderboard(
+    records: Iterable[Record], references: Sequence[Reference] = (), means: Iterable[MeanSpec] = ()
+) -> Leaderboard:
+    """Arrange `records` in a leaderboard; the order in which they come makes no difference.
+
+    Args:
+        records: of any number of runs.
+        references: published numbers.
+        means: derived columns.
+    """
     views = (view for record in records for view in _views(record))
     records, conflicts = _current(sorted(views, key=_record_key))
     column_of = _assign_columns(records)
@@ -143,15 +159,37 @@ def build_leaderboard(records: Iterable[Record], references: Sequence[Reference]
     placed = sorted((new_row[row], column) for row, column in groups)
     used = [(column, record) for row, column in placed for record in groups[order[row], column]]
     published, others = _beside(columns, references)
+    cells = {(new_row[row], column): cell for (row, column), cell in cells.items()}
     return Leaderboard(
         models=tuple(models[row] for row in order),
         columns=tuple(columns),
-        cells={(new_row[row], column): cell for (row, column), cell in cells.items()},
+        cells=cells,
         published=published,
         records=tuple(record for _, record in used),
         columns_of_records=tuple(column for column, _ in used),
         others=others,
         conflicts=conflicts,
+        means=tuple(_mean(spec, columns, cells) for spec in means),
+    )
+
+
+def _mean(spec: MeanSpec, columns: Sequence[Column], cells: Mapping[tuple[int, int], Cell]) -> Mean:
+    """Return a derived column: over columns by published protocols on published data, one for each part of it."""
+    places = []
+    for part in spec.of:
+        same = [at for at, c in enumerate(columns) if (c.protocol, c.metric) == (part.protocol, part.metric)]
+        same = [at for at in same if columns[at].published_data and "+" not in part.protocol]
+        if len(same) > 1:
+            why = f"{spec.title}: not made, for `{part.protocol}` has {len(same)} columns, of other data or configs."
+            return Mean(spec=spec, values={}, chosen_on_test_set=frozenset(), hindrance=why)
+        places += same
+    rows = {row for row, _ in cells} if len(places) == len(spec.of) else set()
+    own = {row: [cells[row, at] for at in places if (row, at) in cells] for row in sorted(rows)}
+    numbers = {row: [cell.mean for cell in found if cell.mean is not None] for row, found in own.items()}
+    return Mean(
+        spec=spec,
+        values={row: statistics.fmean(found) for row, found in numbers.items() if len(found) == len(places)},
+        chosen_on_test_set=frozenset(row for row, found in own.items() if any(c.chosen_on_test_set for c in found)),
     )
 
 

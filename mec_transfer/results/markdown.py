@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from mec_transfer.results.leaderboard import Cell, Leaderboard
+from mec_transfer.results.means import Mean
 from mec_transfer.results.record import Record
 from mec_transfer.results.references import Reference
 
@@ -15,14 +16,17 @@ OTHERS_HEAD = "Published under other protocols: not comparable with a column"
 def format_markdown(board: Leaderboard) -> str:
     """Return the leaderboard, the published numbers and the notes as markdown."""
     failures: list[str] = []
-    heads = _heads(board)
     rows = [
-        [_label(board, row), *(_shown(board, row, column, failures) for column in range(len(heads)))]
+        [
+            _label(board, row),
+            *(_shown(board, row, column, failures) for column in range(len(board.columns))),
+            *(_bold(mean.shown(row), row in mean.best) for mean in board.derived),
+        ]
         for row in range(len(board.models))
     ]
     parts = [
         "# Leaderboard",
-        _table(["model", *heads], rows),
+        _table(["model", *_heads(board), *map(_mean_head, board.derived)], rows),
         *_published(board),
         "## Notes",
         _bullets(legend_lines(board)),
@@ -60,6 +64,15 @@ def _heads(board: Leaderboard) -> list[str]:
     return heads
 
 
+def _mean_head(mean: Mean) -> str:
+    arrow = "↑" if mean.spec.higher_is_better else "↓"
+    return f"{table_text(mean.spec.title)}<br>of {len(mean.spec.of)} columns<br>mean {arrow}"
+
+
+def _bold(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text
+
+
 def twin_notes(board: Leaderboard) -> list[str]:
     """Return what tells columns of one protocol id and metric apart: data or config. Empty without a twin."""
     places = [(column.protocol, column.metric) for column in board.columns]
@@ -82,8 +95,7 @@ def _shown(board: Leaderboard, row: int, column: int, failures: list[str]) -> st
         return ""
     parts = []
     if cell.mean is not None:
-        number = format_cell(cell)
-        parts.append(f"**{number}**" if row in board.best(column) else number)
+        parts.append(_bold(format_cell(cell), row in board.best(column)))
     for failure in cell.failures:
         failures.append(f"{_label(board, row)}, `{board.columns[column].protocol}`, {table_text(failure)}")
         parts.append(f"failed ({len(failures)})")
@@ -193,7 +205,7 @@ def legend_lines(board: Leaderboard) -> list[str]:
         lines.append(
             "A protocol id with a `+` is not the published protocol: a setting, the labels or the data are others."
         )
-    return lines
+    return lines + [table_text(mean.hindrance or mean.text) for mean in board.means if mean.values or mean.hindrance]
 
 
 def data_notes(board: Leaderboard) -> list[str]:
@@ -255,8 +267,13 @@ def format_text(board: Leaderboard) -> str:
     heads = ["model"]
     for column, twin in zip(board.columns, twin_notes(board), strict=True):
         heads.append(f"{column.protocol} {column.metric}{f' ({twin})' if twin else ''}")
+    heads += [mean.spec.title for mean in board.derived]
     rows = [
-        [_label(board, row), *(_shown(board, row, at, failures) for at in range(len(board.columns)))]
+        [
+            _label(board, row),
+            *(_shown(board, row, at, failures) for at in range(len(board.columns))),
+            *(mean.shown(row) for mean in board.derived),
+        ]
         for row in range(len(board.models))
     ]
     widths = [max(len(line[at]) for line in [heads, *rows]) for at in range(len(heads))]

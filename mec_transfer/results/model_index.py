@@ -10,6 +10,7 @@ import yaml
 
 from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.results.leaderboard import Column, Leaderboard
+from mec_transfer.results.means import Mean
 
 _TASKS = {"classification": "image-classification", "detection": "object-detection", "tracking": "object-tracking"}
 _TYPES = {"top1": "accuracy"}
@@ -37,7 +38,8 @@ def format_model_index(board: Leaderboard, model: str | None = None) -> str:
             results.setdefault(place, _result(column))["metrics"] += _metrics(board, row, at)
     if not results:
         raise UserError(f"{board.label(row)}: has no number yet")
-    index = {"model-index": [{"name": board.models[row].name, "results": list(results.values())}]}
+    derived = [_derived(mean, row) for mean in board.derived if row in mean.values]
+    index = {"model-index": [{"name": board.models[row].name, "results": [*results.values(), *derived]}]}
     return f"---\n{yaml.safe_dump(index, sort_keys=False, allow_unicode=True, width=1000)}---\n"
 
 
@@ -47,6 +49,16 @@ def _result(column: Column) -> dict[str, Any]:
     about = {"config_sha256": column.config_sha256, "published_data": column.published_data}
     task = {"type": _TASKS.get(column.family, column.family), "name": column.title}
     return {"task": task, "dataset": {**data, "args": about}, "metrics": []}
+
+
+def _derived(mean: Mean, row: int) -> dict[str, Any]:
+    """A mean as a result of its own, whose data set says what it is a mean of."""
+    title, about = mean.spec.title, {"columns": len(mean.spec.of), "higher_is_better": mean.spec.higher_is_better}
+    if row in mean.chosen_on_test_set:
+        about["chosen_on_test_set"] = True
+    data = {"type": "mean", "name": title, "config": ", ".join(part.protocol for part in mean.spec.of)}
+    number = {"type": "mean", "name": f"{title}: mean", "value": round(mean.values[row], 4), "args": about}
+    return {"task": {"type": "mean", "name": title}, "dataset": data, "metrics": [number]}
 
 
 def _metrics(board: Leaderboard, row: int, at: int) -> Iterator[dict[str, Any]]:

@@ -89,16 +89,23 @@ def _draw_bars(axes: Axes, board: Leaderboard) -> None:
     """A group of bars for each column, a bar for each model: its share of the column's best, under its value."""
     width = 0.8 / max(1, len(board.models))
     labels = []
+    groups = []
     for place, column in enumerate(board.columns):
         means = {row: cell.mean for (row, at), cell in board.cells.items() if at == place and cell.mean is not None}
+        groups.append((column.title, column.metric, column.higher_is_better, means))
+    derived = [
+        (mean.spec.title, f"mean of {len(mean.spec.of)} columns", mean.spec.higher_is_better, dict(mean.values))
+        for mean in board.derived
+    ]
+    for place, (name, metric, higher, means) in enumerate([*groups, *derived]):
         top = max(map(abs, means.values()), default=0) or 1
         for row, mean in means.items():
             x = place + (row - (len(board.models) - 1) / 2) * width
             axes.bar(x, max(mean, 0) / top, width * 0.92, color=f"C{row % 10}")
-            size = 8 if len(board.models) * len(board.columns) < 40 else 6
+            size = 8 if len(board.models) * len(groups) < 40 else 6
             axes.text(x, max(mean, 0) / top + 0.015, f"{mean:.3g}", ha="center", va="bottom", fontsize=size)
-        title = column.title.replace("$", r"\$")  # which would begin a formula
-        labels.append(f"{title}\n{column.metric}{'' if column.higher_is_better else ' (lower is better)'}")
+        title = name.replace("$", r"\$")  # which would begin a formula
+        labels.append(f"{title}\n{metric}{'' if higher else ' (lower is better)'}")
     axes.set_xticks(
         range(len(labels)), labels, fontsize=7 if len(labels) < 14 else 6, rotation=0 if len(labels) < 8 else 30
     )

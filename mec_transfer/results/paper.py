@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mec_transfer.results.leaderboard import Leaderboard
 from mec_transfer.results.markdown import as_printed, describe_reference, table_text, twin_notes
+from mec_transfer.results.means import Mean
 from mec_transfer.results.references import Reference
 
 MISSING = "–"
@@ -77,13 +78,45 @@ def _table(board: Leaderboard, family: str) -> PaperTable:
     by_column = [_column(board, values, at, metric, len(counts) > 1) for at, metric in columns]
     rows = sorted({row for row, at in board.cells if at in places})
     published, sources = _published(board, places, heads)
+    derived = _derived(board, family)
+    by_column += [_mean_column(mean) for mean in derived]
     return PaperTable(
         family=family,
-        heads=heads,
+        heads=(*heads, *map(_mean_head, derived)),
         rows=tuple((board.label(row), tuple(column.get(row) for column in by_column)) for row in rows),
-        published=published,
-        notes=(*_notes(board, heads, rows, by_column, counts), *_signs(published), *sources),
+        published=tuple((method, (*numbers, *[""] * len(derived))) for method, numbers in published),
+        notes=(
+            *_notes(board, heads, rows, by_column, counts),
+            *(mean.text.replace("`", "") for mean in derived),
+            *_signs(published),
+            *sources,
+        ),
     )
+
+
+def _derived(board: Leaderboard, family: str) -> list[Mean]:
+    """Return the means over columns of this family alone."""
+    own = {column.protocol for column in board.columns if column.family == family}
+    return [mean for mean in board.derived if {part.protocol for part in mean.spec.of} <= own]
+
+
+def _mean_head(mean: Mean) -> Head:
+    return Head(title=mean.spec.title, protocol="", metrics=("mean",), higher_is_better=mean.spec.higher_is_better)
+
+
+def _mean_column(mean: Mean) -> dict[int, Number]:
+    decimals = _decimals(mean.values.values())
+    return {
+        row: Number(
+            mean=f"{value:.{decimals}f}", best=row in mean.best, chosen_on_test_set=row in mean.chosen_on_test_set
+        )
+        for row, value in mean.values.items()
+    }
+
+
+def _decimals(numbers: Collection[float]) -> int:
+    """One decimal, and three where all numbers are below 1."""
+    return 3 if numbers and all(abs(number) < 1 for number in numbers) else 1
 
 
 def _heads(board: Leaderboard, places: list[int]) -> tuple[Head, ...]:
@@ -108,10 +141,10 @@ def _heads(board: Leaderboard, places: list[int]) -> tuple[Head, ...]:
 def _column(
     board: Leaderboard, values: dict[tuple[int, int, str], list[float]], at: int, metric: str, tell_count: bool
 ) -> dict[int, Number]:
-    """Return the numbers of one metric by row; one decimal, three where all of them are below 1."""
+    """Return the numbers of one metric by row."""
     found = {row: numbers for (row, place, name), numbers in values.items() if (place, name) == (at, metric)}
     means = {row: statistics.fmean(numbers) for row, numbers in found.items()}
-    decimals = 3 if means and all(abs(mean) < 1 for mean in means.values()) else 1
+    decimals = _decimals(means.values())
     better = max if board.columns[at].higher_is_better else min
     top = better(means.values()) if len(means) > 1 else None
     return {

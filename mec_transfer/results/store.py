@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.files import read_json
+from mec_transfer.results.means import MEANS_NAME, MeanSpec, read_means
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 
 JOB_NAME = "job.json"
@@ -30,7 +31,9 @@ class Store:
 
     stored: list[Stored]
     problems: list[str]
-    """A line for each record that cannot be read."""
+    """A line for each record, or definition of means, that cannot be read."""
+    means: list[MeanSpec] = dataclasses.field(default_factory=list)
+    """The derived columns that the runs below it define."""
 
     @classmethod
     def read(cls, out: Path) -> Store:
@@ -45,9 +48,13 @@ class Store:
         if not out.is_dir():
             raise UserError(f"{out}: no such folder")
         store = cls([], [])
-        for folder in _job_folders(out):
+        for folder in _folders(out):
             if (folder / RECORD_NAME).exists():
                 store._add(folder)
+            try:
+                store.means.extend(spec for spec in read_means(folder) if spec not in store.means)
+            except UserError as error:
+                store.problems.append(str(error))
         return store
 
     def _add(self, folder: Path) -> None:
@@ -67,12 +74,13 @@ class Store:
 
 def is_current(made: Path, out: Path) -> bool:
     """Whether a file made from the records of the run in `out` is there, and as new as the newest of them."""
-    newest = max((path.stat().st_mtime_ns for path in out.glob(f"jobs/*/*/{RECORD_NAME}")), default=0)
+    sources = (*out.glob(f"jobs/*/*/{RECORD_NAME}"), *out.glob(MEANS_NAME))
+    newest = max((path.stat().st_mtime_ns for path in sources), default=0)
     return made.is_file() and made.stat().st_mtime_ns >= newest
 
 
-def _job_folders(out: Path) -> list[Path]:
-    """Folders that hold a job, `out` itself among them; what lies inside a job's folder is its own business."""
+def _folders(out: Path) -> list[Path]:
+    """Folders that hold a job or define means, `out` itself among them; what lies in a job's is its own business."""
 
     def refuse(error: OSError) -> None:  # else its records would be missing without a word
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
@@ -82,6 +90,8 @@ def _job_folders(out: Path) -> list[Path]:
         if RECORD_NAME in files or JOB_NAME in files:
             found.append(Path(parent))
             folders.clear()
+        elif MEANS_NAME in files:
+            found.append(Path(parent))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
     return found
 

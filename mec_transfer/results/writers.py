@@ -16,7 +16,7 @@ from mec_transfer.results.markdown import twin_notes
 def _numbers(board: Leaderboard, row: int) -> Iterator[tuple[str, float, int]]:
     """Yield the tag, the value and the seed of every number of a row; a tag is "protocol/metric".
 
-    Where two columns differ in data or config alone, their tags say in which.
+    Where two columns differ in data or config alone, their tags say in which. A derived column is "mean/title", at 0.
     """
     done = set()
     twins = twin_notes(board)
@@ -28,6 +28,9 @@ def _numbers(board: Leaderboard, row: int) -> Iterator[tuple[str, float, int]]:
                 if number not in done:  # a record is in the board once for each of its columns
                     done.add(number)
                     yield number
+    for mean in board.derived:
+        if row in mean.values:
+            yield f"mean/{mean.spec.title}", mean.values[row], 0
 
 
 def write_tensorboard(board: Leaderboard, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from mec_transfer.common.config import StrictModel, load_config
-from mec_transfer.common.errors import UserError
+from mec_transfer.common.errors import UserError, did_you_mean
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@=-]*")
 
@@ -51,6 +51,15 @@ class BenchmarkEntry(StrictModel):
     """In place of the config's dataset.folder: an absolute path, or a folder below the data root."""
 
 
+class MeanConfig(StrictModel):
+    """A derived column of the leaderboard: the mean over several of the suite's benchmarks."""
+
+    title: str = Field(min_length=1)
+    """Its head."""
+    of: list[str] = Field(min_length=2)
+    """The configs, as `benchmarks` name them: the columns of their own protocols and primary metrics."""
+
+
 class DemoWorldConfig(StrictModel):
     """The data that the suite draws for itself, in OUT/data."""
 
@@ -65,7 +74,19 @@ class SuiteConfig(StrictModel):
     """By name; a plain string is a checkpoint."""
     benchmarks: list[BenchmarkEntry] = Field(min_length=1)
     """A plain string is a config."""
+    means: list[MeanConfig] = Field(default_factory=list)
     demo_world: DemoWorldConfig | None = None
+
+    @model_validator(mode="after")
+    def _means_are_of_its_benchmarks(self) -> SuiteConfig:
+        known = [entry.config for entry in self.benchmarks]
+        for mean in self.means:
+            for name in mean.of:
+                if name not in known:
+                    raise ValueError(f"means '{mean.title}': no benchmark '{name}'.{did_you_mean(name, known)}")
+                if mean.of.count(name) > 1:
+                    raise ValueError(f"means '{mean.title}': names '{name}' twice")
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from mec_transfer.common.errors import ConfigError, DataError, UserError, tell
 from mec_transfer.common.paths import find_config
 from mec_transfer.datasets.config import ObjectsDatasetConfig
 from mec_transfer.launchers.slurm_submit import SlurmOptions
+from mec_transfer.results.means import MeanPart, MeanSpec
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 from mec_transfer.suite.config import BenchmarkEntry, SuiteConfig
 from mec_transfer.suite.models import Pretraining
@@ -107,6 +108,20 @@ class PlannedJob:
         """The job's own."""
         return self.spec.workdir
 
+    def awaits(self, others: Iterable[object]) -> PlannedJob | None:
+        """Return the one of `others` that has to be finished before this job can begin; None where there is none."""
+        spec = self.spec
+        for other in others if spec.config.needs else ():
+            if isinstance(other, PlannedJob) and not other.spec.config.needs:
+                theirs = other.spec
+                if (theirs.benchmark.protocol, theirs.model, theirs.trial) == (
+                    spec.config.needs,
+                    spec.model,
+                    spec.trial,
+                ):
+                    return other
+        return None
+
     def record(self) -> Record | None:
         """The record in the job's folder; None where there is none that can be read."""
         try:
@@ -141,6 +156,25 @@ def plan_benchmarks(
             raise ConfigError(f"{source}: '{entry.config.id}' stands twice with the same settings and data")
         seen.add(place)
     return planned
+
+
+def plan_means(suite: SuiteConfig, source: Path) -> list[MeanSpec]:
+    """Return the derived columns of a suite (read from `source`): over the benchmarks' published protocols.
+
+    Raises:
+        ConfigError: a benchmark config is wrong, or the directions of two metrics of one mean differ.
+    """
+    found = []
+    for mean in suite.means:
+        configs = [BenchmarkFile.read(find_benchmark(name, source.parent)).published for name in mean.of]
+        directions = {config.metrics.higher_is_better for config in configs}
+        if len(directions) > 1:
+            raise ConfigError(
+                f"{source}: means '{mean.title}': of some of its metrics the higher is better, of others not"
+            )
+        parts = tuple(MeanPart(protocol=config.protocol, metric=config.metrics.primary) for config in configs)
+        found.append(MeanSpec(title=mean.title, of=parts, higher_is_better=directions.pop()))
+    return found
 
 
 def _plan_benchmark(

@@ -46,6 +46,10 @@ BENCHMARKS = {
         "mec_transfer.classification.few_shot:FewShot",
         "mec_transfer.classification.config:FewShotConfig",
     ),
+    "classification/robust": (
+        "mec_transfer.classification.robust:Robust",
+        "mec_transfer.classification.robust_config:RobustConfig",
+    ),
     "classification/semisup": (
         "mec_transfer.classification.semisup:Semisup",
         "mec_transfer.classification.config:SemisupConfig",
@@ -85,6 +89,7 @@ COMMAND_OF = {
     "logistic": "linear",
     "svm": "linear",
     "svm_low_shot": "linear",
+    "robust": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),

@@ -27,6 +27,7 @@ from mec_transfer.launchers.local import LocalLauncher
 from mec_transfer.launchers.slurm import SlurmLauncher
 from mec_transfer.results.formats import FORMATS, format_leaderboard
 from mec_transfer.results.leaderboard import Leaderboard, build_leaderboard
+from mec_transfer.results.means import keep_means
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, Record, write_record
 from mec_transfer.results.references import load_references
 from mec_transfer.results.store import JOB_NAME, Store
@@ -43,6 +44,7 @@ from mec_transfer.suite.plan import (
     plan_benchmarks,
     plan_blocked_jobs,
     plan_jobs,
+    plan_means,
     plan_pretrainings,
     wanted_benchmarks,
 )
@@ -81,7 +83,8 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
 
     Returns:
         One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json),
-        `problem`, and for one that is to run what `costs.as_json` says; one a model that is to be pretrained first:
+        `problem`, and for one that is to run what `costs.as_json` says, and `after`, the job.json of one that has to be
+        finished first; one a model that is to be pretrained first:
         `title`, `state` ("pretrain first"), `command` and `gpus`. Its jobs are planned when its checkpoint is there.
 
     Raises:
@@ -104,6 +107,8 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
             if state in ("to run", "failed before"):
                 job.spec.write()
                 entry |= as_json(job, options)
+                if first := job.awaits(other for other in run.jobs if other.state() != "done"):
+                    entry["after"] = str(first.folder / JOB_NAME)
             entries.append(entry)
         return entries
 
@@ -122,7 +127,10 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
             from mec_transfer.demo_world.world import write_demo_world
 
             write_demo_world(options.out / "data", suite.demo_world.seed)
-        return _Run.plan(suite, source, options, data_root).go()
+        means = plan_means(suite, source)
+        run = _Run.plan(suite, source, options, data_root)
+        keep_means(options.out, means)
+        return run.go()
 
 
 def _data_root(suite: SuiteConfig, source: Path, options: RunOptions) -> Path | None:
@@ -202,7 +210,9 @@ class _Run:
         checkpoint = str(self.pretrainings[name].checkpoint) if name in self.pretrainings else model.checkpoint or ""
         info = self.reader.identify(name, checkpoint, model.encoder)
         jobs = plan_jobs(info, checkpoint, model.encoder, self.benchmarks, self.options)
-        return [self._checked(job) for job in jobs]
+        # What waits for another job of this run cannot be judged before that one is done.
+        ahead = [job for job in jobs if job.state() != "done"]
+        return [job if job.awaits(ahead) else self._checked(job) for job in jobs]
 
     def _checked(self, job: PlannedJob) -> PlannedJob:
         """Ask the benchmark what is wrong, for a job that is still to run.
@@ -271,9 +281,12 @@ class _Run:
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
     def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
-        """Return the place of the first that there is room for: one GPU's work need not wait behind what takes all."""
+        """Return the place of the first that can begin: one GPU's work need not wait behind what takes all of them."""
         too_large: set[tuple[bool, int, int]] = set()
+        ahead = [*waiting, *(what for what, _ in self._running.values())]
         for place, what in enumerate(waiting):
+            if isinstance(what, PlannedJob) and what.awaits(ahead):
+                continue
             if (size := (isinstance(what, Pretraining), self._gpus(what), self._memory_of(what))) not in too_large:
                 if launcher.has_room(self._task(what)):
                     return place
@@ -510,7 +523,7 @@ def write_leaderboard(out: Path, warn_of_problems: bool = True) -> Leaderboard:
     store = Store.read(out)
     for problem in store.problems if warn_of_problems else ():
         warn(problem)
-    board = build_leaderboard(store.records, load_references())
+    board = build_leaderboard(store.records, load_references(), store.means)
     for form in FORMATS:
         write_text(out / f"leaderboard.{form}", format_leaderboard(board, form))
     return board

@@ -17,6 +17,7 @@ from mec_transfer.classification.feature_rows import FeatureRows, PickedRows
 from mec_transfer.classification.features import Features
 from mec_transfer.classification.heads import HeadSettings, train_heads
 from mec_transfer.classification.linear_fast import LinearFast, split_held_out
+from mec_transfer.classification.trained_head import HEAD_NAME
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.paths import CONFIGS
@@ -123,9 +124,9 @@ def test_the_choice_does_not_see_the_val_labels(make_job: MakeJob) -> None:
         for x, y in (blobs(99), blobs(50, 1))
     )
     probe = tiny(held_out=0.3)
-    honest, choice = probe._probe(train, val, 4, job)
+    honest, choice = probe._probe(train, val, tuple("abcd"), job)
     poisoned = dataclasses.replace(val, labels=(val.labels + 1) % 4, values=FeatureRows([val.values[:] * 0 - 1]))
-    poisoned_metrics, poisoned_choice = probe._probe(train, poisoned, 4, job)
+    poisoned_metrics, poisoned_choice = probe._probe(train, poisoned, tuple("abcd"), job)
     assert choice == poisoned_choice
     assert len(set(choice)) > 1  # there was something to choose
     assert honest["top1"] != poisoned_metrics["top1"]
@@ -152,7 +153,7 @@ def test_the_number_is_that_of_the_rate_best_on_held_out_images(
     assert record.selection.chosen == best.replace("lr", "lr ") and record.selection.by == "held-out training images"
     assert list(record.details["held_out_top1"].values()) == held_out
     assert benchmark.recompute(job.workdir, record) == record.metrics
-    assert {path.name for path in job.workdir.iterdir()} == {"predictions.npz"}
+    assert {path.name for path in job.workdir.iterdir()} == {"predictions.npz", HEAD_NAME}
 
 
 def test_two_runs_are_bitwise_the_same_and_another_seed_is_not(make_job: MakeJob) -> None:

@@ -19,7 +19,7 @@ from mec_transfer.suite.run import write_leaderboard
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 FROZEN = ("demo_few_shot", "demo_knn")
-TRAINED = ("demo_linear_fast", "demo_semisup_10pct_barlow", "demo_voc_svm", "demo_mask_rcnn")
+TRAINED = ("demo_linear_fast", "demo_robust", "demo_semisup_10pct_barlow", "demo_voc_svm", "demo_mask_rcnn")
 TRACKED = ("demo_mot", "demo_mots", "demo_posetrack", "demo_sot_xcorr", "demo_vos")
 BENCHMARKS = (*FROZEN, *TRAINED, *TRACKED)
 

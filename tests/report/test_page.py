@@ -18,11 +18,13 @@ from mec_transfer.common.files import write_json
 from mec_transfer.report.page import inline, write_report
 from mec_transfer.results.leaderboard import build_leaderboard
 from mec_transfer.results.markdown import format_markdown, other_numbers
+from mec_transfer.results.means import MeanPart, MeanSpec, keep_means
 from mec_transfer.results.record import DatasetInfo, ModelInfo, Record, Selection
 from mec_transfer.results.references import Reference, load_references
 from mec_transfer.results.store import Store
 from tests.example_board import example_records
 from tests.report.conftest import MakePage, Page, write_records
+from tests.results.test_leaderboard import record
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -112,6 +114,25 @@ def test_the_table_has_the_numbers_of_the_leaderboard_as_markdown_has_them(make_
             assert line[3:].replace("`", "") in page.text
     assert rows["MoCo v2facebookresearch/moco detection README (resnet50, 800 epochs)"] == ["", "", "", "82.5"]
     assert "failed (2)" in rows["theirs"][3] and "52.50†" in rows["ours"][2]
+
+
+def test_a_derived_column_stands_right_of_the_others_and_sorts_as_they_do(tmp_path: Path) -> None:
+    parts = tuple(MeanPart(protocol=name, metric="top1") for name in ("x-a", "x-b"))
+    whole = [record(name, f"x-{at}", value) for name, value in (("mec", 4.0), ("random", 2.0)) for at in "ab"]
+    write_records(tmp_path, [*whole, record("one", "x-a", 9.0)])
+    keep_means(tmp_path, [MeanSpec(title="Mean <of> two", of=parts)])
+    quote = Reference(
+        method="Else", arch="", pretraining="", protocol="x-a", metrics={"top1": 1.0}, source="S", by_authors=True
+    )
+    page = Page(write_report(tmp_path, Store.read(tmp_path), references=[quote]))
+    heads, *_ = page.rows
+    assert heads[-1].startswith("Mean <of> two") and "mean of 2 columns" in heads[-1]
+    rows = page.measured()
+    assert [rows[name][-1] for name in ("mec", "random", "one")] == ["4.00 best", "2.00", ""]
+    assert {len(line) for line in page.rows if len(line) > 3} == {4} and rows["ElseS"] == ["1.0", "", ""]
+    means = dict(zip(page.data["rows"], (line[-1] for line in page.data["means"]), strict=True))
+    assert means == {"mec": 4.0, "random": 2.0, "one": None}
+    assert page.data["derived"] == [{"title": "Mean <of> two", "higher": True}] and len(page.data["columns"]) == 2
 
 
 def test_published_rows_are_those_of_the_leaderboard(make_page: MakePage) -> None:

@@ -279,7 +279,7 @@ def test_a_metric_that_is_ranked_by_an_override_has_one_column() -> None:
 
 def test_json_has_null_for_a_cell_never_run() -> None:
     value = json.loads(format_leaderboard(build_leaderboard(hand_made(), REFERENCES), "json"))
-    assert value["schema"] == 2
+    assert value["schema"] == 3
     at = [column["protocol"] for column in value["columns"]].index("x-semisup-10pct")
     by_model = {row["model"]: row["cells"][at] for row in value["rows"]}
     assert by_model["random"] is None and by_model["mec"]["mean"] == 50.0

@@ -12,7 +12,7 @@ from mec_transfer.common.paths import CONFIGS
 from mec_transfer.suite.config import load_suite
 from mec_transfer.suite.memory import Memory
 from mec_transfer.suite.opened import OpenedData
-from mec_transfer.suite.plan import RunOptions, below_root, plan_benchmarks, plan_jobs
+from mec_transfer.suite.plan import RunOptions, below_root, plan_benchmarks, plan_jobs, plan_means
 from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark, load_benchmark
 from tests.classification.conftest import write_images
 
@@ -205,7 +205,7 @@ ONE_OF_A_KIND = (
     *("demo_knn", "linear_mec", "demo_linear_fast", "demo_voc_svm", "semisup_1pct_barlow", "coco_fpn_1x"),
     *("sot_dcf", "vos_dino", "mot_unitrack", "mots_unitrack", "posetrack_unitrack"),
     *("demo_siamrpn", "reid_mot17", "deepsort_mot17", "voc07_svm_low_shot"),
-    *("places205_linear_vissl", "demo_logistic", "demo_few_shot"),
+    *("places205_linear_vissl", "demo_logistic", "demo_few_shot", "demo_robust"),
 )
 
 
@@ -279,3 +279,24 @@ def test_no_two_columns_have_one_head() -> None:
     configs = [benchmark_config(path) for path in benchmark_files()]
     heads = [head for config in configs for head in (config.title, *config.metrics.also.values())]
     assert sorted(heads) == sorted(set(heads))
+
+
+def test_means_are_over_the_suites_own_benchmarks(tmp_path: Path) -> None:
+    suite, models = tmp_path / "suite.yaml", "models: {r: random:resnet18}\n"
+    for of, said in (
+        ("[knn_dino, linear_mex]", "no benchmark 'linear_mex'. Did you mean 'linear_mec'?"),
+        ("[knn_dino, knn_dino]", "names 'knn_dino' twice"),
+        ("[knn_dino]", "means.0.of"),
+    ):
+        means = f"means: [{{title: Both, of: {of}}}]\n"
+        suite.write_text(f"id: s\n{models}benchmarks: [knn_dino, linear_mec]\n{means}")
+        with pytest.raises(ConfigError) as caught:
+            load_suite(suite, [])
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_suites_means_are_over_published_protocols_and_primary_metrics() -> None:
+    source = CONFIGS / "suites" / "linear_transfer.yaml"
+    (mean,) = plan_means(load_suite(source, ["m=random:resnet18"]), source)
+    assert len(mean.of) == 11 and mean.higher_is_better
+    assert {part.protocol: part.metric for part in mean.of}["transfer-aircraft"] == "mean_class_top1"

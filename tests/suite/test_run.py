@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from mec_transfer.api import leaderboard
 from mec_transfer.cli.main import main
 from mec_transfer.launchers.local import Ended, LocalLauncher, Task
+from mec_transfer.results.formats import format_leaderboard
 from mec_transfer.suite.models import Pretraining
 from mec_transfer.suite.run import _reason
 
@@ -463,3 +465,40 @@ def test_the_folders_of_an_earlier_version_are_its_own_jobs(world, fake, capsys)
     assert runs(world, "random/two-t1") == ["begin", "begin", "end"]
     assert main(["verify", str(world.out)]) == 0
     assert f"{JOBS} verified, 0 bad" in capsys.readouterr().out
+
+
+def test_a_job_waits_for_the_one_that_it_needs_wherever_the_suite_names_it(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {seconds: 0.5, needs: ''}\n")
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "trials: 2\nrecipe: {needs: fake-two}\n")
+    plan = {entry["title"]: entry for entry in json.loads(world.run("--plan-json").stdout)}
+    assert plan["random  one  trial 1"]["after"] == plan["random  two  trial 1"]["job"]
+    assert {entry["state"] for entry in plan.values()} == {"to run"} and "after" not in plan["random  two  trial 0"]
+    done = world.run("--jobs", "3")
+    begun = [line.partition("] ")[2] for line in done.stderr.splitlines() if line.startswith("[")]
+    assert done.returncode == 0 and sorted(begun[:2]) == ["random  two  trial 0", "random  two  trial 1"]
+    again = world.run("--only", "*/one")  # alone: what it needs is there
+    assert again.returncode == 0 and again.stderr.count("done before") == 2
+
+
+def test_a_job_without_the_one_that_it_needs_says_so(world) -> None:  # type: ignore[no-untyped-def]
+    world.write("two.yaml", (world.root / "two.yaml").read_text() + "recipe: {kill_for: random, needs: ''}\n")
+    world.write("one.yaml", (world.root / "one.yaml").read_text() + "recipe: {needs: fake-two}\n")
+    alone = world.run("--dry-run", "--only", "*/one")
+    assert alone.returncode == 3 and "random  one: cannot run: no job by fake-two is finished" in alone.stderr
+    done = world.run()
+    assert done.returncode == 1 and "failed: 3 of 3 jobs" in done.stderr
+    assert done.stderr.index("[1/3] random  two  trial 0") < done.stderr.index("FAILED  no job by fake-two is finished")
+
+
+def test_a_suites_mean_is_a_column_and_outlives_the_suite(world) -> None:  # type: ignore[no-untyped-def]
+    text = (world.root / "suite.yaml").read_text()
+    world.write("suite.yaml", text + "means: [{title: Mean of both, of: [one.yaml, two.yaml]}]\n")
+    first = world.run("--only", "*/one")
+    assert first.returncode == 0 and "Mean of both" not in first.stdout  # half of it is no mean
+    done = world.run()
+    assert done.returncode == 0 and done.stdout.splitlines()[0].endswith("Mean of both")
+    (world.root / "suite.yaml").unlink()
+    row = json.loads((world.out / "leaderboard.json").read_text())["rows"][0]
+    assert row["means"][0]["mean"] == pytest.approx(sum(cell["mean"] for cell in row["cells"]) / 2)
+    assert "Mean of both<br>of 2 columns" in format_leaderboard(leaderboard(world.out), "md")
+    assert "Mean of both" in (world.out / "report.html").read_text()

@@ -29,11 +29,11 @@ def fingerprints(splits: Mapping[str, ImageList], layout: str, index: Index) -> 
         DataError: a listed file cannot be read.
     """
     samples = {name: _sample(images) for name, images in splits.items()}
-    stamp = _stamp(splits, samples, index)
-    kept: list[str] | None = index.recall(f"fingerprint {layout}", stamp)
+    stamp, name = _stamp(splits, samples, index), f"fingerprint {layout} {' '.join(splits)}"
+    kept: list[str] | None = index.recall(name, stamp)
     if kept is None:
         kept = _hash_splits(splits, samples, layout, index)
-        index.keep(f"fingerprint {layout}", stamp, kept)
+        index.keep(name, stamp, kept)
     return kept
 
 

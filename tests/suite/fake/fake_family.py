@@ -35,10 +35,16 @@ class Recipe(StrictModel):
     """Seconds that a job takes to end after its number is written."""
     kill_for: str = ""
     """Models whose job kills its own process."""
+    needs: str = ""
+    """The protocol whose job has to be finished first, and the folder of which lies beside."""
 
 
 class FakeConfig(BenchmarkConfig):
     recipe: Recipe = Recipe()
+
+    @property
+    def needs(self) -> str:
+        return self.recipe.needs
 
 
 class Fake(Benchmark):
@@ -46,11 +52,18 @@ class Fake(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         problems = []
+        if self.config.needs and not self._beside(job):
+            problems.append(Problem(message=f"no job by {self.config.needs} is finished"))
         if (job.data.folder / "broken").exists():
             problems.append(Problem(message=f"{job.data.folder}: is broken; mend it"))
         if (job.data.folder / "odd").exists():
             problems.append(Problem(message="the data is odd", severity="warning"))
         return problems
+
+    def _beside(self, job: Job) -> bool:
+        records = [json.loads(path.read_text()) for path in job.workdir.parent.glob("*/record.json")]
+        done = [record for record in records if record["status"] == "ok" and record["trial"] == job.trial]
+        return self.config.needs in [record["benchmark"]["protocol"] for record in done]
 
     def run(self, job: Job) -> Record:
         note(job, "begin")
