@@ -26,6 +26,7 @@ from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.values import few
 from mec_transfer.results.record import Record, Selection
 
@@ -45,16 +46,17 @@ class Logistic(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, scipy, whether the metric fits the data, and each class can be fitted and judged."""
-        problems, splits = check_features(job, self.config.recipe, many=True)
+        problems, splits = check_features(job, self.config.recipe, labelled_splits)
         if problem := extras.lacking("transfer"):
             problems.append(Problem(message=problem))
         if splits:
-            problems += [Problem(message=message) for message in self._unfit(job, splits["train"].classes)]
+            problems += [Problem(message=message) for message in self._unfit(job, splits)]
         return problems
 
-    def _unfit(self, job: Job, classes: Sequence[str]) -> Iterator[str]:
+    def _unfit(self, job: Job, splits: Mapping[str, ImageList]) -> Iterator[str]:
         """Yield what keeps the classes from being fitted and judged."""
-        held, train, val = _held_out(job, self.config.recipe), _targets(job, "train"), _targets(job, "val")
+        held, classes = _held_out(job, self.config.recipe), splits["train"].classes
+        train, val = (_targets(splits[split].labels) for split in ("train", "val"))
         primary = self.config.metrics.primary
         if (train.ndim == 2) != (primary == "mAP11"):
             several = "any number of classes" if train.ndim == 2 else "one class"
@@ -81,7 +83,7 @@ class Logistic(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began = time.monotonic()
-        splits = labelled_splits(job, many=True)
+        splits = labelled_splits(job)
         features = extract_features(job, splits, self.config.recipe)
         extracted = time.monotonic()
         classes = splits["train"].classes
@@ -115,7 +117,7 @@ class Logistic(Benchmark):
         recipe, held = self.config.recipe, _held_out(job, self.config.recipe)
         order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
         fitted = len(held) - int(held.sum())
-        x, y = _double(train)[order], _targets(job, "train")[order]  # the images for validation last
+        x, y = _double(train)[order], _targets(train.labels.numpy())[order]  # the images for validation last
         search = _Search(grid(recipe))
         meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits")
         fits: list[lbfgs.Fit] = []
@@ -131,7 +133,7 @@ class Logistic(Benchmark):
             meter.advance(1)
         finally:
             meter.close()
-        return save(job.workdir, _predict(fits, _double(val), _targets(job, "val"), classes)), search
+        return save(job.workdir, _predict(fits, _double(val), _targets(val.labels.numpy()), classes)), search
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute the metrics from the predicted classes or scores."""
@@ -252,10 +254,12 @@ def _predict(
     return about | {"top": best_classes(fits[0].scores(x)).astype(np.int32)}
 
 
-def _targets(job: Job, split: str) -> np.ndarray:
-    """Return the class of each image, (N,) int64, or its classes, (N, K) bool."""
-    assert isinstance(job.data, ImageData)
-    return job.data.images[split].labels if job.data.marks is None else job.data.marks[split]
+def _targets(labels: np.ndarray) -> np.ndarray:
+    """Return the class of each image, (N,) int64, or its classes, (N, K) bool.
+
+    What a label says does not count, such as VOC's difficult objects, is taken as no, as the published script does.
+    """
+    return labels if labels.ndim == 1 else labels == 1
 
 
 def _present(targets: np.ndarray, classes: int) -> np.ndarray:

@@ -31,9 +31,9 @@ LAYOUTS = {
                 ("food101", "Food"),
                 ("pets", "Pets"),
                 ("sun397", "Sun397"),
-                ("voc2007_classes", "Voc2007Classes"),
             )
         },
+        "voc2007_classes": "mec_transfer.datasets.images.voc_labels:VocClassesLayout",
     },
     "labels": {
         "voc_labels": "mec_transfer.datasets.images.voc_labels:VocLabelsLayout",
