@@ -42,7 +42,9 @@ from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, 
 from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
+from tests.datasets.images.test_cifar import write_batches
 from tests.datasets.images.test_listed import WORLDS
+from tests.datasets.images.test_voc_labels import write_parts
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
 from tools.packages import GIGABYTES
@@ -175,9 +177,12 @@ def test_every_layout_has_a_section_whose_tree_is_how_its_data_lies(world: Path)
             assert there or remark, f"{heading}: {path}"
 
 
-@pytest.mark.parametrize("layout", WORLDS)
+TRANSFER_WORLDS = {**WORLDS, "cifar": write_batches, "voc2007_classes": write_parts}
+
+
+@pytest.mark.parametrize("layout", TRANSFER_WORLDS)
 def test_the_tree_of_a_transfer_set_is_how_its_data_lies(layout: str, tmp_path: Path) -> None:
-    WORLDS[layout](tmp_path)
+    TRANSFER_WORLDS[layout](tmp_path)
     section = sections("transfer.md", "###")[f"`{layout}`"]
     (tree,) = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     for path in tree.splitlines():

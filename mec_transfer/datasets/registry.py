@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LAYOUTS = {
     "images": {
         "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
+        "cifar": "mec_transfer.datasets.images.cifar:CifarLayout",
         "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
         **{
             name: f"mec_transfer.datasets.images.listed:{layout}Layout"

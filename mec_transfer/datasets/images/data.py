@@ -15,7 +15,6 @@ from mec_transfer.datasets.data import Data, Layout
 from mec_transfer.datasets.images.fingerprint import fingerprints
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.problems import file_problems
-from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 
 
@@ -58,11 +57,11 @@ class ImageData(Data):
         return file_problems(self.folder, self.images, self._index)
 
     def image_files(self) -> Iterator[tuple[str, bytes | Path]]:
-        """Yield every image's place and file, or its bytes where it lies in a shard."""
+        """Yield every image's place and file, or its bytes where it is no file of its own."""
         for images in self.images.values():
             for index in range(len(images)):
                 name = images.name(index)
-                yield name, images.read(index) if isinstance(images, ShardedImages) else Path(name)
+                yield name, Path(name) if images.loose else images.read(index)
 
     def describe(self) -> list[str]:
         """Return images and classes of each split."""
