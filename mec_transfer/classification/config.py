@@ -197,6 +197,12 @@ class SvmConfig(BenchmarkConfig):
         scores = 8 * data.splits["test"] * (data.classes or 0)
         return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
 
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each with its classes and their scores."""
+        from mec_transfer.classification.units import svm_units
+
+        return svm_units(folder)
+
 
 class LowShotRecipe(MachineRecipe):
     """The recipe of SVMs on a few training images."""
@@ -225,6 +231,12 @@ class LowShotConfig(BenchmarkConfig):
         """Features in the cache; a score for each test image, class and sample."""
         scores = 8 * data.splits["test"] * (data.classes or 0) * len(self.recipe.ks) * self.recipe.samples
         return Resources(own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each with its classes and their scores in every sample."""
+        from mec_transfer.classification.units import low_shot_units
+
+        return low_shot_units(folder)
 
 
 class LarcConfig(StrictModel):
@@ -365,6 +377,12 @@ class LogisticConfig(BenchmarkConfig):
             return found
         scores = 9 * data.splits["val"] * (data.classes or 0)  # a float64 and a truth of each class
         return dataclasses.replace(found, own_bytes=scores + (1 << 12))
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each right or wrong, or with its classes and their scores."""
+        from mec_transfer.classification.units import logistic_units
+
+        return logistic_units(folder)
 
 
 class SemisupRecipe(TrainingRecipe):
