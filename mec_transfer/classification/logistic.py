@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LogisticConfig, LogisticRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -29,6 +30,9 @@ from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.values import few
 from mec_transfer.results.record import Record, Selection
+
+_FITS = "fits.npz"
+"""What is done, for as long as the job is not."""
 
 
 class Logistic(Benchmark):
@@ -113,20 +117,22 @@ class Logistic(Benchmark):
     def _fit(
         self, train: Features, val: Features, classes: Sequence[str], job: Job
     ) -> tuple[dict[str, float], _Search]:
-        """Return the metrics on `val`, and how the penalty was chosen."""
+        """Return the metrics on `val`, and how the penalty was chosen; go on after the last C of an earlier attempt."""
         recipe, held = self.config.recipe, _held_out(job, self.config.recipe)
         order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
         fitted = len(held) - int(held.sum())
         x, y = _double(train)[order], _targets(train.labels.numpy())[order]  # the images for validation last
         search = _Search(grid(recipe))
-        meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits")
-        fits: list[lbfgs.Fit] = []
+        kept = _Kept(job.workdir / _FITS, x, y, len(classes) if y.ndim == 1 else 2, search.cs, recipe.max_iterations)
+        fits = kept.load(search)
+        meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits", start=len(search.scores))
         try:
-            for c in search.cs:
+            for c in search.cs[len(search.scores) :]:
                 fits = _fit_all(x[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
                 measured = measure(_predict(fits, x[fitted:], y[fitted:], classes))
                 search.scores.append(measured[self.config.metrics.primary])
                 search.iterations.append(max(found.iterations for found in fits))
+                kept.save(search, fits[-1])
                 meter.advance(1)
             fits = _fit_all(x, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
             search.final_iterations = max(found.iterations for found in fits)
@@ -134,6 +140,10 @@ class Logistic(Benchmark):
         finally:
             meter.close()
         return save(job.workdir, _predict(fits, _double(val), _targets(val.labels.numpy()), classes)), search
+
+    def finished(self, job: Job) -> None:
+        """Remove what each C left for resuming."""
+        (job.workdir / _FITS).unlink(missing_ok=True)
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute the metrics from the predicted classes or scores."""
@@ -158,6 +168,44 @@ class _Search:
         if 0 < self.chosen < len(self.cs) - 1:
             return []
         return [f"the best C, {self.cs[self.chosen]:.4g}, is an end of the grid: a better one may lie beyond"]
+
+
+class _Kept:
+    """What it takes to go on after a C: the scores so far, and the fit that the next one starts from, bit for bit."""
+
+    def __init__(
+        self, path: Path, x: np.ndarray, y: np.ndarray, classes: int, cs: Sequence[float], max_iterations: int
+    ) -> None:
+        """Take what the fits depend on: with anything else, what lies in `path` does not count."""
+        self.path = path
+        self._shapes = {
+            "key": (),
+            "done": (),
+            "scores": (len(cs),),
+            "iterations": (len(cs),),
+            "weights": (classes, x.shape[1] + 1),
+        }
+        digest = hashlib.sha256(f"{x.shape} {y.shape} {list(cs)} {max_iterations}".encode())
+        digest.update(x.data)
+        digest.update(y.data)
+        self._key = digest.hexdigest()
+
+    def load(self, search: _Search) -> list[lbfgs.Fit]:
+        """Fill `search` with what is done; return the last fit, or nothing."""
+        kept = kept_arrays(self.path, self._shapes)
+        if kept is None or str(kept["key"]) != self._key:
+            return []
+        done = int(kept["done"])
+        search.scores, search.iterations = kept["scores"][:done].tolist(), kept["iterations"][:done].tolist()
+        return [lbfgs.Fit(kept["weights"], search.iterations[-1])]
+
+    def save(self, search: _Search, last: lbfgs.Fit) -> None:
+        """Write the file anew. Raises RunError where the disk is full."""
+        done = len(search.scores)
+        scores, iterations = np.zeros(self._shapes["scores"]), np.zeros(self._shapes["iterations"], dtype=np.int64)
+        scores[:done], iterations[:done] = search.scores, search.iterations
+        arrays = {"scores": scores, "iterations": iterations, "weights": last.weights}
+        save_arrays(self.path, key=np.array(self._key), done=np.array(done), **arrays)
 
 
 def grid(recipe: LogisticRecipe) -> list[float]:

@@ -169,6 +169,58 @@ def test_a_data_sets_own_validation_images_are_those_chosen_on(make_job: MakeJob
     )
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("killed_at", [0, 1, 3, 5])
+def test_a_killed_job_goes_on_after_its_last_c_bit_for_bit(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, several: bool, killed_at: int
+) -> None:
+    benchmark, fits = tiny("mAP11" if several else "top1"), 6 if several else 1
+    calls: list[float] = []
+    stop = [0]
+
+    def fit(x: np.ndarray, y: np.ndarray, classes: int, c: float, start: Any, limit: int) -> lbfgs.Fit:
+        if len(calls) == stop[0]:
+            raise KeyboardInterrupt
+        calls.append(c)
+        return real(x, y, classes, c, start, limit)
+
+    real = lbfgs.fit
+    monkeypatch.setattr(lbfgs, "fit", fit)
+
+    def run(folder: str, until: int) -> tuple[bytes, dict[str, Any], list[str]]:
+        job = make_job(folder)
+        if several:
+            marked(job)
+        job.workdir.mkdir(parents=True, exist_ok=True)
+        stop[0] = until
+        record = benchmark.run(job)
+        details = {key: record.details[key] for key in ("C", "iterations", "validation")}
+        left = (job.workdir / "predictions.npz").read_bytes(), details | record.metrics
+        benchmark.finished(job)
+        return *left, sorted(path.name for path in job.workdir.iterdir())
+
+    undisturbed = run("whole", -1)
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", killed_at * fits + fits // 2)  # of several classes, amid those of one C
+    calls.clear()
+    assert run("killed", -1) == undisturbed
+    assert len(calls) == (6 - killed_at) * fits and undisturbed[2] == ["predictions.npz"]
+
+
+def test_fits_of_other_features_or_settings_are_not_gone_on_with(
+    make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job()
+    job.workdir.mkdir(parents=True)
+    first, other = tiny().run(job), tiny(max_iterations=3).run(job)
+    assert all(step["iterations"] <= 3 for step in other.details["validation"])
+    assert tiny().run(job).details["validation"] == first.details["validation"]
+    (job.workdir / "fits.npz").write_bytes(b"PK")
+    assert tiny().run(job).details["validation"] == first.details["validation"]
+    assert "fits.npz: not readable (not a .npz file); it is computed again" in capsys.readouterr().err
+
+
 def test_without_scipy_check_says_what_to_install(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "lacking", lambda part: f"no {part}")
     assert [problem.message for problem in tiny().check(make_job())] == ["no transfer"]
