@@ -26,6 +26,7 @@ from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
+from mec_transfer.common.runtime import versions
 from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.values import few
@@ -185,7 +186,7 @@ class _Kept:
             "iterations": (len(cs),),
             "weights": (classes, x.shape[1] + 1),
         }
-        digest = hashlib.sha256(f"{x.shape} {y.shape} {list(cs)} {max_iterations}".encode())
+        digest = hashlib.sha256(f"{x.shape} {y.shape} {list(cs)} {max_iterations} {versions()}".encode())
         digest.update(x.data)
         digest.update(y.data)
         self._key = digest.hexdigest()

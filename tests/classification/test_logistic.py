@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mec_transfer.benchmark import Job
+from mec_transfer.benchmark import Job, describe_data
 from mec_transfer.classification import lbfgs
 from mec_transfer.classification.config import LogisticConfig
 from mec_transfer.classification.features import extract_features, labelled_splits, one_class_splits
@@ -206,6 +206,18 @@ def test_a_killed_job_goes_on_after_its_last_c_bit_for_bit(
     calls.clear()
     assert run("killed", -1) == undisturbed
     assert len(calls) == (6 - killed_at) * fits and undisturbed[2] == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_folder_takes_no_more_than_was_planned(make_job: MakeJob, several: bool) -> None:
+    job, benchmark = make_job(), tiny("mAP11" if several else "top1")
+    if several:
+        marked(job)
+    job.workdir.mkdir(parents=True)
+    benchmark.run(job)
+    planned = benchmark.config.resources("resnet18", describe_data(job.data)).own_bytes
+    left = sum(path.stat().st_size for path in job.workdir.glob("*.npz"))
+    assert planned is not None and left <= planned + 2048  # besides the archives' own headers
 
 
 def test_fits_of_other_features_or_settings_are_not_gone_on_with(
