@@ -6,6 +6,7 @@ setup(
     packages=[*find_packages(include=["mec_transfer*", "pretrain*"]), "mec_transfer.configs"],
     package_dir={"mec_transfer.configs": "configs"},
     package_data={
+        "mec_transfer.archives": ["*.yaml"],
         "mec_transfer.configs": ["**/*.yaml", "tracking/mmtrack/*.py"],
         "mec_transfer.models": ["*.yaml"],
         "mec_transfer.report": ["page.html", "page.css", "page.js"],

@@ -44,7 +44,9 @@ from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
 from tests.datasets.images.test_cdfsl import CDFSL_WORLDS
+from tests.datasets.images.test_cifar import write_batches
 from tests.datasets.images.test_listed import WORLDS
+from tests.datasets.images.test_voc_labels import write_parts
 from tests.datasets.objects import test_cityscapes
 from tests.example_board import example_records
 from tools.packages import GIGABYTES
@@ -200,9 +202,12 @@ def test_the_page_on_robustness_has_a_row_for_every_config_of_its_suite_and_how_
     assert any((world / "imagenet_grey").glob(re.sub("<.*?>", "*", tree[0])))
 
 
-@pytest.mark.parametrize("layout", [*WORLDS, *CDFSL_WORLDS])
+TRANSFER_WORLDS = {**WORLDS, **CDFSL_WORLDS, "cifar": write_batches, "voc2007_classes": write_parts}
+
+
+@pytest.mark.parametrize("layout", TRANSFER_WORLDS)
 def test_the_tree_of_a_transfer_set_is_how_its_data_lies(layout: str, tmp_path: Path) -> None:
-    (WORLDS | CDFSL_WORLDS)[layout](tmp_path)
+    TRANSFER_WORLDS[layout](tmp_path)
     section = sections("transfer.md", "###")[f"`{layout}`"]
     (tree,) = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     for path in tree.splitlines():

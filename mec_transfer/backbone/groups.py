@@ -12,7 +12,7 @@ import torch
 
 from mec_transfer.backbone.architectures import Shape, identify
 from mec_transfer.backbone.backbone import Stem
-from mec_transfer.backbone.pickles import Placeholder
+from mec_transfer.common.pickles import Placeholder
 
 Scheme = Literal["torchvision", "sequential", "detectron2", "transformers"]
 

@@ -10,9 +10,9 @@ from typing import Any
 from mec_transfer.backbone.backbone import Preprocessing, Stem
 from mec_transfer.backbone.formats import Format, is_own
 from mec_transfer.backbone.groups import Content, Group
-from mec_transfer.backbone.pickles import Placeholder
 from mec_transfer.common.errors import CheckpointError, UserError
 from mec_transfer.common.files import read_json
+from mec_transfer.common.pickles import Placeholder
 
 # by the first that any name in the file fits
 _FOREIGN = {

@@ -13,11 +13,11 @@ from mec_transfer.backbone.formats import Format, recognise
 from mec_transfer.backbone.groups import Content, Group, find_groups, flatten
 from mec_transfer.backbone.inspection import Inspection, Network
 from mec_transfer.backbone.meaning import check_conventions, describe_foreign, find_epoch, find_preprocessing
-from mec_transfer.backbone.pickles import Placeholder
 from mec_transfer.backbone.safe_load import load_checkpoint
 from mec_transfer.backbone.weights import take_weights
 from mec_transfer.common.errors import CheckpointError, did_you_mean
 from mec_transfer.common.files import sha256_file
+from mec_transfer.common.pickles import Placeholder
 
 
 def read_backbone(path: str | Path, encoder: str = "auto") -> Backbone:

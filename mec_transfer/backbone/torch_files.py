@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from mec_transfer.backbone.pickles import (
+from mec_transfer.common.errors import CheckpointError
+from mec_transfer.common.pickles import (
     STORAGE_DTYPES,
     ArrayRef,
     InertUnpickler,
@@ -28,9 +28,10 @@ from mec_transfer.backbone.pickles import (
     StorageRef,
     StorageType,
     TensorRef,
+    count,
     placeholder_class,
+    to_array,
 )
-from mec_transfer.common.errors import CheckpointError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
@@ -91,7 +92,7 @@ def _zip_storage(pid: Any) -> StorageRef:
 def _storage_ref(kind: Any, storage_type: Any, key: Any, numel: Any) -> StorageRef:
     if kind != "storage" or not isinstance(storage_type, StorageType):
         raise pickle.UnpicklingError("a storage of an unknown kind")
-    return StorageRef(key, STORAGE_DTYPES[storage_type.name], _count(numel))
+    return StorageRef(key, STORAGE_DTYPES[storage_type.name], count(numel))
 
 
 def read_legacy(path: Path) -> Any:
@@ -129,7 +130,7 @@ def _legacy_storage(pid: Any, sizes: dict[Any, int]) -> Any:
     sizes[key] = _dtype(storage.dtype).itemsize
     if view is not None:
         _view_key, offset, size = view
-        if _count(offset) + _count(size) > storage.numel:
+        if count(offset) + count(size) > storage.numel:
             raise pickle.UnpicklingError("a storage view beyond its storage")
         storage.offset, storage.numel = offset, size
     return storage
@@ -175,7 +176,7 @@ class _Materialiser:
         return value
 
     def _tensor(self, ref: TensorRef) -> torch.Tensor:
-        size, stride, offset = tuple(map(_count, ref.size)), tuple(map(_count, ref.stride)), _count(ref.offset)
+        size, stride, offset = tuple(map(count, ref.size)), tuple(map(count, ref.stride)), count(ref.offset)
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         storage = self._storage(ref.storage)
         if math.prod(size) and last >= ref.storage.numel:
@@ -206,15 +207,7 @@ class _Materialiser:
     def _array(self, ref: ArrayRef) -> Any:
         if not ref.code:
             return placeholder_class("numpy array of objects")()
-        data = ref.data.encode("latin1") if isinstance(ref.data, str) else ref.data
-        flat = np.frombuffer(data if isinstance(data, bytes) else bytes(memoryview(data)), dtype=ref.code).copy()
-        return flat.reshape(tuple(map(_count, ref.shape)), order="F" if ref.fortran else "C")
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise pickle.UnpicklingError(f"{value!r:.40} where a size is expected")
-    return value
+        return to_array(ref)
 
 
 def _dtype(name: str) -> torch.dtype:

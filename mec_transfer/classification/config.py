@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources, Work
-from mec_transfer.classification.resources import feature_bytes, feature_resources, head_bytes, training_resources
+from mec_transfer.benchmark import BenchmarkConfig, MetricsConfig, Resources
+from mec_transfer.classification.resources import (
+    feature_bytes,
+    feature_resources,
+    feature_work,
+    head_bytes,
+    logistic_work,
+    low_shot_work,
+    svm_work,
+    training_resources,
+    width_of,
+)
 from mec_transfer.common.config import StrictModel
 from mec_transfer.common.errors import ConfigError
 from mec_transfer.common.files import sha256_file
@@ -217,7 +227,15 @@ class SvmConfig(BenchmarkConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache; a score for each test image and class, kept twice until the job is done."""
         scores = 8 * data.splits["test"] * (data.classes or 0)
-        return Resources(own_bytes=2 * scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+        work = (feature_work(self.recipe, data), svm_work(self.recipe, arch, data))
+        cached = feature_bytes(self.recipe, arch, data)
+        return Resources(work=work, own_bytes=2 * scores, more=True, cached_bytes=cached)
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each with its classes and their scores."""
+        from mec_transfer.classification.units import svm_units
+
+        return svm_units(folder)
 
 
 def _rising_counts(counts: tuple[int, ...]) -> tuple[int, ...]:
@@ -250,7 +268,14 @@ class LowShotConfig(BenchmarkConfig):
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache; a score for each test image, class and sample."""
         scores = 8 * data.splits["test"] * (data.classes or 0) * len(self.recipe.ks) * self.recipe.samples
-        return Resources(own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+        work = (feature_work(self.recipe, data), low_shot_work(self.recipe, arch, data))
+        return Resources(work=work, own_bytes=scores, more=True, cached_bytes=feature_bytes(self.recipe, arch, data))
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each with its classes and their scores in every sample."""
+        from mec_transfer.classification.units import low_shot_units
+
+        return low_shot_units(folder)
 
 
 class FewShotRecipe(FeatureRecipe):
@@ -282,11 +307,12 @@ class FewShotConfig(BenchmarkConfig):
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache, after which the episodes take seconds; what was predicted of each query."""
-        recipe, images = self.recipe, sum(data.splits.values())
-        work = Work(kind="features", setting=f"{recipe.view.crop} px", units=images, half=recipe.mixed_precision)
+        recipe = self.recipe
         queries = len(recipe.shots) * recipe.episodes * recipe.ways * recipe.queries
         return Resources(
-            work=(work,), own_bytes=(1 << 14) + 9 * queries, cached_bytes=feature_bytes(recipe, arch, data)
+            work=(feature_work(recipe, data),),
+            own_bytes=(1 << 14) + 9 * queries,
+            cached_bytes=feature_bytes(recipe, arch, data),
         )
 
     def units(self, folder: Path, record: Record) -> Units:
@@ -429,12 +455,24 @@ class LogisticConfig(BenchmarkConfig):
         return metrics
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
-        """Features in the cache; how long the fits take is not known before."""
+        """Features in the cache, the fits, and, until the job is done, the weights that the next fit starts from."""
+        several = self.metrics.primary == "mAP11"
         found = feature_resources(self.recipe, arch, data, tags=1, search=False)
-        if self.metrics.primary != "mAP11":
-            return found
-        scores = 9 * data.splits["val"] * (data.classes or 0)  # a float64 and a truth of each class
-        return dataclasses.replace(found, own_bytes=scores + (1 << 12))
+        classes = data.classes or 0
+        # Of several classes: a float64 and a truth of each.
+        predicted = 9 * data.splits["val"] * classes + (1 << 12) if several else found.own_bytes or 0
+        weights = 8 * (width_of(arch) + 1) * (2 if several else classes)
+        return dataclasses.replace(
+            found,
+            work=(feature_work(self.recipe, data), *logistic_work(self.recipe, arch, data, several)),
+            own_bytes=predicted + 2 * weights,  # a new file is whole before the old one goes
+        )
+
+    def units(self, folder: Path, record: Record) -> Units:
+        """Test images, each right or wrong, or with its classes and their scores."""
+        from mec_transfer.classification.units import logistic_units
+
+        return logistic_units(folder)
 
 
 class SemisupRecipe(TrainingRecipe):

@@ -16,7 +16,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from mec_transfer.classification.network import Encoder
 from mec_transfer.classification.transforms import eval_transform, remark_on_size
 from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import RunError, UserError
+from mec_transfer.common.errors import DataError, RunError, UserError
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device, versions
@@ -88,14 +88,16 @@ def extract_features(job: Job, splits: Mapping[str, ImageList], recipe: FeatureR
     return features
 
 
-def check_features(job: Job, recipe: FeatureRecipe, many: bool = False) -> tuple[list[Problem], dict[str, ImageList]]:
+def check_features(
+    job: Job, recipe: FeatureRecipe, open_splits: Callable[[Job], dict[str, ImageList]]
+) -> tuple[list[Problem], dict[str, ImageList]]:
     """Return what keeps features from being computed (data, crop, device, disk), and the splits that are sound.
 
-    `many` is as in `labelled_splits`.
+    `open_splits` is `labelled_splits` or `one_class_splits`, whichever the benchmark takes.
     """
     problems = [Problem(message=message) for message in job.data.problems]
     try:
-        splits = labelled_splits(job, many)
+        splits = open_splits(job)
         device = pick_device(job.device)
         for images in splits.values():
             next(load_batches(images, eval_transform(recipe.view), [range(1)], 0, device))
@@ -143,13 +145,25 @@ def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:
     }
 
 
-def labelled_splits(job: Job, many: bool = False) -> dict[str, ImageList]:
+def labelled_splits(job: Job) -> dict[str, ImageList]:
     """Return the images of each split, those to train on and those to measure on.
 
-    Raises DataError where they have no labels or, unless `many` is true, where an image may have more than one.
+    An image has one class or, where `labels` has two dimensions, any number. Raises DataError where there are no
+    labels.
     """
     assert isinstance(job.data, ImageData)
-    return {split: job.data.labelled(split, many) for split in job.data.images}
+    return {split: job.data.labelled(split) for split in job.data.images}
+
+
+def one_class_splits(job: Job) -> dict[str, ImageList]:
+    """Return `labelled_splits`. Raises DataError as they do, and where an image may have any number of classes."""
+    splits = labelled_splits(job)
+    if any(images.labels.ndim == 2 for images in splits.values()):
+        raise DataError(
+            f"{job.data.folder}: an image of layout '{job.data.config.layout}' may have any number of classes, which "
+            "logistic regression (transfer_voc2007) and SVMs (voc07_svm) measure alone; use 'imagefolder'"
+        )
+    return splits
 
 
 def features_folder(job: Job) -> Path:

@@ -20,7 +20,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    labelled_splits,
+    one_class_splits,
 )
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
@@ -42,7 +42,7 @@ class FewShot(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, whether the classes have enough images for an episode, and the metrics' names."""
-        problems, splits = check_features(job, self.config.recipe)
+        problems, splits = check_features(job, self.config.recipe, one_class_splits)
         if splits:
             problems += [Problem(message=message) for message in self._too_few(job, splits)]
         measured = [f"top1_{shots}shot" for shots in self.config.recipe.shots]
@@ -70,7 +70,7 @@ class FewShot(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began = time.monotonic()
-        splits = labelled_splits(job)
+        splits = one_class_splits(job)
         features = extract_features(job, splits, self.config.recipe)
         extracted = time.monotonic()
         episodes = on_first(lambda: self._run_episodes(features, splits, job))

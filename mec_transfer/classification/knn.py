@@ -15,7 +15,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    labelled_splits,
+    one_class_splits,
 )
 from mec_transfer.classification.neighbours import nearest, vote
 from mec_transfer.classification.predictions import (
@@ -42,7 +42,7 @@ class Knn(ClassificationBenchmark):
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether there are k training images."""
         recipe = self.config.recipe
-        problems, splits = check_features(job, recipe)
+        problems, splits = check_features(job, recipe, one_class_splits)
         if splits and max(recipe.ks) > len(splits["train"]):
             message = (
                 f"recipe.ks: {max(recipe.ks)} neighbours of {len(splits['train'])} training images; lower it, "
@@ -59,7 +59,7 @@ class Knn(ClassificationBenchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began, recipe = time.monotonic(), self.config.recipe
-        splits = labelled_splits(job)
+        splits = one_class_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
         top = self._classify(features["train"], features["val"], len(splits["train"].classes), job)

@@ -16,7 +16,7 @@ from mec_transfer.classification.config import (
     LinearSgdRecipe,
     ViewConfig,
 )
-from mec_transfer.classification.features import labelled_splits
+from mec_transfer.classification.features import one_class_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import LarcSGD, make_linear
 from mec_transfer.classification.predictions import ClassificationBenchmark
@@ -45,7 +45,7 @@ class _LinearProbe(ClassificationBenchmark):
         if job.data.problems:
             return [Problem(message=message) for message in job.data.problems]
         try:
-            train, val = labelled_splits(job).values()
+            train, val = one_class_splits(job).values()
             plan = _plan(recipe, len(train), job)
         except UserError as error:
             return [Problem(message=str(error))]
@@ -61,7 +61,7 @@ class _LinearProbe(ClassificationBenchmark):
             RunError: the loss is no longer finite, the disk is full, or the backbone moved.
         """
         recipe = self.config.recipe
-        train, val = labelled_splits(job).values()
+        train, val = one_class_splits(job).values()
         device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "linear")
         encoder = Encoder(job.backbone, device, recipe.mixed_precision, channels_last=True)
         before = encoder.sha256()

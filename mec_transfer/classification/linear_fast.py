@@ -16,7 +16,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    labelled_splits,
+    one_class_splits,
 )
 from mec_transfer.classification.heads import Heads, HeadSettings, train_heads
 from mec_transfer.classification.predictions import (
@@ -44,7 +44,7 @@ class LinearFast(ClassificationBenchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether every class has an image to hold out and one to train on."""
-        problems, splits = check_features(job, self.config.recipe)
+        problems, splits = check_features(job, self.config.recipe, one_class_splits)
         if splits and np.bincount(splits["train"].labels).min() < 2:
             folder = job.data.folder
             message = f"{folder}: a class has only one training image; two are needed, to train on and to hold out"
@@ -59,7 +59,7 @@ class LinearFast(ClassificationBenchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began, recipe = time.monotonic(), self.config.recipe
-        splits = labelled_splits(job)
+        splits = one_class_splits(job)
         features = extract_features(job, splits, recipe)
         extracted = time.monotonic()
         classes = splits["train"].classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
+from mec_transfer.classification.arrays import PREDICTIONS_NAME, kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LogisticConfig, LogisticRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -26,10 +27,14 @@ from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
-from mec_transfer.common.runtime import pick_device
+from mec_transfer.common.runtime import pick_device, versions
 from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.values import few
 from mec_transfer.results.record import Record, Selection
+
+_FITS = "fits.npz"
+"""What is done, for as long as the job is not."""
 
 
 class Logistic(Benchmark):
@@ -47,16 +52,17 @@ class Logistic(Benchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, scipy, whether the metric fits the data, and each class can be fitted and judged."""
-        problems, splits = check_features(job, self.config.recipe, many=True)
+        problems, splits = check_features(job, self.config.recipe, labelled_splits)
         if problem := extras.lacking("transfer"):
             problems.append(Problem(message=problem))
         if splits:
-            problems += [Problem(message=message) for message in self._unfit(job, splits["train"].classes)]
+            problems += [Problem(message=message) for message in self._unfit(job, splits)]
         return problems
 
-    def _unfit(self, job: Job, classes: Sequence[str]) -> Iterator[str]:
+    def _unfit(self, job: Job, splits: Mapping[str, ImageList]) -> Iterator[str]:
         """Yield what keeps the classes from being fitted and judged."""
-        held, train, val = _held_out(job, self.config.recipe), _targets(job, "train"), _targets(job, "val")
+        held, classes = _held_out(job, self.config.recipe), splits["train"].classes
+        train, val = (_targets(splits[split].labels) for split in ("train", "val"))
         primary = self.config.metrics.primary
         if (train.ndim == 2) != (primary == "mAP11"):
             several = "any number of classes" if train.ndim == 2 else "one class"
@@ -83,7 +89,7 @@ class Logistic(Benchmark):
             RunError: the disk is full, or the backbone moved.
         """
         began = time.monotonic()
-        splits = labelled_splits(job, many=True)
+        splits = labelled_splits(job)
         features = extract_features(job, splits, self.config.recipe)
         extracted = time.monotonic()
         classes = splits["train"].classes
@@ -113,28 +119,34 @@ class Logistic(Benchmark):
     def _fit(
         self, train: Features, val: Features, classes: Sequence[str], job: Job
     ) -> tuple[dict[str, float], _Search]:
-        """Return the metrics on `val`, and how the penalty was chosen."""
+        """Return the metrics on `val`, and how the penalty was chosen; go on after the last C of an earlier attempt."""
         recipe, held = self.config.recipe, _held_out(job, self.config.recipe)
         order = np.concatenate([np.flatnonzero(~held), np.flatnonzero(held)])
         fitted = len(held) - int(held.sum())
-        x, y = _double(train)[order], _targets(job, "train")[order]  # the images for validation last
+        x, y = _double(train)[order], _targets(train.labels.numpy())[order]  # the images for validation last
         rows = torch.from_numpy(x).to(pick_device(job.device))
         search = _Search(grid(recipe))
-        meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits")
-        fits: list[lbfgs.Fit] = []
+        kept = _Kept(job.workdir / _FITS, x, y, len(classes) if y.ndim == 1 else 2, search.cs, recipe.max_iterations)
+        fits = kept.load(search)
+        meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits", start=len(search.scores))
         try:
-            for c in search.cs:
+            for c in search.cs[len(search.scores) :]:
                 fits = _fit_all(rows[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
                 measured = measure(_predict(fits, x[fitted:], y[fitted:], classes))
                 search.scores.append(measured[self.config.metrics.primary])
                 search.iterations.append(max(found.iterations for found in fits))
+                kept.save(search, fits[-1])
                 meter.advance(1)
             fits = _fit_all(rows, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
             search.final_iterations = max(found.iterations for found in fits)
             meter.advance(1)
         finally:
             meter.close()
-        return save(job.workdir, _predict(fits, _double(val), _targets(job, "val"), classes)), search
+        return save(job.workdir, _predict(fits, _double(val), _targets(val.labels.numpy()), classes)), search
+
+    def finished(self, job: Job) -> None:
+        """Remove what each C left for resuming."""
+        (job.workdir / _FITS).unlink(missing_ok=True)
 
     def recompute(self, folder: Path, record: Record) -> dict[str, float]:
         """Recompute the metrics from the predicted classes or scores."""
@@ -159,6 +171,44 @@ class _Search:
         if 0 < self.chosen < len(self.cs) - 1:
             return []
         return [f"the best C, {self.cs[self.chosen]:.4g}, is an end of the grid: a better one may lie beyond"]
+
+
+class _Kept:
+    """What it takes to go on after a C: the scores so far, and the fit that the next one starts from, bit for bit."""
+
+    def __init__(
+        self, path: Path, x: np.ndarray, y: np.ndarray, classes: int, cs: Sequence[float], max_iterations: int
+    ) -> None:
+        """Take what the fits depend on: with anything else, what lies in `path` does not count."""
+        self.path = path
+        self._shapes = {
+            "key": (),
+            "done": (),
+            "scores": (len(cs),),
+            "iterations": (len(cs),),
+            "weights": (classes, x.shape[1] + 1),
+        }
+        digest = hashlib.sha256(f"{x.shape} {y.shape} {list(cs)} {max_iterations} {versions()}".encode())
+        digest.update(x.data)
+        digest.update(y.data)
+        self._key = digest.hexdigest()
+
+    def load(self, search: _Search) -> list[lbfgs.Fit]:
+        """Fill `search` with what is done; return the last fit, or nothing."""
+        kept = kept_arrays(self.path, self._shapes)
+        if kept is None or str(kept["key"]) != self._key:
+            return []
+        done = int(kept["done"])
+        search.scores, search.iterations = kept["scores"][:done].tolist(), kept["iterations"][:done].tolist()
+        return [lbfgs.Fit(kept["weights"], search.iterations[-1])]
+
+    def save(self, search: _Search, last: lbfgs.Fit) -> None:
+        """Write the file anew. Raises RunError where the disk is full."""
+        done = len(search.scores)
+        scores, iterations = np.zeros(self._shapes["scores"]), np.zeros(self._shapes["iterations"], dtype=np.int64)
+        scores[:done], iterations[:done] = search.scores, search.iterations
+        arrays = {"scores": scores, "iterations": iterations, "weights": last.weights}
+        save_arrays(self.path, key=np.array(self._key), done=np.array(done), **arrays)
 
 
 def grid(recipe: LogisticRecipe) -> list[float]:
@@ -255,10 +305,12 @@ def _predict(
     return about | {"top": best_classes(fits[0].scores(x)).astype(np.int32)}
 
 
-def _targets(job: Job, split: str) -> np.ndarray:
-    """Return the class of each image, (N,) int64, or its classes, (N, K) bool."""
-    assert isinstance(job.data, ImageData)
-    return job.data.images[split].labels if job.data.marks is None else job.data.marks[split]
+def _targets(labels: np.ndarray) -> np.ndarray:
+    """Return the class of each image, (N,) int64, or its classes, (N, K) bool.
+
+    What a label says does not count, such as VOC's difficult objects, is taken as no, as the published script does.
+    """
+    return labels if labels.ndim == 1 else labels == 1
 
 
 def _present(targets: np.ndarray, classes: int) -> np.ndarray:

@@ -10,7 +10,14 @@ from mec_transfer.benchmark import Resources, Work
 from mec_transfer.results.record import DatasetInfo
 
 if TYPE_CHECKING:
-    from mec_transfer.classification.config import FeatureRecipe, TrainingRecipe
+    from mec_transfer.classification.config import (
+        FeatureRecipe,
+        LogisticRecipe,
+        LowShotRecipe,
+        MachineRecipe,
+        SvmRecipe,
+        TrainingRecipe,
+    )
 
 
 def width_of(arch: str) -> int:
@@ -43,21 +50,53 @@ def feature_resources(recipe: FeatureRecipe, arch: str, data: DatasetInfo, tags:
         tags: how many predictions an image gets.
         search: whether features and the search for neighbours are all of the job; the time of heads is not known.
     """
-    view, width, images = recipe.view, width_of(arch), data.splits
-    work = (
-        Work(
-            kind="features",
-            setting=f"{view.crop} px",
-            units=images["train"] + images["val"],
-            half=recipe.mixed_precision,
-        ),
-        Work(kind="neighbours", setting=f"{width} numbers", units=float(images["train"] * images["val"])),
-    )
+    width, images = width_of(arch), data.splits
+    neighbours = Work(kind="neighbours", setting=f"{width} numbers", units=float(images["train"] * images["val"]))
+    work = (feature_work(recipe, data), neighbours)
     return Resources(
         work=work if search else None,
         own_bytes=prediction_bytes(images["val"], tags, data.classes or 0),
         cached_bytes=feature_bytes(recipe, arch, data),
     )
+
+
+def feature_work(recipe: FeatureRecipe, data: DatasetInfo) -> Work:
+    """Return the features of all splits."""
+    units = float(sum(data.splits.values()))
+    return Work(kind="features", setting=f"{recipe.view.crop} px", units=units, half=recipe.mixed_precision)
+
+
+def logistic_work(recipe: LogisticRecipe, arch: str, data: DatasetInfo, several: bool) -> tuple[Work, ...]:
+    """Return what the fits take at most, with every one of them stopped by its limit of iterations.
+
+    An iteration passes over all numbers of the images' features, and multiplies each by a weight of each class. Where
+    an image has `several` classes, each class has a classifier of two.
+    """
+    classes = data.classes or 0
+    learnt = data.splits["train"] * (recipe.penalties * (1 - recipe.validation) + 1)
+    numbers = width_of(arch) * learnt * recipe.max_iterations * (classes if several else 1)
+    products = numbers * (2 if several else classes)
+    return (
+        Work(kind="logistic passes", setting="float64", units=numbers),
+        Work(kind="logistic products", setting="float64", units=products),
+    )
+
+
+def svm_work(recipe: SvmRecipe, arch: str, data: DatasetInfo) -> Work:
+    """Return the images of all fits of all classes: of each fold and cost, and of the last one on all images."""
+    share = len(recipe.costs) * (recipe.folds - 1) + 1
+    return _svm_work(recipe, arch, (data.classes or 0) * data.splits["train"] * share)
+
+
+def low_shot_work(recipe: LowShotRecipe, arch: str, data: DatasetInfo) -> Work:
+    """Return the images of all fits of all samples: of each cost, and of the chosen one once more."""
+    classes = data.classes or 0
+    return _svm_work(recipe, arch, sum(recipe.ks) * classes**2 * recipe.samples * (len(recipe.costs) + 1))
+
+
+def _svm_work(recipe: MachineRecipe, arch: str, images: int) -> Work:
+    costs = f"{len(recipe.costs)} costs to {max(recipe.costs):g}"
+    return Work(kind="svm images", setting=f"{width_of(arch)} numbers, {costs}", units=float(images))
 
 
 def feature_bytes(recipe: FeatureRecipe, arch: str, data: DatasetInfo) -> dict[str, int]:

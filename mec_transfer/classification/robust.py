@@ -12,7 +12,7 @@ from mec_transfer.classification.features import (
     discard_features,
     extract_features,
     feature_details,
-    labelled_splits,
+    one_class_splits,
 )
 from mec_transfer.classification.predictions import (
     ClassificationBenchmark,
@@ -41,7 +41,7 @@ class Robust(ClassificationBenchmark):
 
     def check(self, job: Job) -> list[Problem]:
         """Data, crop, disk, and whether the head is there and fits."""
-        problems, _ = check_features(job, self.config.recipe)
+        problems, _ = check_features(job, self.config.recipe, one_class_splits)
         try:
             self._head(job)
         except UserError as error:
@@ -59,7 +59,7 @@ class Robust(ClassificationBenchmark):
         began = time.monotonic()
         assert isinstance(job.data, ShiftedData)
         head, numbers = self._head(job), job.data.numbers
-        splits = labelled_splits(job)
+        splits = one_class_splits(job)
         features = extract_features(job, splits, self.config.recipe)
         values, targets = features["val"].values, numbers[splits["val"].labels]
 

@@ -12,7 +12,7 @@ from mec_transfer.backbone import syncbn
 from mec_transfer.benchmark import Job, Problem
 from mec_transfer.classification.batches import BatchPlan, Part, TrainingImages
 from mec_transfer.classification.config import SemisupConfig, SemisupRecipe, ViewConfig
-from mec_transfer.classification.features import labelled_splits
+from mec_transfer.classification.features import one_class_splits
 from mec_transfer.classification.network import Encoder, ValImages, broadcast_state
 from mec_transfer.classification.optim import make_linear
 from mec_transfer.classification.predictions import ClassificationBenchmark
@@ -45,7 +45,7 @@ class Semisup(ClassificationBenchmark):
         if job.data.problems:
             return [Problem(message=message) for message in job.data.problems]
         try:
-            train, val = labelled_splits(job).values()
+            train, val = one_class_splits(job).values()
             labelled = train.subset(self._labels(train, job).indices)
             plan = _plan(recipe, len(labelled))
         except UserError as error:
@@ -72,7 +72,7 @@ class Semisup(ClassificationBenchmark):
             RunError: the loss is no longer finite, or the disk is full.
         """
         recipe = self.config.recipe
-        train, val = labelled_splits(job).values()
+        train, val = one_class_splits(job).values()
         labels = self._labels(train, job)
         labelled = train.subset(labels.indices)
         device, seed = pick_device(job.device), derive_seed(job.seed, job.trial, "semisup")

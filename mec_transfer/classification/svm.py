@@ -145,7 +145,7 @@ def check_machines(job: Job, recipe: MachineRecipe) -> tuple[list[Problem], dict
     """Return what keeps SVMs from being fitted whatever they learn from, and the splits where they are sound."""
     if lacking := extras.lacking(SvmConfig.extra):
         return [Problem(message=lacking)], {}
-    problems, splits = check_features(job, recipe)
+    problems, splits = check_features(job, recipe, labelled_splits)
     if splits and (missing := {"train", "test"} - set(splits)):
         return [*problems, Problem(message=f"dataset.splits: '{min(missing)}' is missing")], {}
     return problems, splits

@@ -1,7 +1,9 @@
-"""Make, check, fingerprint, subset or shard a data set.
+"""Make, fetch, check, fingerprint, subset or shard a data set.
 
 examples:
   mec-transfer data demo --out worlds/demo
+  mec-transfer data fetch                                  which public data sets have an open address
+  mec-transfer data fetch dtd --to /data --yes
   mec-transfer data check /data/imagenet
   mec-transfer data check /data/MOT16 --config mot_unitrack
   mec-transfer data check clips --layout otb --thorough
@@ -14,6 +16,7 @@ examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +24,22 @@ from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.registry import LAYOUTS, layout_names
 
 if TYPE_CHECKING:
+    from mec_transfer.archives.catalogue import PublicSet
     from mec_transfer.datasets.config import DatasetConfig
     from mec_transfer.datasets.data import Data
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the five actions and their options."""
+    """Add the six actions and their options."""
     layouts = "; ".join(", ".join(layout_names(kind)) for kind in LAYOUTS)
-    actions = parser.add_subparsers(dest="action", required=True, metavar="demo|check|fingerprint|subset|shard")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="demo|fetch|check|fingerprint|subset|shard")
     demo = actions.add_parser("demo", help="draw the demo world", allow_abbrev=False)
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder of its own for the world")
     demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
+    fetch = actions.add_parser("fetch", help="download a public data set and unpack it", allow_abbrev=False)
+    fetch.add_argument("name", nargs="?", metavar="NAME", help="which; without it, all that there are are listed")
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="the folder that a suite's --data-root names")
+    fetch.add_argument("--yes", action="store_true", help="begin; without it, only what would come is told")
     check = actions.add_parser("check", help="look for what keeps a data set from being used", allow_abbrev=False)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint that records carry", allow_abbrev=False)
     check.add_argument("--thorough", action="store_true", help="decode every image, not a sample of them")
@@ -71,7 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the action; 2 where `check` found problems."""
-    actions = {"demo": _demo, "check": _check, "fingerprint": _fingerprint, "subset": _subset, "shard": _shard}
+    actions = {
+        "demo": _demo,
+        "fetch": _fetch,
+        "check": _check,
+        "fingerprint": _fingerprint,
+        "subset": _subset,
+        "shard": _shard,
+    }
     return actions[args.action](args)
 
 
@@ -80,6 +95,45 @@ def _demo(args: argparse.Namespace) -> int:
 
     print(write_demo_world(args.out, args.seed))
     return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    """List what there is, tell of one data set, or fetch it and check what came."""
+    from mec_transfer.archives.catalogue import find_set, load_sets
+
+    if not args.name:
+        print("\n".join(line for name, one in load_sets().items() for line in _listed(name, one)))
+        return 0
+    wanted = find_set(args.name)
+    if not args.to:
+        raise UserError(f"say where to: mec-transfer data fetch {args.name} --to DIR")
+    assert wanted.place
+    place = args.to / wanted.place
+    if not place.exists():
+        print("\n".join([*_listed(args.name, wanted), f"  place    {place}"]), flush=True)
+        if not args.yes:
+            raise UserError("nothing was fetched; the same with --yes does it")
+    from mec_transfer.archives.fetch import fetch_set
+
+    print(f"{fetch_set(args.name, wanted, args.to)}: is there")
+    if not wanted.layout:
+        return 0
+    folder = args.to / (wanted.folder or wanted.place)
+    print(f"mec-transfer data check {folder} --layout {wanted.layout}:", flush=True)
+    unsaid = dict.fromkeys(("config", "split", "sequences", "detections", "thorough"))
+    return _check(argparse.Namespace(data=folder, layout=wanted.layout, **unsaid))
+
+
+def _listed(name: str, one: PublicSet) -> Iterator[str]:
+    """Yield what there is to know of a public data set before it is fetched."""
+    yield f"{name}: {one.title}"
+    if one.by_hand:
+        yield f"  by hand  {one.by_hand}"
+        return
+    yield f"  size     {one.size}"
+    yield f"  licence  {one.licence}"
+    for file in one.files:
+        yield f"  from     {file.url}"
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ COMMANDS = {
     "verify": "recompute every metric from the saved predictions",
     "ls": "the benchmarks, recipes and suites that there are",
     "show": "a benchmark's or a recipe's config: every key with its meaning, and the published numbers; protocol cards",
-    "data": "make, check, fingerprint, subset or shard a data set",
+    "data": "make, fetch, check, fingerprint, subset or shard a data set",
     "engines": "install Detectron2 or MMTracking without a compiler, and prove that it works",
     "doctor": "what this machine has, and whether the pieces work",
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LAYOUTS = {
     "images": {
         "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
+        "cifar": "mec_transfer.datasets.images.cifar:CifarLayout",
         "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
         **{
             name: f"mec_transfer.datasets.images.listed:{layout}Layout"
@@ -31,9 +32,9 @@ LAYOUTS = {
                 ("food101", "Food"),
                 ("pets", "Pets"),
                 ("sun397", "Sun397"),
-                ("voc2007_classes", "Voc2007Classes"),
             )
         },
+        "voc2007_classes": "mec_transfer.datasets.images.voc_labels:VocClassesLayout",
     },
     "pools": {
         "chestx": "mec_transfer.datasets.images.cdfsl:ChestXLayout",

@@ -1,39 +1,18 @@
-"""Fetches a public checkpoint: resumed where it broke off, checked, and never in its place before it is whole.
-
-While it comes, the file is FILE.part beside its place, with FILE.part.json that tells which version of which address it
-is a part of: only with that, and the server's word that nothing has changed (If-Range), is it gone on with.
-"""
+"""Fetches a public checkpoint into its place, and looks again at one that is there."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
-import os
-import re
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
-from mec_transfer import __version__
 from mec_transfer.common.config import StrictModel
-from mec_transfer.common.errors import RunError, UserError, one_line
+from mec_transfer.common.download import Checked, Found, Remote, fetch, look
+from mec_transfer.common.errors import RunError, UserError
 from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.lock import folder_lock
-from mec_transfer.common.progress import Meter, say
 from mec_transfer.models.zoo import Entry
 
 NOTE_NAME = "fetched.json"
-Checked = Literal["sha256", "md5", "size alone", "nothing to check against"]
-_SECONDS = 30.0
-"""How long a server may be silent."""
-_BLOCK = 1 << 20
-_PAGE = "{entry.name}: {entry.url} gave a web page, not the file (a login, or a notice)"
-_AGAIN = "the same command goes on from there"
 
 
 class Note(StrictModel):
@@ -64,18 +43,7 @@ def fetch_model(entry: Entry, folder: Path) -> Note:
     with folder_lock(path.parent, f"fetching {entry.name}", patience=None):
         if path.exists():
             return _look_again(entry, path)
-        part = path.with_name(f"{path.name}.part")
-        announced = _download(entry, part)
-        try:
-            note = _note(entry, part, announced)
-        except RunError as error:
-            _forget(part)
-            raise RunError(f"{error}; nothing of it was kept") from None
-        try:
-            part.replace(path)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written ({one_line(error)})") from None
-        _forget(part)
+        note = _note(entry, fetch(_remote(entry), path))
         write_json(path.with_name(NOTE_NAME), note.model_dump(mode="json"))
         return note
 
@@ -91,7 +59,7 @@ def read_note(path: Path) -> Note | None:
 def _look_again(entry: Entry, path: Path) -> Note:
     """Compare a file that is there with the published digits and, where it was fetched here, with what came then."""
     try:
-        note = _note(entry, path, None)
+        note = _note(entry, look(_remote(entry), path))
     except RunError as error:
         raise UserError(f"{error}; delete {path} and fetch it again") from None
     known = read_note(path)
@@ -103,161 +71,16 @@ def _look_again(entry: Entry, path: Path) -> Note:
     return known
 
 
-def _note(entry: Entry, path: Path, announced: int | None) -> Note:
-    """Hash a whole file, of which a server `announced` the size. Raises RunError where it is not the published one."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as handle:
-        start = handle.read(1024)
-        handle.seek(0)
-        while block := handle.read(_BLOCK):
-            sha256.update(block)
-            md5.update(block)
-    found = {"sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
-    wanted = {"sha256": entry.sha256, "md5": entry.md5}
-    checked: Checked = "nothing to check against" if announced is None else "size alone"
-    if _is_page(start):
-        raise RunError(_PAGE.format(entry=entry))
-    kinds: tuple[Literal["md5", "sha256"], ...] = ("md5", "sha256")
-    for kind in kinds:
-        if (digits := wanted[kind]) is None:
-            continue
-        if not found[kind].startswith(digits):
-            raise RunError(
-                f"{entry.name}: not the published file: its {kind} is {found[kind]}, published is {digits}..."
-            )
-        checked = kind
+def _remote(entry: Entry) -> Remote:
+    return Remote(name=entry.name, url=entry.url, sha256=entry.sha256, md5=entry.md5)
+
+
+def _note(entry: Entry, found: Found) -> Note:
     return Note(
         name=entry.name,
         url=entry.url,
-        bytes=path.stat().st_size,
-        sha256=found["sha256"],
-        checked=checked,
+        bytes=found.bytes,
+        sha256=found.sha256,
+        checked=found.checked,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _is_page(start: bytes) -> bool:
-    """Whether a file begins as HTML or XML does: no checkpoint begins with `<`."""
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-
-
-def _download(entry: Entry, part: Path) -> int | None:
-    """Fetch the rest of `part`; return the size that the server announced for the whole, None where it did not."""
-    for _ in range(2):
-        held = _held(entry, part)
-        with _answer(entry, held) as answer:
-            if answer is None:  # it has nothing after what is held: that is the whole file, or none of it
-                if held.size == held.total:
-                    return held.total
-                _forget(part)
-                continue
-            return _receive(entry, part, held, answer)
-    raise RunError(f"{entry.name}: {entry.url} refuses the whole file, and a part of it")
-
-
-class _Held(StrictModel):
-    """What of a file is on the disk, and of which version it is."""
-
-    url: str
-    validator: str = ""
-    """The server's strong ETag or the file's date; "" where it gave neither, and then nothing is gone on with."""
-    total: int | None = None
-    size: int = 0
-
-
-def _held(entry: Entry, part: Path) -> _Held:
-    try:
-        held = _Held.model_validate(read_json(_about(part)))
-        size = part.stat().st_size
-    except (UserError, ValueError, OSError):
-        return _Held(url=entry.url)
-    return held.model_copy(update={"size": size}) if held.validator and held.url == entry.url else _Held(url=entry.url)
-
-
-def _about(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def _forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _about(part).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _answer(entry: Entry, held: _Held) -> Iterator[http.client.HTTPResponse | None]:
-    """Ask for what is not held yet; None where the server says that there is nothing after it."""
-    headers = {"User-Agent": f"mec-transfer/{__version__}", "Accept-Encoding": "identity"}
-    if held.size:
-        headers |= {"Range": f"bytes={held.size}-", "If-Range": held.validator}
-    try:
-        answer = urlopen(Request(entry.url, headers=headers), timeout=_SECONDS)
-    except HTTPError as error:
-        error.close()
-        if error.code != 416 or not held.size:
-            raise RunError(f"{entry.name}: {entry.url} answers {error.code} ({error.reason})") from None
-        answer = None
-    except (URLError, OSError, http.client.HTTPException) as error:
-        reason = one_line(error.reason if isinstance(error, URLError) and isinstance(error.reason, OSError) else error)
-        raise RunError(
-            f"{entry.name}: {entry.url} cannot be reached ({reason}); go online, or copy the file from another machine"
-        ) from None
-    if answer is None:
-        yield None
-        return
-    with answer:
-        yield answer
-
-
-def _receive(entry: Entry, part: Path, held: _Held, answer: http.client.HTTPResponse) -> int | None:
-    """Write an answer into `part`, after what is held where it goes on from there."""
-    if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise RunError(_PAGE.format(entry=entry))
-    length = answer.headers.get("Content-Length", "")
-    start, total = 0, int(length) if length.isdigit() else None
-    if answer.status == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-        if span is None or int(span[1]) != held.size:
-            raise RunError(f"{entry.name}: {entry.url} gave another part of the file than was asked for")
-        start, total = held.size, None if span[2] == "*" else int(span[2])
-    missing = (total or 0) - start
-    if missing > (free := shutil.disk_usage(part.parent).free):
-        raise RunError(f"{part.parent}: {missing / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free; make room")
-    if start:
-        say(f"{entry.name}: going on after {start / 1e6:,.1f} MB")
-    else:  # before the note on it is of another version
-        part.unlink(missing_ok=True)
-    tag = answer.headers.get("ETag", "")
-    validator = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
-    write_json(_about(part), _Held(url=entry.url, validator=validator, total=total).model_dump(mode="json"))
-    size = _write(entry, part, start, total, answer)
-    if total is not None and size != total:
-        raise RunError(f"{entry.name}: broke off after {size / 1e6:,.1f} of {total / 1e6:,.1f} MB; {_AGAIN}")
-    return total
-
-
-def _write(entry: Entry, part: Path, start: int, total: int | None, answer: http.client.HTTPResponse) -> int:
-    """Append what comes to the first `start` bytes of `part`; return its size."""
-    size = start
-    meter = Meter(entry.name, -(-total // _BLOCK) if total else 0, "MiB", start // _BLOCK)
-    try:
-        with part.open("r+b" if start else "wb") as handle:
-            handle.seek(start)
-            handle.truncate()
-            while block := _read(entry, answer, size):
-                handle.write(block)
-                size += len(block)
-                meter.advance(size // _BLOCK - meter.done)
-            handle.flush()
-            os.fsync(handle.fileno())
-    except OSError as error:
-        raise RunError(f"{part}: cannot be written ({one_line(error)}); make room, and {_AGAIN}") from None
-    finally:
-        meter.close()
-    return size
-
-
-def _read(entry: Entry, answer: http.client.HTTPResponse, size: int) -> bytes:
-    try:
-        return answer.read(_BLOCK)
-    except (OSError, http.client.HTTPException) as error:
-        raise RunError(f"{entry.name}: broke off after {size / 1e6:,.1f} MB ({one_line(error)}); {_AGAIN}") from None

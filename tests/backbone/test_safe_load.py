@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from mec_transfer.backbone.pickles import InertUnpickler, Placeholder
 from mec_transfer.backbone.safe_load import load_checkpoint
 from mec_transfer.common.errors import CheckpointError
+from mec_transfer.common.pickles import InertUnpickler, Placeholder
 
 Weights = dict[str, torch.Tensor]
 LEGACY = {"_use_new_zipfile_serialization": False}

@@ -235,14 +235,14 @@ def test_loading_processes_change_nothing(make_job: MakeJob, workers: int) -> No
 
 def test_a_full_disk_is_said_before_and_during(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job()
-    assert check_features(job, RECIPE)[0] == []
+    assert check_features(job, RECIPE, labelled_splits)[0] == []
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda path, mode: False)
-        (problem,) = check_features(job, RECIPE)[0]
+        (problem,) = check_features(job, RECIPE, labelled_splits)[0]
         assert f"{job.workdir.parent}: cannot be written to, and 0.1 MiB of features" in problem.message
     usage = features.shutil._ntuple_diskusage(1 << 30, 1 << 30, 1000)  # type: ignore[attr-defined]
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage)
-    (problem,) = check_features(job, RECIPE)[0]
+    (problem,) = check_features(job, RECIPE, labelled_splits)[0]
     assert "0 MiB free" in problem.message and "features" in problem.message
     monkeypatch.setattr(os, "fsync", _no_space)
     with pytest.raises(RunError, match=r"features.*cannot be written \(No space left on device\)"):
@@ -258,7 +258,7 @@ def test_checks_name_what_is_wrong(make_job: MakeJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: no such folder"):
         make_job(data=tmp_path / "nowhere")
     large = FeatureRecipe(view=ViewConfig(resize=None, crop=64), mixed_precision=True)
-    (problem,) = check_features(make_job(), large)[0]
+    (problem,) = check_features(make_job(), large, labelled_splits)[0]
     assert "40x40 pixels is smaller than the crop of 64" in problem.message
 
 

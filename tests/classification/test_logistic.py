@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mec_transfer.benchmark import Job
+from mec_transfer.benchmark import Job, describe_data
 from mec_transfer.classification import lbfgs
 from mec_transfer.classification.config import LogisticConfig
-from mec_transfer.classification.features import extract_features, labelled_splits
+from mec_transfer.classification.features import extract_features, labelled_splits, one_class_splits
 from mec_transfer.classification.logistic import Logistic, average_precision, grid, measure, validation_rows
 from mec_transfer.common import extras
 from mec_transfer.common.config import load_config, load_yaml, merge, parse_config
@@ -87,13 +88,15 @@ def test_average_precision_is_on_scikit_learns_curve(seed: int) -> None:
 
 
 def marked(job: Job) -> dict[str, np.ndarray]:
-    """Give the tiny images two classes each: their own, and one that every other class shares."""
+    """Give the tiny images two classes each: their own, and one that every other class shares; class5 is difficult."""
     assert isinstance(job.data, ImageData)
-    marks = {}
+    marks, listed = {}, {}
     for split, images in job.data.images.items():
         own = np.eye(6, dtype=bool)[images.labels]
         marks[split] = own | ((images.labels % 2 == 0)[:, None] & (np.arange(6) == 1))
-    job.data.marks, job.data.held_out = marks, np.arange(48) % 8 >= 6
+        difficult = ~marks[split] & (np.arange(6) == 5) & (images.labels == 0)[:, None]
+        listed[split] = dataclasses.replace(images, labels=np.where(difficult, -1, marks[split]).astype(np.int64))
+    job.data.images, job.data.held_out = listed, np.arange(48) % 8 >= 6
     return marks
 
 
@@ -103,7 +106,7 @@ def test_each_class_has_a_fit_that_starts_from_the_one_before(make_job: MakeJob)
     assert benchmark.check(job) == []
     job.workdir.mkdir(parents=True)
     record = benchmark.run(job)
-    features = extract_features(job, labelled_splits(job, many=True), benchmark.config.recipe)
+    features = extract_features(job, labelled_splits(job), benchmark.config.recipe)
     x, y = features["train"].values[:].double().numpy(), marks["train"].astype(np.int64)
     held = np.arange(48) % 8 >= 6
     last, scores = None, []
@@ -122,12 +125,13 @@ def test_each_class_has_a_fit_that_starts_from_the_one_before(make_job: MakeJob)
 def test_the_metric_must_fit_the_data(make_job: MakeJob) -> None:
     job = make_job()
     assert "'mAP11' is not for images with one class each" in tiny("mAP11").check(job)[0].message
-    marks = marked(job)
+    marked(job)
     assert "'top1' is not for images with any number of classes each" in tiny().check(job)[0].message
-    marks["val"][:, 3] = False
+    assert isinstance(job.data, ImageData)
+    job.data.images["val"].labels[:, 3] = 0
     assert "none of the images of 'val' is of class class3" in tiny("mAP11").check(job)[0].message
     with pytest.raises(DataError, match="may have any number of classes"):
-        labelled_splits(job)
+        one_class_splits(job)
 
 
 @pytest.mark.parametrize("primary", ["top1", "mean_class_top1"])
@@ -164,6 +168,70 @@ def test_a_data_sets_own_validation_images_are_those_chosen_on(make_job: MakeJob
     assert (
         "none of the training images that are not for validation is of class class0" in benchmark.check(job)[0].message
     )
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("killed_at", [0, 1, 3, 5])
+def test_a_killed_job_goes_on_after_its_last_c_bit_for_bit(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, several: bool, killed_at: int
+) -> None:
+    benchmark, fits = tiny("mAP11" if several else "top1"), 6 if several else 1
+    calls: list[float] = []
+    stop = [0]
+
+    def fit(x: np.ndarray, y: np.ndarray, classes: int, c: float, start: Any, limit: int) -> lbfgs.Fit:
+        if len(calls) == stop[0]:
+            raise KeyboardInterrupt
+        calls.append(c)
+        return real(x, y, classes, c, start, limit)
+
+    real = lbfgs.fit
+    monkeypatch.setattr(lbfgs, "fit", fit)
+
+    def run(folder: str, until: int) -> tuple[bytes, dict[str, Any], list[str]]:
+        job = make_job(folder)
+        if several:
+            marked(job)
+        job.workdir.mkdir(parents=True, exist_ok=True)
+        stop[0] = until
+        record = benchmark.run(job)
+        details = {key: record.details[key] for key in ("C", "iterations", "validation")}
+        left = (job.workdir / "predictions.npz").read_bytes(), details | record.metrics
+        benchmark.finished(job)
+        return *left, sorted(path.name for path in job.workdir.iterdir())
+
+    undisturbed = run("whole", -1)
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", killed_at * fits + fits // 2)  # of several classes, amid those of one C
+    calls.clear()
+    assert run("killed", -1) == undisturbed
+    assert len(calls) == (6 - killed_at) * fits and undisturbed[2] == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_folder_takes_no_more_than_was_planned(make_job: MakeJob, several: bool) -> None:
+    job, benchmark = make_job(), tiny("mAP11" if several else "top1")
+    if several:
+        marked(job)
+    job.workdir.mkdir(parents=True)
+    benchmark.run(job)
+    planned = benchmark.config.resources("resnet18", describe_data(job.data)).own_bytes
+    left = sum(path.stat().st_size for path in job.workdir.glob("*.npz"))
+    assert planned is not None and left <= planned + 2048  # besides the archives' own headers
+
+
+def test_fits_of_other_features_or_settings_are_not_gone_on_with(
+    make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job()
+    job.workdir.mkdir(parents=True)
+    first, other = tiny().run(job), tiny(max_iterations=3).run(job)
+    assert all(step["iterations"] <= 3 for step in other.details["validation"])
+    assert tiny().run(job).details["validation"] == first.details["validation"]
+    (job.workdir / "fits.npz").write_bytes(b"PK")
+    assert tiny().run(job).details["validation"] == first.details["validation"]
+    assert "fits.npz: not readable (not a .npz file); it is computed again" in capsys.readouterr().err
 
 
 def test_without_scipy_check_says_what_to_install(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mec_transfer.models import fetch, zoo
+from mec_transfer.common import download
+from mec_transfer.models import zoo
 from mec_transfer.models.zoo import Entry
 
 
@@ -21,6 +22,8 @@ class Shop:
     """What the server has, how it misbehaves, and what it was asked."""
 
     body: bytes
+    bodies: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    """By path; any other path has `body`."""
     url: str = ""
     etag: str = '"one"'
     dated: str = ""
@@ -41,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         shop = self.shop
         shop.asked.append({name.lower(): value for name, value in self.headers.items()})
-        body, start, status = shop.body, 0, shop.status
+        body, start, status = shop.bodies.get(self.path, shop.body), 0, shop.status
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if wanted and shop.ranges and self.headers.get("If-Range") in (shop.etag, shop.dated):
             start, status = int(wanted[1]), 206
@@ -114,7 +117,7 @@ def entry(shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Entry:
     real = zoo.load_zoo()
     monkeypatch.setattr(zoo, "load_zoo", lambda: {**real, one.name: one})
     monkeypatch.setenv(zoo.FOLDER_VARIABLE, str(tmp_path / "models"))
-    monkeypatch.setattr(fetch, "_BLOCK", 1 << 14)
+    monkeypatch.setattr(download, "_BLOCK", 1 << 14)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return one

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from mec_transfer.cli.main import main
+from mec_transfer.common import download
 from mec_transfer.common.errors import RunError, UserError
-from mec_transfer.models import fetch
 from mec_transfer.models.fetch import fetch_model, read_note
 from mec_transfer.models.zoo import Entry
 from tests.models.conftest import Shop, make_entry
@@ -169,7 +169,7 @@ def test_no_server_is_one_line(entry: Entry, folder: Path) -> None:
 
 
 def test_a_silent_server_is_given_up(shop: Shop, entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_SECONDS", 0.1)
+    monkeypatch.setattr(download, "_SECONDS", 0.1)
     shop.pause = 0.5
     with pytest.raises(RunError, match=r"broke off after 0.0 MB \(timed out\); the same command goes on from there"):
         fetch_model(entry, folder)

@@ -56,10 +56,35 @@ def test_hours_are_work_by_measured_rates() -> None:
     assert cost_of(planned("sot_xcorr", {"OTB2015": 920}, arch="resnet50"), "cpu").hours == pytest.approx(1000 / 3600)
 
 
+def rate(work: str, arch: str, setting: str) -> float:
+    found = load_rates().find(Work(kind=work, setting=setting, units=1), arch, "cpu")
+    assert found is not None
+    return found.per_second
+
+
+def test_hours_of_fits_are_those_of_every_iteration_and_every_image() -> None:
+    passes, products = (rate(f"logistic {what}", "resnet50", "float64") for what in ("passes", "products"))
+    features = rate("features", "resnet50", "224 px")
+    cars = cost_of(planned("transfer_cars", {"train": 8144, "val": 8041}, 196), "cpu").hours
+    numbers = 2048 * 100 * 8144 * (45 * 0.8 + 1)
+    assert cars == pytest.approx((16185 / features + numbers / passes + 196 * numbers / products) / 3600)
+    voc = cost_of(planned("transfer_voc2007", {"train": 5011, "val": 4952}, 20), "cpu").hours
+    numbers = 20 * 2048 * 100 * 5011 * (45 * 0.8 + 1)
+    assert voc == pytest.approx((9963 / features + numbers / passes + 2 * numbers / products) / 3600)
+    machines = rate("svm images", "resnet50", "2048 numbers, 11 costs to 1000")
+    svm = cost_of(planned("voc07_svm", {"train": 5011, "test": 4952}, 20), "cpu").hours
+    assert svm == pytest.approx((9963 / features + 20 * 5011 * (11 * 2 + 1) / machines) / 3600)
+    few = cost_of(planned("voc07_svm_low_shot", {"train": 5011, "test": 4952}, 20), "cpu").hours
+    drawn = 20 * 20 * (1 + 2 + 4 + 8 + 16 + 32 + 64 + 96) * 5
+    assert few == pytest.approx((9963 / features + drawn * 12 / machines) / 3600)
+    own = cost_of(planned("demo_voc_svm", {"train": 80, "test": 24}, 10), "cpu")
+    assert own.hours is None  # with other costs, a fit takes another time
+
+
 @pytest.mark.parametrize(
     "job",
     [
-        planned("knn_dino", IMAGENET),  # 224 px has not been measured
+        planned("knn_dino", IMAGENET, arch="resnet101"),
         planned("cifar10_knn", IMAGENET, arch="resnet18"),
         planned("linear_mec", IMAGENET),
         planned("coco_c4_1x", {"train2017": 1, "val2017": 1}),

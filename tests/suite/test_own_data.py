@@ -14,6 +14,7 @@ from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.videos.video import MissingPart
 from mec_transfer.suite.own_data import FittedData, fit_data
 from mec_transfer.suite.registry import BenchmarkFile, benchmark_config, benchmark_files, find_benchmark
+from tests.datasets.images.test_cifar import write_batches
 
 VOC07 = {"2007_trainval": 5011, "2007_test": 4952}
 IMAGENET = {"train": 1_281_167, "val": 50_000}
@@ -50,6 +51,18 @@ def fit(
     path = find_benchmark(name, Path())
     opened = lambda config, where: Found(config, where, found)  # noqa: E731
     return fit_data(BenchmarkFile.read(path).config, overrides, folder, settings, opened)
+
+
+def test_images_of_cifar_in_files_are_data_of_ones_own_and_its_batches_are_not(tmp_path: Path) -> None:
+    write_batches(tmp_path / "cifar10")
+    (tmp_path / "files/train").mkdir(parents=True)
+    published = {"classes": 10, "splits": {"train": 50_000, "val": 10_000}}
+    batches = fit("transfer_cifar10", tmp_path / "cifar10", **published)
+    assert not batches.note and batches.config.protocol == "transfer-cifar10"
+    files = fit("transfer_cifar10", tmp_path / "files", **published)
+    assert files.config.dataset.layout == "imagefolder" and files.info.name == "files"
+    assert files.config.protocol.startswith("transfer-cifar10+custom-") and "is not cifar10" in files.note
+    assert not fit("cifar10_knn", tmp_path / "files", **published).note
 
 
 def voc(root: Path, *lists: str) -> Path:

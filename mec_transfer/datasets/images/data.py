@@ -15,7 +15,6 @@ from mec_transfer.datasets.data import Data, Layout
 from mec_transfer.datasets.images.fingerprint import fingerprints
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.images.problems import file_problems
-from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 
 
@@ -24,8 +23,6 @@ class ImageData(Data):
 
     held_out: np.ndarray | None = None
     """Which images of `train` the data set itself keeps for validation, (N,) bool; None where it names none."""
-    marks: Mapping[str, np.ndarray] | None = None
-    """Where an image may have any number of classes: by split, which of them it has, (N, K) bool; its label is -1."""
 
     def __init__(self, config: DatasetConfig, folder: Path, images: Mapping[str, ImageList], index: Index) -> None:
         super().__init__(config, folder)
@@ -41,16 +38,8 @@ class ImageData(Data):
         """How many classes; None where there are no labels."""
         return len(next(iter(self.images.values())).classes) or None
 
-    def labelled(self, split: str, many: bool = False) -> ImageList:
-        """Return the images of `train` or `val` with their labels, or, with `many`, those that have `marks` as well.
-
-        Raises DataError where the layout has neither, or has marks and `many` is false.
-        """
-        if self.marks is not None and not many:
-            raise DataError(
-                f"{self.folder}: an image of layout '{self.config.layout}' may have any number of classes, which only "
-                "logistic regression (transfer_voc2007) measures; use 'imagefolder'"
-            )
+    def labelled(self, split: str) -> ImageList:
+        """Return the images of a split with their labels. Raises DataError where the layout has none."""
         images = self.images.get(split)
         if images is None or not images.classes:
             raise DataError(f"{self.folder}: layout '{self.config.layout}' has no labels; use 'imagefolder'")
@@ -59,24 +48,20 @@ class ImageData(Data):
     def hash(self) -> tuple[str, str]:
         """Hash names, sizes, labels and a sample of the files (`fingerprint.py`). Raises DataError."""
         after = fingerprints(self.images, self.config.layout, self._index)
-        if self.held_out is None and self.marks is None:
+        if self.held_out is None:
             return after[-1], after[0]
-        marks = self.marks or {}
-        of_train = [array for array in (self.held_out, marks.get("train")) if array is not None]
-        return _mix(after[-1], [*of_train, *(marks[name] for name in marks if name != "train")]), _mix(
-            after[0], of_train
-        )
+        return mix(after[-1], [self.held_out]), mix(after[0], [self.held_out])
 
     def look(self) -> list[str]:
         """Look at the names and sizes of all files, and decode a few of each split."""
         return file_problems(self.folder, self.images, self._index)
 
     def image_files(self) -> Iterator[tuple[str, bytes | Path]]:
-        """Yield every image's place and file, or its bytes where it lies in a shard."""
+        """Yield every image's place and file, or its bytes where it is no file of its own."""
         for images in self.images.values():
             for index in range(len(images)):
                 name = images.name(index)
-                yield name, images.read(index) if isinstance(images, ShardedImages) else Path(name)
+                yield name, Path(name) if images.loose else images.read(index)
 
     def describe(self) -> list[str]:
         """Return images and classes of each split."""
@@ -100,9 +85,9 @@ class ImageLayout(Layout):
         return ImageData(config, folder, self.open_all(folder, index), index)
 
 
-def _mix(digest: str, marks: Sequence[np.ndarray]) -> str:
+def mix(digest: str, arrays: Sequence[np.ndarray]) -> str:
     """Return the sha256 of a digest and of arrays of bool."""
     mixed = hashlib.sha256(digest.encode())
-    for array in marks:
+    for array in arrays:
         mixed.update(f" {array.shape} ".encode() + np.packbits(array).tobytes())
     return mixed.hexdigest()

@@ -2,7 +2,8 @@
 
 Layout `imagefolder`: `train/<class>/*` and `val/<class>/*`, as torchvision's ImageFolder reads it. `val` may also
 be the flat ILSVRC folder, its images without class folders, with a label file (`ilsvrc.py` says which). Either split
-may be a folder of shards instead (`shards.py`), in which the images have the paths that they had below that split.
+may be a folder of shards instead (`shards.py`), in which the images have the paths that they had below that split;
+and the whole may be the pickled batches of CIFAR (`cifar.py`).
 Layout `unlabelled`: every image below one folder, or in the tar shards that the folder holds.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.data import Data
+from mec_transfer.datasets.images.cifar import holds_batches, open_batches
 from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.ilsvrc import read_flat_labels
 from mec_transfer.datasets.images.image_list import ImageList
@@ -75,13 +77,13 @@ class ImageFolderLayout(ImageLayout):
     """Training and validation images in folders of their classes."""
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
-        """Return `train` and `val`. Raises DataError."""
-        return open_splits(folder, index)
+        """Return `train` and `val`, of CIFAR's own batches too. Raises DataError."""
+        return dict(open_batches(folder)) if holds_batches(folder) else open_splits(folder, index)
 
     def examine(self, config: DatasetConfig, folder: Path, index: Index) -> tuple[Data | None, list[str]]:
         """As every layout; the error of `train` does not hide that of `val`."""
         data, problems = super().examine(config, folder, index)
-        if data is None:
+        if data is None and not holds_batches(folder):
             try:
                 open_split(folder, "val", index)
             except DataError as error:

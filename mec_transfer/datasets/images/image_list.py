@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,8 @@ class Images(Protocol):
 class ImageList:
     """The images of one split, in a fixed order (sorted by path)."""
 
+    loose: ClassVar[bool] = True
+    """Whether each image is a file of its own."""
     root: Path
     paths: tuple[str, ...]
     """Relative to `root`, with forward slashes."""

@@ -190,63 +190,6 @@ class Sun397Layout(ListedLayout):
         return Lists(train, test, classes=classes)
 
 
-class Voc2007ClassesLayout(ImageLayout):
-    """VOC 2007's classes of whole images: `VOC2007/ImageSets/Main/<class>_{train,val,test}.txt`, `VOC2007/JPEGImages`.
-
-    An image has a class where the class's list says 1. What it says of difficult ones alone, 0, is taken as no, in
-    training and in the test alike, as ssl-transfer does.
-    """
-
-    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
-        """Return `train`, with the images for validation at its end, and `val`. Raises DataError."""
-        return self._open(folder, index)[0]
-
-    def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
-        """Read the lists, and mark the classes and the images for validation. Raises DataError."""
-        images, marks, fitted = self._open(folder, index)
-        data = ImageData(config, folder, images, index)
-        data.marks, data.held_out = marks, np.arange(len(images["train"])) >= fitted
-        return data
-
-    def _open(self, folder: Path, index: Index) -> tuple[dict[str, ImageList], dict[str, np.ndarray], int]:
-        lists = folder / "VOC2007/ImageSets/Main"
-        files = index.list_folder(lists)[1]
-        classes = tuple(name.removesuffix("_train.txt") for name in files if name.endswith("_train.txt"))
-        if len(classes) < 2:
-            raise DataError(f"{lists}: no lists of classes, such as aeroplane_train.txt")
-        parts = {part: _read_marks(lists, classes, part) for part in ("train", "val", "test")}
-        names = {"train": parts["train"][0] + parts["val"][0], "val": parts["test"][0]}
-        marks = {"train": np.concatenate([parts["train"][1], parts["val"][1]]), "val": parts["test"][1]}
-        images = {
-            split: ImageList(folder, tuple(f"VOC2007/JPEGImages/{name}.jpg" for name in own), _unknown(own), classes)
-            for split, own in names.items()
-        }
-        return images, marks, len(parts["train"][0])
-
-
-def _unknown(names: Sequence[str]) -> np.ndarray:
-    return np.full(len(names), -1, dtype=np.int64)
-
-
-def _read_marks(lists: Path, classes: Sequence[str], part: str) -> tuple[list[str], np.ndarray]:
-    """Return the images of a part, in their order, and which classes they have, (N, K) bool."""
-    names: list[str] = []
-    columns: list[list[bool]] = []
-    for name in classes:
-        file = lists / f"{name}_{part}.txt"
-        rows = list(_fields(file))
-        if bad := [value for _, value in rows if value not in ("1", "0", "-1")]:
-            raise DataError(f"{file}: {bad[0]!r} is none of 1, 0 and -1")
-        own = [image for image, _ in rows]
-        if columns and own != names:
-            raise DataError(f"{file}: does not list the images of {classes[0]}_{part}.txt in their order")
-        names = own
-        columns.append([value == "1" for _, value in rows])
-    if not names:
-        raise DataError(f"{lists}: its lists of {part} images are empty")
-    return names, np.array(columns, dtype=bool).T
-
-
 def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
     train = lists.train + (lists.validation or [])
     for part, images in (("train", lists.train), ("validation", lists.validation), ("test", lists.test)):

@@ -9,7 +9,6 @@ import numpy as np
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.image_list import ImageList
-from mec_transfer.datasets.images.shards import ShardedImages
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.sample import sample_indices
 from mec_transfer.datasets.values import few
@@ -30,7 +29,7 @@ def file_problems(root: Path, splits: Mapping[str, ImageList], index: Index) -> 
 
 def sizes_of(images: ImageList, index: Index) -> np.ndarray:
     """Return the sizes in bytes, (N,) int64, as the index knows them."""
-    return images.sizes() if isinstance(images, ShardedImages) else index.file_sizes(images.root, images.paths)
+    return index.file_sizes(images.root, images.paths) if images.loose else images.sizes()
 
 
 def _file_problems(images: ImageList, index: Index) -> list[str]:

@@ -21,7 +21,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -108,6 +108,7 @@ class ShardFiles:
 class ShardedImages(ImageList):
     """Images in a folder of shards; of plain tars, an image's path is the tar's name and the path in it."""
 
+    loose: ClassVar[bool] = False
     files: ShardFiles
     where: np.ndarray
     """(N, 3) int64: shard, offset, size."""

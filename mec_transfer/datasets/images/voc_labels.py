@@ -1,13 +1,17 @@
-"""Layout `voc_labels`: a VOC folder or devkit, read for which classes each photo shows, without their boxes.
+"""Layouts `voc_labels` and `voc2007_classes`: a VOC folder, read for which classes each photo shows, without boxes.
 
-The labels stand in the class lists, `ImageSets/Main/<class>_<split>.txt`, where every split that is asked for has
-them: 1 for a photo that shows the class, -1 for one that does not, 0 for one that shows it only where it is
-`difficult` to make out, which does not count. Where a folder has no such lists, the same is worked out
-from the objects in `Annotations`.
+The labels stand in the class lists, `ImageSets/Main/<class>_<split>.txt`: 1 for a photo that shows the class, -1 for
+one that does not, 0 for one that shows it only where it is `difficult` to make out. What a protocol makes of the last
+is its own affair: an `ImageList` has -1 there.
+
+`voc_labels` has the splits that a benchmark asks for. Where one of them has no such lists, the labels are worked out
+from the objects in `Annotations`. `voc2007_classes` is VOC 2007 alone, in three parts: its `train` and `val` are to
+learn from, the latter for validation, and its `test` is what other data sets call `val`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -18,9 +22,10 @@ import numpy as np
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import read_lines
-from mec_transfer.datasets.config import LabelsDatasetConfig
+from mec_transfer.datasets.config import DatasetConfig, LabelsDatasetConfig
 from mec_transfer.datasets.data import Layout
-from mec_transfer.datasets.images.data import ImageData
+from mec_transfer.datasets.images.data import ImageData, ImageLayout, mix
+from mec_transfer.datasets.images.fingerprint import fingerprints
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.objects.voc import VocLayout, is_class_list
@@ -85,6 +90,53 @@ class VocLabelsLayout(Layout):
         return dict(settings) | ({} if splits == config.splits else {"splits": splits})
 
 
+class VocClasses(ImageData):
+    """VOC 2007's photos with the classes that they show."""
+
+    def hash(self) -> tuple[str, str]:
+        """Hash the photos, then what is for validation and which classes each shows, whatever else is difficult."""
+        bare = {
+            split: dataclasses.replace(images, labels=np.full(len(images), -1, dtype=np.int64))
+            for split, images in self.images.items()
+        }
+        after = fingerprints(bare, self.config.layout, self._index)
+        assert self.held_out is not None
+        train, val = (self.images[split].labels == 1 for split in ("train", "val"))
+        return mix(after[-1], [self.held_out, train, val]), mix(after[0], [self.held_out, train])
+
+
+class VocClassesLayout(ImageLayout):
+    """`VOC2007/ImageSets/Main/<class>_{train,val,test}.txt` and `VOC2007/JPEGImages`, in the order of the lists."""
+
+    def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
+        """Return `train`, with the images for validation at its end, and `val`. Raises DataError."""
+        return self._open(folder, index)[0]
+
+    def open(self, config: DatasetConfig, folder: Path, index: Index) -> VocClasses:
+        """Read the lists, and mark the images for validation. Raises DataError."""
+        images, fitted = self._open(folder, index)
+        data = VocClasses(config, folder, images, index)
+        data.held_out = np.arange(len(images["train"])) >= fitted
+        return data
+
+    def _open(self, folder: Path, index: Index) -> tuple[dict[str, ImageList], int]:
+        """Return the splits, and how many images of `train` are not for validation."""
+        main = folder / "VOC2007/ImageSets/Main"
+        files = index.list_folder(main)[1]
+        classes = tuple(name.removesuffix("_train.txt") for name in files if name.endswith("_train.txt"))
+        if len(classes) < 2:
+            raise DataError(f"{main}: no lists of classes, such as aeroplane_train.txt")
+        names, labels = {}, {}
+        for part in ("train", "val", "test"):
+            names[part], labels[part] = _read_lists({name: main / f"{name}_{part}.txt" for name in classes})
+        learnt = [*names["train"], *names["val"]], np.concatenate([labels["train"], labels["val"]])
+        images = {
+            split: ImageList(folder, tuple(f"VOC2007/JPEGImages/{name}.jpg" for name in own), of_own, classes)
+            for split, (own, of_own) in {"train": learnt, "val": (names["test"], labels["test"])}.items()
+        }
+        return images, len(names["train"])
+
+
 def _class_lists(folder: Path, split_list: Path) -> dict[str, Path]:
     """Return the list of each class beside that of a split, sorted by class; none where there are no such lists."""
     ending, main = f"_{split_list.stem}", split_list.parent
@@ -93,18 +145,30 @@ def _class_lists(folder: Path, split_list: Path) -> dict[str, Path]:
 
 
 def _from_lists(folder: Path, split_list: Path, lists: Mapping[str, Path]) -> ImageList:
-    flags = {name: _read_flags(path) for name, path in lists.items()}
-    first, ids = next(iter(lists.values())), sorted(next(iter(flags.values())))
-    for name, path in lists.items():
-        if missing := set(ids) ^ set(flags[name]):
-            raise DataError(
-                f"{path}: has other images than {first.name}, such as {min(missing)}; all must have the same"
-            )
+    names, labels = _read_lists(lists)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    ids = [names[place] for place in order]
     files = {os.path.splitext(file)[0]: file for file in sorted(file_names(folder / "JPEGImages")) if is_image(file)}  # noqa: PTH122
     if lost := [name for name in ids if name not in files]:
         raise DataError(f"{split_list}: {len(lost)} of {len(ids)} images are not in JPEGImages: {few(lost)}")
-    labels = np.array([[flags[name][image] for name in lists] for image in ids], dtype=np.int64)
-    return ImageList(folder / "JPEGImages", tuple(files[image] for image in ids), labels, tuple(lists))
+    return ImageList(folder / "JPEGImages", tuple(files[image] for image in ids), labels[order], tuple(lists))
+
+
+def _read_lists(lists: Mapping[str, Path]) -> tuple[list[str], np.ndarray]:
+    """Return the images of the classes' lists, in the first list's order, and their labels, (N, C) int64.
+
+    Raises DataError where a line is wrong, no image is listed, or two lists have different images.
+    """
+    flags = {name: _read_flags(path) for name, path in lists.items()}
+    first, images = next(iter(lists.values())), list(next(iter(flags.values())))
+    for name, path in lists.items():
+        if differ := set(images) ^ set(flags[name]):
+            raise DataError(
+                f"{path}: has other images than {first.name}, such as {min(differ)}; all must have the same"
+            )
+    if not images:
+        raise DataError(f"{first}: lists no image")
+    return images, np.array([[flags[name][image] for name in lists] for image in images], dtype=np.int64)
 
 
 def _read_flags(path: Path) -> dict[str, int]:

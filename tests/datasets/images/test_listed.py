@@ -114,22 +114,9 @@ def sun397(folder: Path) -> None:
     )
 
 
-def voc2007_classes(folder: Path) -> None:
-    names = [f"{number:06d}" for number in range(1, 10)]
-    rows = {"cat": "1 -1 0 1 -1 1 -1 1 0", "aeroplane": "-1 1 1 -1 1 -1 1 -1 1"}
-    lists = {
-        f"VOC2007/ImageSets/Main/{name}_{part}.txt": "".join(
-            f"{image} {value:>2}\n" for image, value in list(zip(names, values.split(), strict=True))[i::3]
-        )
-        for name, values in rows.items()
-        for i, part in enumerate(("train", "val", "test"))
-    }
-    write(folder, [f"VOC2007/JPEGImages/{name}.jpg" for name in names], lists)
-
-
 WORLDS: dict[str, Callable[[Path], None]] = {
     "aircraft": aircraft, "dtd": dtd, "flowers102": flowers, "food101": food, "pets": pets, "cars": cars,
-    "caltech101": caltech101, "sun397": sun397, "voc2007_classes": voc2007_classes,
+    "caltech101": caltech101, "sun397": sun397,
 }  # fmt: skip
 
 
@@ -209,26 +196,6 @@ def test_sun397_has_classes_of_several_folders(tmp_path: Path) -> None:
     assert pairs(data, "val")[0] == (tmp_path / "c/church/outdoor/sun_b.jpg", "church/outdoor")
 
 
-def test_voc_has_any_number_of_classes_an_image_and_difficult_ones_count_as_none(tmp_path: Path) -> None:
-    voc2007_classes(tmp_path)
-    data = opened("voc2007_classes", tmp_path)
-    assert data.classes == 2 and data.images["train"].classes == ("aeroplane", "cat")
-    assert [path[-5] for path in data.images["train"].paths] == list("147258")
-    assert data.marks is not None and data.held_out is not None
-    assert data.marks["train"].tolist() == [
-        [False, True], [False, True], [True, False], [True, False], [True, False], [False, True],
-    ]  # fmt: skip
-    assert data.marks["val"].tolist() == [[True, False], [False, True], [True, False]]
-    assert data.held_out.tolist() == [False] * 3 + [True] * 3
-    with pytest.raises(DataError, match="any number of classes"):
-        data.labelled("train")
-    before, train = data.fingerprint, data.train_fingerprint
-    file = tmp_path / "VOC2007/ImageSets/Main/cat_test.txt"
-    file.write_text(file.read_text().replace(" 0", " 1"))
-    after = opened("voc2007_classes", tmp_path)
-    assert after.fingerprint != before and after.train_fingerprint == train
-
-
 def test_cars_labels_may_lie_in_the_devkit(tmp_path: Path) -> None:
     cars(tmp_path)
     before = pairs(opened("cars", tmp_path), "val")
@@ -261,19 +228,6 @@ def test_fingerprint_knows_which_images_are_for_validation(tmp_path: Path) -> No
         ("food101", "meta/train.json", '{"pie": ["pie/1"], "apple": []}', "no training image of class apple"),
         ("flowers102", "setid.mat", "rubbish", "setid.mat: not readable as a MATLAB file"),
         ("flowers102", "setid.mat", None, "setid.mat: no such file"),
-        (
-            "voc2007_classes",
-            "VOC2007/ImageSets/Main/cat_val.txt",
-            "000002 1\n",
-            "does not list the images of aeroplane_val.txt",
-        ),
-        (
-            "voc2007_classes",
-            "VOC2007/ImageSets/Main/cat_val.txt",
-            "000002 2\n",
-            "cat_val.txt: '2' is none of 1, 0 and -1",
-        ),
-        ("voc2007_classes", "VOC2007/ImageSets/Main/aeroplane_test.txt", None, "aeroplane_test.txt"),
         ("sun397", "Training_01.txt", "/z/zoo/1.jpg\n", "class zoo, which is none of its classes"),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.config import LabelsDatasetConfig
-from mec_transfer.datasets.images.voc_labels import VocLabels, VocLabelsLayout
+from mec_transfer.datasets.config import DatasetConfig, LabelsDatasetConfig
+from mec_transfer.datasets.images.voc_labels import VocClasses, VocLabels, VocLabelsLayout
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.registry import open_data
 
@@ -134,3 +134,72 @@ def test_splits_of_own_data_are_found_by_their_usual_names(tmp_path: Path) -> No
         layout.adapt(published, root, {})
     with pytest.raises(DataError, match="has no split 'tset'"):
         layout.open(config({"train": "trainval", "test": "tset"}), root, Index())
+
+
+def write_parts(root: Path) -> Path:
+    """VOC 2007 in its three parts, with files that are no images: only what decodes them would tell."""
+    names = [f"{number:06d}" for number in range(1, 10)]
+    rows = {"cat": "1 -1 0 1 -1 1 -1 1 0", "aeroplane": "-1 1 1 -1 1 -1 1 -1 1"}
+    main = root / "VOC2007/ImageSets/Main"
+    main.mkdir(parents=True)
+    (root / "VOC2007/JPEGImages").mkdir()
+    for name in names:
+        (root / f"VOC2007/JPEGImages/{name}.jpg").write_bytes(name.encode())
+    for label, flags in rows.items():
+        lines = [f"{name} {flag:>2}\n" for name, flag in zip(names, flags.split(), strict=True)]
+        for number, part in enumerate(("train", "val", "test")):
+            (main / f"{label}_{part}.txt").write_text("".join(lines[number::3]))
+    return root
+
+
+def open_parts(root: Path) -> VocClasses:
+    data = open_data(DatasetConfig(name="x", layout="voc2007_classes"), root)
+    assert isinstance(data, VocClasses)
+    return data
+
+
+def test_the_three_parts_of_voc2007(tmp_path: Path) -> None:
+    data = open_parts(write_parts(tmp_path))
+    train, val = data.labelled("train"), data.labelled("val")
+    assert train.classes == val.classes == ("aeroplane", "cat")
+    assert train.paths == tuple(f"VOC2007/JPEGImages/00000{number}.jpg" for number in "147258")
+    assert train.labels.tolist() == [[0, 1], [0, 1], [1, 0], [1, 0], [1, 0], [0, 1]]
+    assert val.labels.tolist() == [[1, -1], [0, 1], [1, -1]]
+    assert data.held_out is not None and data.held_out.tolist() == [False] * 3 + [True] * 3
+
+
+def test_fingerprints_of_voc2007_are_those_of_earlier_records(tmp_path: Path) -> None:
+    data = open_parts(write_parts(tmp_path))
+    assert data.fingerprint == "37988375cfd0a7a2b41fb1bada206fdf1d1ab65916d858283e9757d6f0053328"
+    assert data.train_fingerprint == "9c65517c4bf42b0555f635696a27d6444a7124adea33f4b0defe17b597a5072a"
+    file = tmp_path / "VOC2007/ImageSets/Main/cat_test.txt"
+    file.write_text(file.read_text().replace(" 0", " 1"))
+    after = open_parts(tmp_path)
+    assert after.fingerprint != data.fingerprint and after.train_fingerprint == data.train_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("cat_val.txt", "000002 1\n", "cat_val.txt: has other images than aeroplane_val.txt, such as 000005"),
+        ("cat_val.txt", "000002 2\n", "cat_val.txt:1: 'IMAGE 1', '-1' or '0' is needed"),
+        ("aeroplane_test.txt", None, "aeroplane_test.txt"),
+        ("cat_train.txt", None, "no lists of classes, such as aeroplane_train.txt"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_told(tmp_path: Path, file: str, text: str | None, told: str) -> None:
+    path = write_parts(tmp_path) / "VOC2007/ImageSets/Main" / file
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError) as error:
+        open_parts(tmp_path)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_without_voc2007_or_one_of_its_photos_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        open_parts(tmp_path / "nowhere")
+    write_parts(tmp_path)
+    (tmp_path / "VOC2007/JPEGImages/000003.jpg").unlink()
+    assert any("1 of 3 images are missing or a broken link" in problem for problem in open_parts(tmp_path).problems)

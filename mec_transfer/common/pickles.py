@@ -2,7 +2,7 @@
 
 Real checkpoints hold argparse.Namespace, OmegaConf, Lightning and NumPy objects whose classes may not be installed,
 and a pickle may name any function to call. So no name in a pickle is ever imported. While it is being read, even a
-tensor is only a description (`TensorRef`): torch and NumPy are not reachable from it.
+tensor or an array is only a description (`TensorRef`, `ArrayRef`): torch and NumPy are not reachable from it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import pickletools
 import struct
 from collections.abc import Callable
 from typing import IO, Any
+
+import numpy as np
 
 
 class Placeholder:
@@ -90,6 +92,22 @@ class ArrayRef:
     def __setstate__(self, state: Any) -> None:
         _version, self.shape, dtype, self.fortran, self.data = state
         self.code = dtype.code if isinstance(dtype, _Dtype) else ""
+
+
+def to_array(ref: ArrayRef) -> np.ndarray:
+    """Return the array that a pickle described. Raises ValueError or the like where it is damaged, or no numbers."""
+    if not ref.code:
+        raise ValueError("an array of something else than numbers")
+    data = ref.data.encode("latin1") if isinstance(ref.data, str) else ref.data
+    flat = np.frombuffer(data if isinstance(data, bytes) else bytes(memoryview(data)), dtype=ref.code).copy()
+    return flat.reshape(tuple(map(count, ref.shape)), order="F" if ref.fortran else "C")
+
+
+def count(value: Any) -> int:
+    """Return a size that a pickle gives. Raises UnpicklingError where it is none."""
+    if type(value) is not int or value < 0:
+        raise pickle.UnpicklingError(f"{value!r:.40} where a size is expected")
+    return value
 
 
 def _refuse_sparse_memo(file: IO[bytes]) -> None:
