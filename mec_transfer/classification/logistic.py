@@ -11,7 +11,6 @@ import numpy as np
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.classification.config import LogisticConfig, LogisticRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -23,6 +22,7 @@ from mec_transfer.classification.features import (
 )
 from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
+from mec_transfer.common.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.datasets.images.data import ImageData
