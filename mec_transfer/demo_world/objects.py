@@ -1,4 +1,4 @@
-"""The demo world's objects: the same pictures as COCO data and as a VOC devkit, both with masks, and as ImageNet DET."""
+"""The demo world's objects: the same pictures as COCO data, as a VOC devkit, both with masks, and as ImageNet DET."""
 
 from __future__ import annotations
 

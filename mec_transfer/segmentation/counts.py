@@ -1,7 +1,7 @@
 """What a test comes to, image by image, and the metrics that follow from it with NumPy alone.
 
 An image's intersections, predicted pixels and true pixels of each class are kept, and the confusion matrix of all
-images together. IoU of a class is the sum of its intersections over the sum of its unions, over all images; a class that
+images together. A class's IoU is the sum of its intersections over the sum of its unions, over all images. A class that
 is neither in any mask nor predicted anywhere has none, and the means leave it out, as mmseg's `eval_metrics` does.
 """
 
