@@ -7,8 +7,6 @@ is resized bilinearly in float32 and rounded, where OpenCV works with 11 bits of
 from __future__ import annotations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from mec_transfer.datasets.segments.split import VOID
 from mec_transfer.segmentation.config import AugmentationConfig
@@ -24,13 +22,29 @@ def fitted_size(width: int, height: int, scale: tuple[int, int]) -> tuple[int, i
     return max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5))
 
 
-def resize_image(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize (H, W, 3) uint8 bilinearly, without smoothing where it shrinks, as OpenCV does."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
-    resized = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)[0]
-    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+def resize_image(pixels: np.ndarray, width: int, height: int, top: int = 0, left: int = 0, crop: int = 0) -> np.ndarray:
+    """Resize (H, W, 3) uint8 bilinearly, without smoothing where it shrinks, as OpenCV does.
+
+    With `crop`, only the square of that side from (top, left) on, as far as it lies in the resized image, is computed.
+    """
+    rows, columns = range(top, min(top + crop, height) if crop else height), range(left, width)
+    columns = columns[:crop] if crop else columns
+    above, below, down = _neighbours(pixels.shape[0], height, rows)
+    before, behind, across = _neighbours(pixels.shape[1], width, columns)
+    first, last = int(before[0]), int(behind[-1]) + 1
+    part = pixels[:, first:last]
+    down, across = down[:, None, None], across[:, None]
+    part = part[above] * (1 - down) + part[below] * down
+    part = part[:, before - first] * (1 - across) + part[:, behind - first] * across
+    resized: np.ndarray = np.rint(part).astype(np.uint8)
+    return resized
+
+
+def _neighbours(length: int, wanted: int, places: range) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, for some of the `wanted` places along an axis, the two pixels it lies between, and how far."""
+    at = ((np.array(places) + 0.5) * (length / wanted) - 0.5).clip(0, length - 1)
+    first = at.astype(np.int64)
+    return first, (first + 1).clip(max=length - 1), (at - first).astype(np.float32)
 
 
 def resize_labels(labels: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -58,8 +72,8 @@ def augment(
     width, height = fitted_size(pixels.shape[1], pixels.shape[0], frame)
     labels = resize_labels(labels, width, height)
     top, left = _place(labels, config, chance)
-    crop = slice(top, top + config.crop), slice(left, left + config.crop)
-    pixels, labels = resize_image(pixels, width, height)[crop], labels[crop]
+    labels = labels[top : top + config.crop, left : left + config.crop]
+    pixels = resize_image(pixels, width, height, top, left, config.crop)
     if chance.random() < 0.5:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
     if config.distortion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mec_transfer.units import Units
 
 METRICS = ("mIoU", "mAcc", "aAcc")
+Side = Annotated[int, Field(ge=1)]
 _PROCESSES = 4
 
 
@@ -77,6 +78,12 @@ class AugmentationConfig(StrictModel):
     distortion: bool = False
     """Brightness, contrast, saturation and hue are changed at random."""
 
+    @model_validator(mode="after")
+    def _a_range(self) -> AugmentationConfig:
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError("'ratio' must be two numbers above 0, the smaller one first")
+        return self
+
 
 class SlideConfig(StrictModel):
     """Windows that an image is looked at through; where they overlap, the mean of their scores counts."""
@@ -97,7 +104,7 @@ class SegmentationRecipe(StrictModel):
     iterations: int = Field(ge=1)
     batch: int = Field(ge=1)
     """Images an iteration, over all processes. Batch norm sees all of them together."""
-    scale: tuple[int, int]
+    scale: tuple[Side, Side]
     """Long and short side in pixels of a frame; an image is resized to the largest size that fits it."""
     augmentation: AugmentationConfig
     unscaled_pixels: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,17 +48,34 @@ class Counts:
     """(C, C) int64 of all images together: true class, then predicted."""
 
     @classmethod
-    def of(cls, names: Sequence[str], classes: Sequence[str], matrices: Sequence[np.ndarray]) -> Counts:
-        """Sum up the confusion matrix of each image."""
-        stack = np.stack(matrices)
+    def of(cls, names: Sequence[str], classes: Sequence[str], matrices: Iterable[np.ndarray]) -> Counts:
+        """Sum up the confusion matrix, (C, C) int64, of each image; one is held at a time."""
+        rows, confusion = [], np.zeros((len(classes), len(classes)), dtype=np.int64)
+        for matrix in matrices:
+            rows.append((np.diagonal(matrix).copy(), matrix.sum(axis=0), matrix.sum(axis=1)))
+            confusion += matrix
+        stack = np.array(rows, dtype=np.int64).reshape(-1, 3, len(classes))
         return cls(
             names=tuple(names),
             classes=tuple(classes),
-            intersection=np.diagonal(stack, axis1=1, axis2=2).copy(),
-            predicted=stack.sum(axis=1),
-            truth=stack.sum(axis=2),
-            confusion=stack.sum(axis=0),
+            intersection=stack[:, 0],
+            predicted=stack[:, 1],
+            truth=stack[:, 2],
+            confusion=confusion,
         )
+
+    @classmethod
+    def join(cls, shares: Sequence[Counts]) -> Counts:
+        """Put the counts of W processes together, of which process r had every W-th image from the r-th on."""
+        first, total = shares[0], sum(len(share.names) for share in shares)
+        order = [(at % len(shares), at // len(shares)) for at in range(total)]
+        arrays = {
+            name: np.stack([getattr(shares[share], name)[row] for share, row in order])
+            for name in ("intersection", "predicted", "truth")
+        }
+        names = tuple(shares[share].names[row] for share, row in order)
+        confusion = np.sum([share.confusion for share in shares], axis=0)
+        return cls(names=names, classes=first.classes, confusion=confusion, **arrays)
 
     def metrics(self) -> dict[str, float]:
         """Return mIoU, mAcc, aAcc and each class's IoU in percent; what there is nothing of is left out."""

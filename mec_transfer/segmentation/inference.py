@@ -84,6 +84,6 @@ def predict_all(predictor: Predictor, split: SegmentSplit, scale: tuple[int, int
         for image in load_tests(split, scale, mine, workers):
             yield confusion_matrix(image.labels, predictor(image), classes)
 
-    shares = distributed.gather_objects(list(track(matrices(), "testing", len(mine), "images")))
-    ordered = [shares[at % len(shares)][at // len(shares)] for at in range(len(split))]
-    return Counts.of([image.name for image in split.images], split.classes, ordered)
+    names = [split.images[at].name for at in mine]
+    own = Counts.of(names, split.classes, track(matrices(), "testing", len(mine), "images"))
+    return Counts.join(distributed.gather_objects(own))

@@ -11,7 +11,6 @@ import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed
-from mec_transfer.common.device import set_convolutions
 from mec_transfer.common.errors import DataError, one_line
 from mec_transfer.common.progress import warn
 from mec_transfer.common.runtime import derive_seed, pick_device
@@ -74,8 +73,8 @@ class Segment(Benchmark):
         seed, preprocessing = derive_seed(job.seed, job.trial, "segment"), job.backbone.preprocessing
         network = Segmenter(job.backbone, recipe, len(data.train.classes), derive_seed(seed, "head")).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions.
-        set_convolutions(device, tf32=recipe.tf32)
+        # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions. The fastest convolutions are
+        # looked for in training alone, where all images are of one size.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=recipe.tf32):
             train(
                 network,
@@ -87,7 +86,8 @@ class Segment(Benchmark):
                 seed=seed,
                 workers=job.workers,
             )
-            trained = time.monotonic()
+        trained = time.monotonic()
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=recipe.tf32):
             predictor = Predictor(network, recipe, preprocessing)
             counts = predict_all(predictor, data.test, recipe.scale, job.workers)
             metrics = distributed.on_first(lambda: self._keep(job, counts, predictor))
@@ -147,6 +147,11 @@ class Segment(Benchmark):
         absent = [name for name, count in zip(data.train.classes, pixels) if not count]
         if not absent:
             return []
+        if len(absent) > len(pixels) - 2:
+            (present,) = set(data.train.classes) - set(absent)
+            what = f"the training images have pixels of {present} alone"
+            message = f"{data.folder}: {what}; two classes are needed, and 255 in a mask is void, never a class"
+            return [Problem(message=message)]
         what = f"no training image has a pixel of {len(absent)} of {len(pixels)} classes ({few(absent)})"
         return [Problem(message=what, severity="warning")]
 

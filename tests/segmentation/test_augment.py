@@ -42,6 +42,8 @@ def test_resizing_is_opencvs_to_the_last_bit_of_eight(size: tuple[int, int]) -> 
     pixels, mask = noise((37, 52, 3)), noise((37, 52))
     theirs = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR).astype(int)
     assert abs(resize_image(pixels, width, height).astype(int) - theirs).max() <= 1
+    part = resize_image(pixels, width, height, 7, 9, 30)
+    assert np.array_equal(part, resize_image(pixels, width, height)[7:37, 9:39])
     assert np.array_equal(resize_labels(mask, width, height), cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST))
 
 

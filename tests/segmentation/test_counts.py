@@ -49,6 +49,16 @@ def test_metrics_are_the_fractions_that_they_are() -> None:
     )
 
 
+def test_shares_of_processes_are_put_together_in_the_images_order() -> None:
+    chance = np.random.default_rng(1)
+    matrices, names = chance.integers(9, size=(7, 4, 4)), [f"{number}" for number in range(7)]
+    shares = [Counts.of(names[rank::3], CLASSES, matrices[rank::3]) for rank in range(3)]
+    joined, whole = Counts.join(shares), Counts.of(names, CLASSES, matrices)
+    assert joined.names == whole.names
+    for name in ("intersection", "predicted", "truth", "confusion"):
+        assert np.array_equal(getattr(joined, name), getattr(whole, name))
+
+
 def test_every_image_once_gives_the_records_numbers_and_a_draw_those_of_its_images(tmp_path: Path) -> None:
     every = counts()
     every.save(tmp_path)

@@ -122,6 +122,8 @@ def test_a_layout_is_found_for_the_folder_that_is_there(tmp_path: Path) -> None:
         (("recipe.batch=16",), "10 training images do not fill a batch of 16; override recipe.batch"),
         (("metrics.primary=AP",), "metrics.primary: 'AP' is not one of mIoU, mAcc, aAcc, IoU/background"),
         (("recipe.augmentation.crop=4",), "recipe.augmentation.crop"),
+        (("recipe.augmentation.ratio=[2,1]",), "'ratio' must be two numbers above 0"),
+        (("recipe.scale=[0,40]",), "recipe.scale"),
         (("recipe.slide={crop: 16, stride: 20}",), "'stride' must not be larger than 'crop'"),
         (("dataset.classes=[a,b]",), "has the label 2 in"),
     ],
@@ -142,6 +144,14 @@ def test_many_broken_masks_are_named_by_five_and_a_command(tmp_path: Path, capsy
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.count("has colours in place of labels") == 5
     assert f"and 5 more, which mec-transfer data check {root} --layout voc_seg lists" in said
+
+
+def test_masks_of_0_and_255_have_one_class_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_voc(tmp_path / "mine", {"train": range(6), "val": range(6, 8)})
+    for path in (root / "SegmentationClass").iterdir():
+        Image.fromarray(np.where(np.array(Image.open(path)) > 0, 255, 0).astype(np.uint8)).save(path)
+    assert main(words(root, tmp_path / "out")) == 2
+    assert "have pixels of background alone; two classes are needed, and 255 in a mask" in capsys.readouterr().err
 
 
 def test_images_of_both_splits_are_a_warning(tmp_path: Path) -> None:

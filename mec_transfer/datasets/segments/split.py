@@ -98,4 +98,4 @@ def decode_numbers(data: bytes, path: Path) -> np.ndarray:
             raise DataError(
                 f"{path}: has {what}; a mask is a palette or 8-bit greyscale PNG whose pixels number the classes"
             )
-        return np.array(image.convert("L") if image.mode == "1" else image, dtype=np.uint8)
+        return np.array(image).astype(np.uint8)
