@@ -73,8 +73,8 @@ class Segment(Benchmark):
         seed, preprocessing = derive_seed(job.seed, job.trial, "segment"), job.backbone.preprocessing
         network = Segmenter(job.backbone, recipe, len(data.train.classes), derive_seed(seed, "head")).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions. The fastest convolutions are
-        # looked for in training alone, where all images are of one size.
+        # Float32 keeps all its bits: torch itself lets a GPU drop 13 of 23 in convolutions. The fastest ones are only
+        # looked for in training, where all images are of one size.
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=recipe.tf32):
             train(
                 network,
