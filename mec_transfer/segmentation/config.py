@@ -160,10 +160,9 @@ class SegmentationConfig(BenchmarkConfig):
         return image_units(folder)
 
     def settings(self) -> dict[str, Any]:
-        """As every config's, without keys that are left as they are."""
-        found = super().settings()
-        own = self.recipe.model_dump(mode="json", exclude_defaults=True)
-        return {key: own.get(key, value) for key, value in found.items() if value not in (None, False)}
+        """As every config's, without what is left as it is."""
+        every, own = super().settings(), self.recipe.model_dump(mode="json", exclude_defaults=True)
+        return {key: value for key, value in own.items() if key in every}
 
     @property
     def training_sha256(self) -> str:

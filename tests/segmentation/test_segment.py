@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 from PIL import Image
 
 from mec_transfer.cli.main import main
+from mec_transfer.common.errors import DataError
 from mec_transfer.results.record import Record, read_record
 from mec_transfer.results.store import Store
+from mec_transfer.segmentation import segment
 from mec_transfer.suite.registry import benchmark_config, find_benchmark, saved_units
 from tests.datasets.segments.drawn import CLASSES, write_cityscapes, write_voc
 from tests.segmentation.conftest import SHORT
@@ -92,6 +93,25 @@ def test_a_finished_job_is_not_run_again_and_another_is_refused(
     assert "holds another job" in capsys.readouterr().err
 
 
+def test_a_network_whose_test_images_are_mended_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise DataError("a test image cannot be read")
+
+    root = write_voc(tmp_path / "mine", {"train": range(6), "val": range(6, 8)})
+    with monkeypatch.context() as patch:
+        patch.setattr(segment, "predict_all", fail)
+        assert main(words(root, tmp_path / "out")) == 2
+    assert read_record(tmp_path / "out").status == "failed" and (tmp_path / "out" / "training_state.pt").exists()
+    mask = root / "SegmentationClass" / "p006.png"
+    Image.fromarray(np.array(Image.open(mask))[::-1]).save(mask)
+    capsys.readouterr()
+    assert main(words(root, tmp_path / "out")) == 0
+    assert "going on from iteration 4 of 4" in capsys.readouterr().err
+    assert read_record(tmp_path / "out").status == "ok" and not list((tmp_path / "out").glob("training*"))
+
+
 def test_data_of_ones_own_gets_a_protocol_of_its_own(
     masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +156,12 @@ def test_mistakes_are_one_line_before_any_training(
     assert message in said[-1] and not (tmp_path / "out" / "record.json").exists()
 
 
+def test_a_card_shows_the_settings_that_are_set() -> None:
+    shown = benchmark_config(find_benchmark("voc12aug_fcn_mmseg", Path())).settings()
+    assert shown["align_corners"] is False and shown["schedule"] == {"kind": "poly", "power": 0.9, "min_lr": 0.0001}
+    assert not {"tf32", "slide", "unscaled_pixels"} & shown.keys()
+
+
 def test_many_broken_masks_are_named_by_five_and_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_voc(tmp_path / "mine", {"train": range(8), "val": range(8, 10)})
     for path in (root / "SegmentationClass").iterdir():
@@ -170,4 +196,3 @@ def test_how_a_test_image_is_looked_at_leaves_the_training_as_it_is(name: str) -
     longer = benchmark_config(path, ["recipe.lr=0.02"])
     hashes = [config.training_sha256 for config in (plain, slid, longer)]  # type: ignore[attr-defined]
     assert hashes[0] == hashes[1] != hashes[2] and plain.sha256 != slid.sha256
-    assert json.dumps(plain.settings())
