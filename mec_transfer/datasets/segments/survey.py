@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, tell
 from mec_transfer.common.progress import track
 from mec_transfer.common.runtime import usable_cores
 from mec_transfer.datasets.decode import image_errors, load_rgb, read_file
@@ -46,7 +46,8 @@ class _Seen:
 def survey(split: SegmentSplit, index: Index) -> Survey:
     """Look at every mask of a split and at its image's header, or recall what an earlier look has shown.
 
-    `index` keeps it for as long as no file's size or time changes.
+    `index` keeps it for as long as no file's size or time changes; problems it does not keep, for a disk may answer the
+    next time.
     """
     files = [os.fspath(path) for path in (*split.images, *split.masks)]
     states = [state_of(file) for file in files]
@@ -55,7 +56,7 @@ def survey(split: SegmentSplit, index: Index) -> Survey:
     if kept is not None:
         return Survey(**kept)
     found = _look(split)
-    if all(map(settled, states)):
+    if not found.problems and all(map(settled, states)):
         index.keep(f"masks {split.name}", stamp, dataclasses.asdict(found))
     return found
 
@@ -80,9 +81,9 @@ def _look_at_all(split: SegmentSplit) -> Iterator[_Seen]:
 
 
 def _look_at(split: SegmentSplit, at: int, whole: bool) -> _Seen:
-    digest, pixels = hashlib.sha256(), np.zeros(len(split.classes), dtype=np.int64)
+    image, digest, pixels = split.images[at], hashlib.sha256(), np.zeros(len(split.classes), dtype=np.int64)
     try:
-        image, data = split.images[at], read_file(split.masks[at])
+        data = read_file(split.masks[at])
         digest.update(data)
         digest.update(b"%d" % image.stat().st_size)
         if whole:
@@ -91,7 +92,7 @@ def _look_at(split: SegmentSplit, at: int, whole: bool) -> _Seen:
         split.require_size(at, labels, _size(image, whole))
         pixels += np.bincount(labels.ravel(), minlength=VOID + 1)[: len(pixels)]
     except (DataError, OSError) as error:
-        return _Seen(digest=digest.digest(), pixels=pixels, problem=str(error))
+        return _Seen(digest=digest.digest(), pixels=pixels, problem=tell(error, image))
     return _Seen(digest=digest.digest(), pixels=pixels, problem="")
 
 

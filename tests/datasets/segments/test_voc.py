@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -174,5 +175,15 @@ def test_what_was_seen_of_the_masks_is_kept_as_long_as_they_stay(
         patch.setattr(survey, "_look", lambda split: pytest.fail("looked again"))
         again = open_voc(root, index=Index.read(tmp_path / "kept.index"))
         assert again.surveys == first.surveys and again.fingerprint == first.fingerprint
-    (root / "SegmentationClass/p000.png").write_bytes(encode_index_mask(np.zeros((48, 40), dtype=np.uint8)))
+    path = root / "SegmentationClass/p000.png"
+    path.write_bytes(encode_index_mask(np.zeros((48, 40), dtype=np.uint8)))
     assert open_voc(root, index=Index.read(tmp_path / "kept.index")).fingerprint != first.fingerprint
+
+
+def test_problems_are_looked_at_again(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "settled", lambda state: True)
+    index, wrong = Index(tmp_path / "kept.index"), DataError("x.png: cannot be read (Input/output error)")
+    with monkeypatch.context() as patch:
+        patch.setattr(survey, "read_file", Mock(side_effect=wrong))
+        assert open_voc(root, index=index).problems[0] == str(wrong)
+    assert open_voc(root, index=index).problems == []
