@@ -11,7 +11,7 @@ import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed
-from mec_transfer.common.errors import DataError, one_line
+from mec_transfer.common.errors import DataError, RunError, one_line
 from mec_transfer.common.progress import warn
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.datasets.segments.data import SegmentData
@@ -137,7 +137,7 @@ class Segment(Benchmark):
                 lambda at: predictor(next(load_tests(data.test, scale, [at], workers=0))),
                 job.workdir / "pictures",
             )
-        except (OSError, DataError) as error:  # a number is not lost for a picture
+        except (OSError, DataError, RunError) as error:  # a number is not lost for a picture
             warn(f"{job.workdir / 'pictures'}: not drawn ({one_line(error)})")
         return counts.metrics()
 

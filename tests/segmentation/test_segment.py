@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mec_transfer.cli.main import main
-from mec_transfer.common.errors import DataError
+from mec_transfer.common.errors import DataError, RunError
 from mec_transfer.results.record import Record, read_record
 from mec_transfer.results.store import Store
 from mec_transfer.segmentation import segment
@@ -57,6 +58,14 @@ def test_pictures_show_photo_truth_and_prediction(finished: tuple[Path, Record])
     assert len({name.partition("_p")[2] for name in found}) == 3
     with Image.open(finished[0] / "pictures" / found[0]) as image:
         assert image.width == 3 * (image.width - 12) // 3 + 12 and image.height > 300
+
+
+def test_a_number_is_not_lost_for_a_picture(
+    masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(segment, "draw_examples", Mock(side_effect=RunError("the disk is full")))
+    assert main(words(masks, tmp_path / "out")) == 0
+    assert "pictures: not drawn (the disk is full)" in capsys.readouterr().err
 
 
 def test_verify_recomputes_it_and_sees_a_changed_count(
