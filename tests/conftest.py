@@ -40,6 +40,8 @@ SLOW = (
     "pretrain/test_shards.py",
     "pretrain/test_trainer.py",
     "report/test_browser.py",
+    "segmentation/test_segment.py",
+    "segmentation/test_training.py",
     "suite/test_run.py",
     "suite/test_run_slurm.py",
     "test_on_a_gpu.py",

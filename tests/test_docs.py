@@ -29,6 +29,7 @@ from mec_transfer.datasets.config import (
     DatasetConfig,
     LabelsDatasetConfig,
     ObjectsDatasetConfig,
+    SegmentsDatasetConfig,
     VideosDatasetConfig,
 )
 from mec_transfer.datasets.registry import kind_of, layout_names
@@ -48,6 +49,7 @@ from tests.datasets.images.test_cifar import write_batches
 from tests.datasets.images.test_listed import WORLDS
 from tests.datasets.images.test_voc_labels import write_parts
 from tests.datasets.objects import test_cityscapes
+from tests.datasets.segments.drawn import write_cityscapes
 from tests.example_board import example_records
 from tools.packages import GIGABYTES
 from tools.schemas import schemas
@@ -103,7 +105,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     write_demo_world(folder, size=WorldSize(unlabelled=8, side=16))
     for split in ("train", "val"):
-        test_cityscapes.write(folder / "cityscapes", split, "ulm_000000_000019", [test_cityscapes.square("car", 3, 4)])
+        name = "ulm_000000_000019"
+        test_cityscapes.write(folder / "cityscapes", split, name, [test_cityscapes.square("car", 3, 4)])
+        write_cityscapes(folder / "cityscapes", split, [name])
     return folder
 
 
@@ -114,7 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("models.md", 3),
         ("pretraining.md", 4),
         ("suites.md", 1),
-        ("data.md", 26),
+        ("data.md", 28),
         ("robustness.md", 1),
         ("benchmarks.md", 3),
         ("leaderboard.md", 1),
@@ -322,6 +326,7 @@ def test_the_page_on_benchmarks_names_every_key_and_every_kind() -> None:
             DatasetConfig,
             LabelsDatasetConfig,
             ObjectsDatasetConfig,
+            SegmentsDatasetConfig,
             VideosDatasetConfig,
             TrackerDatasetConfig,
         )

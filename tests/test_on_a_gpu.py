@@ -16,8 +16,10 @@ import pytest
 
 from tests import warm
 from tests.classification.conftest import write_images
+from tests.datasets.segments.drawn import write_voc
 from tests.datasets.videos import tiny_videos
 from tests.detection.conftest import SHORT, write_both
+from tests.segmentation.conftest import SHORT as SEGMENTED
 from tests.tracking.association.drawn_crowd import Film
 
 HALF = "recipe.mixed_precision=true"
@@ -139,6 +141,18 @@ def test_detection(tmp_path: Path) -> None:
     command = ["detect", "random:resnet18", "--config", "demo_mask_rcnn", *data, *settings(f"recipe.changes={short}")]
     run_all("mec_transfer.cli.main", command)
     assert details(tmp_path / "out")["iterations"] == 2
+
+
+def test_segmentation(tmp_path: Path) -> None:
+    masks = write_voc(tmp_path / "mine", {"train": range(6), "val": range(6, 8)})
+    data = ("random:resnet18", "--data", masks, "--workers", "0", "--config", "demo_segmentation")
+    # A tiny rate: batch norm makes much of the last bits, which two processes have otherwise.
+    changes = settings(*SEGMENTED, "recipe.lr=1e-6", "recipe.slide={crop: 24, stride: 16}")
+    run_all("mec_transfer.cli.main", ["segment", *data, "--out", tmp_path / "one", *changes])
+    run_all("mec_transfer.cli.main", ["segment", *data, "--out", tmp_path / "two", *changes], gpus=2)
+    one, two = (json.loads((tmp_path / name / "record.json").read_text()) for name in ("one", "two"))
+    assert (one["details"]["processes"], two["details"]["processes"]) == (1, 2)
+    assert two["metrics"] == pytest.approx(one["metrics"], abs=2)
 
 
 def test_pretraining(images: Path, tmp_path: Path) -> None:

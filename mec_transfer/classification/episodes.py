@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.classification.arrays import Arrays, measure_saved
+from mec_transfer.common.arrays import Arrays, measure_saved
 from mec_transfer.units import Ratios
 
 # E episodes, W ways (the classes of an episode), K shots and Q queries of each, D numbers of a feature

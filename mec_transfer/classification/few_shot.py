@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.classification.config import FewShotConfig
 from mec_transfer.classification.episodes import accuracies, draw_episode, interval, measure, nearest_prototypes
 from mec_transfer.classification.feature_rows import FeatureRows
@@ -22,6 +21,7 @@ from mec_transfer.classification.features import (
     feature_details,
     one_class_splits,
 )
+from mec_transfer.common.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed

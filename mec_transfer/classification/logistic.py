@@ -13,7 +13,6 @@ import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.classification import lbfgs
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LogisticConfig, LogisticRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -25,6 +24,7 @@ from mec_transfer.classification.features import (
 )
 from mec_transfer.classification.predictions import best_classes
 from mec_transfer.common import extras
+from mec_transfer.common.arrays import PREDICTIONS_NAME, kept_arrays, measure_saved, save_arrays
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import pick_device, versions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, Arrays, save_arrays
+from mec_transfer.common.arrays import PREDICTIONS_NAME, Arrays, save_arrays
 from mec_transfer.datasets.images.image_list import ImageList
 
 

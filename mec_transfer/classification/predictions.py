@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mec_transfer.benchmark import Benchmark, MetricsConfig, Problem
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
+from mec_transfer.common.arrays import PREDICTIONS_NAME, measure_saved, save_arrays
 from mec_transfer.common.errors import did_you_mean
 from mec_transfer.results.record import Record
 from mec_transfer.units import Ratios

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
-from mec_transfer.classification.arrays import kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LowShotConfig, MachineRecipe, SvmConfig
 from mec_transfer.classification.features import (
     Features,
@@ -27,6 +26,7 @@ from mec_transfer.classification.features import (
 from mec_transfer.classification.multilabel import measure_scores, save_scores
 from mec_transfer.classification.svm_solver import ClassSvm, fit_class, unit_length
 from mec_transfer.common import extras
+from mec_transfer.common.arrays import kept_arrays, measure_saved, save_arrays
 from mec_transfer.common.distributed import on_first
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, primary_problems
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, Arrays, kept_arrays, measure_saved, save_arrays
 from mec_transfer.classification.config import LowShotConfig, LowShotRecipe
 from mec_transfer.classification.features import (
     Features,
@@ -18,6 +17,7 @@ from mec_transfer.classification.features import (
 from mec_transfer.classification.multilabel import average_precision
 from mec_transfer.classification.svm import Fitted, check_machines, fit_missing, run_machines
 from mec_transfer.classification.svm_solver import make_machine, unit_length
+from mec_transfer.common.arrays import PREDICTIONS_NAME, Arrays, kept_arrays, measure_saved, save_arrays
 from mec_transfer.common.progress import Meter
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.images.image_list import ImageList

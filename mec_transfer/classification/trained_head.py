@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mec_transfer.benchmark import BenchmarkConfig, Job
-from mec_transfer.classification.arrays import read_arrays, save_arrays
+from mec_transfer.common.arrays import read_arrays, save_arrays
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import warn
 from mec_transfer.results.record import RECORD_NAME, Selection, read_record

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mec_transfer.classification.arrays import Arrays, measure_saved
+from mec_transfer.common.arrays import Arrays, measure_saved
 from mec_transfer.units import Units
 
 Curve = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

@@ -178,6 +178,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         LabelsDatasetConfig,
         ObjectsDatasetConfig,
         PoolDatasetConfig,
+        SegmentsDatasetConfig,
         TracksDatasetConfig,
         VideosDatasetConfig,
     )
@@ -205,6 +206,8 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
         )
     if kind == "objects":
         return [ObjectsDatasetConfig(**about, train=tuple(names), test=names[-1])]
+    if kind == "segments":
+        return [SegmentsDatasetConfig(**about, train=tuple(names), test=names[-1])]
     if kind == "labels":
         return [LabelsDatasetConfig(**about, splits={name: name for name in names})]
     if kind == "tracks":
@@ -217,7 +220,7 @@ def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
     """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
     if kind in ("images", "pools", "shifted") and args.split:
         raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
-    if kind in ("labels", "objects") and args.split and args.config:
+    if kind in ("labels", "objects", "segments") and args.split and args.config:
         raise UserError(f"--split {args.split}: --config names the splits; give --layout in its place")
     for name in ("sequences", "detections"):
         if kind != "videos" and (value := getattr(args, name)):

@@ -21,6 +21,7 @@ COMMANDS = {
     "linear": "linear probe on the frozen backbone",
     "semisup": "finetune on 1 %, 10 % or a list of labels",
     "detect": "finetune a detector (VOC, COCO or your own data) through Detectron2",
+    "segment": "finetune a segmentation network (VOC, Cityscapes or your own masks)",
     "track": "object tracking with frozen features: five tasks (OTB, DAVIS, MOTChallenge, MOTS, PoseTrack)",
     "run": "a whole suite: many models, many benchmarks, one leaderboard",
     "reproduce": "run a public checkpoint by what it was published with, and say whether its numbers come out",

@@ -107,6 +107,23 @@ class ObjectsDatasetConfig(DatasetConfig):
         return values if self.skip_invalid else {key: values[key] for key in values if key != "skip_invalid"}
 
 
+class SegmentsDatasetConfig(DatasetConfig):
+    """The data set of a benchmark that tells the class of every pixel."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    """Splits to train on, as the layout calls them, for instance `train_aug`."""
+    test: str
+    """The split to measure on."""
+    classes: tuple[str, ...] = ()
+    """The classes of data of one's own, from label 0 on. Empty: those that stand in the folder, or the published
+    ones."""
+
+    @classmethod
+    def kind(cls) -> str:
+        """Return `segments`."""
+        return "segments"
+
+
 class VideosDatasetConfig(DatasetConfig):
     """The data set of a tracking benchmark."""
 

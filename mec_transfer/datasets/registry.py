@@ -54,6 +54,10 @@ LAYOUTS = {
         "coco": "mec_transfer.datasets.objects.coco:CocoLayout",
         "cityscapes": "mec_transfer.datasets.objects.cityscapes:CityscapesLayout",
     },
+    "segments": {
+        "voc_seg": "mec_transfer.datasets.segments.voc:VocSegLayout",
+        "cityscapes_seg": "mec_transfer.datasets.segments.cityscapes:CityscapesSegLayout",
+    },
     "videos": {
         "otb": "mec_transfer.datasets.videos.otb:OtbLayout",
         "lasot": "mec_transfer.datasets.videos.lasot:LasotLayout",

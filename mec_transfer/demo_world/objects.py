@@ -1,14 +1,15 @@
-"""The demo world's objects: the same pictures as a COCO data set with masks, as a VOC devkit and as ImageNet DET."""
+"""The demo world's objects: the same pictures as COCO data, as a VOC devkit, both with masks, and as ImageNet DET."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mec_transfer.common.files import write_json, write_text
+from mec_transfer.common.files import write_bytes, write_json, write_text
+from mec_transfer.datasets.videos.index_masks import encode_index_mask
 from mec_transfer.demo_world import ilsvrc
 from mec_transfer.demo_world.picture import write_jpeg
 from mec_transfer.demo_world.render import Rendering
@@ -18,9 +19,13 @@ SIDE = 96
 """Width and height of the pictures in pixels."""
 COUNTS = {"train2017": 80, "val2017": 24}
 _VOC_LISTS = {"train2017": "trainval", "val2017": "test"}
+_MASK_LISTS = {"train2017": "train", "val2017": "val"}
+_VOID = 255
 FILES = (
     *(f"coco/annotations/instances_{split}.json" for split in COUNTS),
     *(f"voc/VOC2007/ImageSets/Main/{name}.txt" for name in _VOC_LISTS.values()),
+    *(f"voc/VOC2007/ImageSets/Segmentation/{name}.txt" for name in _MASK_LISTS.values()),
+    "voc/VOC2007/class_names.txt",
 )
 """What is written after the pictures, below the world."""
 _HIDDEN = 0.15
@@ -55,6 +60,7 @@ def write_objects(out: Path, pictures: Iterable[tuple[str, Drawn]]) -> None:
             ilsvrc.write_annotation(annotation, drawn.owner.shape, boxes)
         name = f"{number:06d}"
         names[split].append(name)
+        write_bytes(voc / "SegmentationClass" / f"{name}.png", encode_index_mask(_labels(scene, drawn, things)))
         write_jpeg(voc / "JPEGImages" / f"{name}.jpg", drawn.image)
         objects = "".join(_voc_object(category, mask) for category, mask, _ in things)
         size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -63,7 +69,10 @@ def write_objects(out: Path, pictures: Iterable[tuple[str, Drawn]]) -> None:
         (voc / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
     for split, content in data.items():
         write_json(out / "coco" / "annotations" / f"instances_{split}.json", content)
-        write_text(voc / "ImageSets" / "Main" / f"{_VOC_LISTS[split]}.txt", "".join(f"{n}\n" for n in names[split]))
+        listed = "".join(f"{n}\n" for n in names[split])
+        for kind, lists in (("Main", _VOC_LISTS), ("Segmentation", _MASK_LISTS)):
+            write_text(voc / "ImageSets" / kind / f"{lists[split]}.txt", listed)
+    write_text(voc / "class_names.txt", "".join(f"{name}\n" for name in ("background", *CATEGORIES)))
 
 
 def _empty() -> dict[str, Any]:
@@ -89,6 +98,17 @@ def _things(scene: Scene, drawn: Rendering) -> Iterator[tuple[str, np.ndarray, l
         area = abs(float((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
         if mask.sum() >= max(_HIDDEN * area, 16):
             yield thing.category, mask, [[round(float(value), 2) for value in inside.reshape(-1)]]
+
+
+def _labels(scene: Scene, drawn: Rendering, things: Sequence[tuple[str, np.ndarray, Any]]) -> np.ndarray:
+    """Return the class of every pixel, (H, W) uint8: 0 where no thing is; what is hardly seen of a thing is void."""
+    labels = np.zeros(drawn.owner.shape, dtype=np.uint8)
+    for index, thing in enumerate(scene.things):
+        if thing.category is not None:
+            labels[drawn.owner == index] = _VOID
+    for category, mask, _ in things:
+        labels[mask] = list(CATEGORIES).index(category) + 1
+    return labels
 
 
 def _box(mask: np.ndarray) -> tuple[int, int, int, int]:

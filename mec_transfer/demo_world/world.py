@@ -64,9 +64,9 @@ def write_demo_world(out: Path, seed: int = 0, parts: tuple[str, ...] = PARTS, s
     """Write the demo world to `out` and return `out`; done at once when it is there already.
 
     Part `classification` is out/imagenet/{train,val}/<class>/*.JPEG, part `grey` is out/imagenet_grey/<class>/*.JPEG,
-    pictures without colour of every second class, part `pretrain` is out/pretrain/*.JPEG, part
-    `detection` is out/coco (with masks), out/voc and out/ILSVRC/*/DET, part `tracking` is out/{otb,lasot,uav123,
-    trackingnet,got10k,vot,davis,motchallenge,mots,posetrack18} and out/ILSVRC/*/VID.
+    pictures without colour of every second class, part `pretrain` is out/pretrain/*.JPEG, part `detection` is out/coco
+    and out/voc, both with masks, and out/ILSVRC/*/DET, part `tracking` is out/{otb,lasot,uav123,trackingnet,got10k,vot,
+    davis,motchallenge,mots,posetrack18} and out/ILSVRC/*/VID.
     A part that is missing or has lost files is drawn (again).
 
     Raises:

@@ -43,6 +43,11 @@ A Faster or Mask R-CNN is finetuned through Detectron2, all layers of it. Where 
 Detectron2's defaults hold: SGD with momentum 0.9 and weight decay 0.0001, a tenth of the rate after each of
 `SOLVER.STEPS`, a warm-up of 1,000 iterations, and horizontal flips.
 """,
+    "segmentation": """
+A fully convolutional network on the dilated backbone, all layers finetuned by SGD. Images are resized at random,
+cropped and flipped. Batch norm sees a whole batch, on any number of processes. mIoU is the mean over the classes, each
+over the pixels of all test images; void pixels do not count.
+""",
     "tracking": """
 On frozen features nothing is trained: `stage` is the stage of the network whose features are taken, at stride 8.
 SiamRPN++ and the ReID network of DeepSORT are trained through MMTracking 0.14; `data.samples_per_gpu` is per process of

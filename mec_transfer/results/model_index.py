@@ -12,7 +12,12 @@ from mec_transfer.common.errors import UserError, did_you_mean
 from mec_transfer.results.leaderboard import Column, Leaderboard
 from mec_transfer.results.means import Mean
 
-_TASKS = {"classification": "image-classification", "detection": "object-detection", "tracking": "object-tracking"}
+_TASKS = {
+    "classification": "image-classification",
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+    "tracking": "object-tracking",
+}
 _TYPES = {"top1": "accuracy"}
 """Metrics that have an id of the Hub's; any other goes by its own name."""
 

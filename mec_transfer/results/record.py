@@ -42,7 +42,7 @@ class BenchmarkInfo(DescribedModel):
     id: str
     """The config's name."""
     family: str
-    """`classification`, `detection` or `tracking`."""
+    """`classification`, `detection`, `segmentation` or `tracking`."""
     protocol: str
     """The protocol id, with the suffix `+custom-<hash>` where a key was overridden."""
     config_sha256: str

@@ -15,7 +15,13 @@ from typing import Any
 from mec_transfer.benchmark import BenchmarkConfig, describe_data
 from mec_transfer.common.config import parse_config
 from mec_transfer.common.errors import ConfigError, DataError
-from mec_transfer.datasets.config import Contents, DatasetConfig, ObjectsDatasetConfig, VideosDatasetConfig
+from mec_transfer.datasets.config import (
+    Contents,
+    DatasetConfig,
+    ObjectsDatasetConfig,
+    SegmentsDatasetConfig,
+    VideosDatasetConfig,
+)
 from mec_transfer.datasets.data import Data
 from mec_transfer.datasets.registry import find_layout, open_data
 from mec_transfer.results.record import DatasetInfo
@@ -145,7 +151,7 @@ def _own_name(data: Path, published: str) -> str:
 
 
 def _parts(dataset: DatasetConfig, info: DatasetInfo) -> str:
-    if isinstance(dataset, ObjectsDatasetConfig):
+    if isinstance(dataset, ObjectsDatasetConfig | SegmentsDatasetConfig):
         return f", its {info.classes} classes are trained on {'+'.join(dataset.train)} and measured on {dataset.test}"
     return ""
 

@@ -55,6 +55,10 @@ BENCHMARKS = {
         "mec_transfer.classification.config:SemisupConfig",
     ),
     "detection/detectron2": ("mec_transfer.detection.detect:Detect", "mec_transfer.detection.config:DetectionConfig"),
+    "segmentation/fcn": (
+        "mec_transfer.segmentation.segment:Segment",
+        "mec_transfer.segmentation.config:SegmentationConfig",
+    ),
     "tracking/sot": ("mec_transfer.tracking.sot.sot:Sot", "mec_transfer.tracking.sot.config:SotConfig"),
     "tracking/vos": ("mec_transfer.tracking.vos.vos:Vos", "mec_transfer.tracking.vos.config:VosConfig"),
     "tracking/mot": ("mec_transfer.tracking.association.mot:Mot", "mec_transfer.tracking.association.config:MotConfig"),
@@ -92,6 +96,7 @@ COMMAND_OF = {
     "robust": "linear",
     "semisup": "semisup",
     "detectron2": "detect",
+    "fcn": "segment",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),
 }
 """The command that does one job of each kind."""

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, save_arrays
 from mec_transfer.classification.episodes import (
     accuracies,
     draw_episode,
@@ -14,6 +13,7 @@ from mec_transfer.classification.episodes import (
     measure,
     nearest_prototypes,
 )
+from mec_transfer.common.arrays import PREDICTIONS_NAME, save_arrays
 from mec_transfer.common.errors import UserError
 
 IMAGES = [np.arange(9), np.arange(20, 27), np.arange(40, 60), np.array([70, 73, 77, 79, 80, 81])]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.classification.arrays import measure_saved
 from mec_transfer.classification.multilabel import (
     average_precision,
     mean_average_precision,
     measure_scores,
     save_scores,
 )
+from mec_transfer.common.arrays import measure_saved
 from mec_transfer.datasets.images.image_list import ImageList
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mec_transfer.benchmark import MetricsConfig
-from mec_transfer.classification.arrays import PREDICTIONS_NAME
 from mec_transfer.classification.predictions import (
     best_classes,
     check_primary,
     recompute_metrics,
     save_predictions,
 )
+from mec_transfer.common.arrays import PREDICTIONS_NAME
 from mec_transfer.common.errors import UserError
 
 TARGETS = np.array([3, 0, 7, 7])

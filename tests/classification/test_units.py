@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mec_transfer.classification import logistic, svm_low_shot
-from mec_transfer.classification.arrays import PREDICTIONS_NAME, Arrays, save_arrays
 from mec_transfer.classification.multilabel import measure_scores
 from mec_transfer.classification.units import logistic_units, low_shot_units, svm_units
+from mec_transfer.common.arrays import PREDICTIONS_NAME, Arrays, save_arrays
 from mec_transfer.common.errors import UserError
 from mec_transfer.units import Units
 

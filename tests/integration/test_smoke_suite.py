@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 FROZEN = ("demo_few_shot", "demo_knn")
 TRAINED = ("demo_linear_fast", "demo_robust", "demo_semisup_10pct_barlow", "demo_voc_svm", "demo_mask_rcnn")
+SEGMENTED = ("demo_segmentation",)
 TRACKED = ("demo_mot", "demo_mots", "demo_posetrack", "demo_sot_xcorr", "demo_vos")
-BENCHMARKS = (*FROZEN, *TRAINED, *TRACKED)
+BENCHMARKS = (*FROZEN, *TRAINED, *SEGMENTED, *TRACKED)
 
 pytestmark = pytest.mark.integration
 
@@ -74,7 +75,8 @@ def test_every_cell_is_a_number(finished: tuple[Path, str]) -> None:
     board = json.loads((out / "leaderboard.json").read_bytes())
     assert sorted(row["model"] for row in board["rows"]) == ["mec-smoke", "random"]
     columns = [column["benchmark"] for column in board["columns"]]
-    assert columns == [*FROZEN, *TRAINED, "demo_mask_rcnn", *TRACKED]  # one run's boxes and masks are two columns
+    # One run's boxes and masks are two columns.
+    assert columns == [*FROZEN, *TRAINED, "demo_mask_rcnn", *SEGMENTED, *TRACKED]
     for row in board["rows"]:
         assert all(0 <= cell["mean"] <= 100 and not cell["failures"] for cell in row["cells"])
     markdown = (out / "leaderboard.md").read_text()
@@ -117,7 +119,7 @@ def test_killed_at_any_moment_the_same_command_ends_the_same(finished: tuple[Pat
     out, _ = finished
     suite, disturbed = yaml.safe_load((ROOT / "configs/suites/smoke.yaml").read_text()), tmp_path / "out"
     configs = [one if isinstance(one, str) else one["config"] for one in suite["benchmarks"]]
-    trained = {"demo_mask_rcnn", "demo_semisup_10pct_barlow"}
+    trained = {"demo_mask_rcnn", "demo_segmentation", "demo_semisup_10pct_barlow"}
     suite["benchmarks"] = [one for one, name in zip(suite["benchmarks"], configs, strict=True) if name not in trained]
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(suite))
     quick = str(tmp_path / "quick.yaml")

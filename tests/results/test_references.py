@@ -44,6 +44,8 @@ def test_every_number_has_a_citation_and_a_protocol() -> None:
         ("voc0712-c4-moco", "SimSiam, base", "", {"AP50": 82.0, "AP": 56.4, "AP75": 62.8}, True),
         ("voc07-c4-simsiam", "SimSiam, optimal", "", {"AP50": 77.3, "AP": 48.5, "AP75": 52.5}, True),
         ("voc0712-c4-barlow", "Barlow Twins", "", {"AP": 56.8, "AP50": 82.6, "AP75": 63.4}, True),
+        ("voc12aug-fcn-d8-mmseg-20k", "DenseCL (mmselfsup)", "", {"mIoU": 69.47}, False),
+        ("voc12aug-fcn-densecl", "DenseCL on COCO", "1600", {"mIoU": 68.0}, True),
         ("otb2015-sot-dcf-unitrack", "supervised", "", {"AUC": 61.8}, True),
     ],
 )

@@ -205,7 +205,7 @@ ONE_OF_A_KIND = (
     *("demo_knn", "linear_mec", "demo_linear_fast", "demo_voc_svm", "semisup_1pct_barlow", "coco_fpn_1x"),
     *("sot_dcf", "vos_dino", "mot_unitrack", "mots_unitrack", "posetrack_unitrack"),
     *("demo_siamrpn", "reid_mot17", "deepsort_mot17", "voc07_svm_low_shot"),
-    *("places205_linear_vissl", "demo_logistic", "demo_few_shot", "demo_robust"),
+    *("places205_linear_vissl", "demo_logistic", "demo_few_shot", "demo_robust", "voc12aug_fcn_moco"),
 )
 
 

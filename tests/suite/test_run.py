@@ -78,7 +78,7 @@ def test_a_run_ends_with_a_page_and_does_not_fail_for_want_of_one(world) -> None
 def test_dry_run_of_a_suite_that_draws_its_own_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["run", "--suite", "smoke", "--out", str(out), "--dry-run"]) == 0
-    assert f"draw the demo world in {out / 'data'}, then 12 benchmarks of " in capsys.readouterr().err
+    assert f"draw the demo world in {out / 'data'}, then 13 benchmarks of " in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mec_transfer.classification.arrays import kept_arrays, measure_saved, save_arrays
+from mec_transfer.common.arrays import kept_arrays, measure_saved, save_arrays
 from mec_transfer.common.errors import UserError
 
 

@@ -1,0 +1,84 @@
+"""What the layouts of images with masks share: splits are opened together and fitted to data of one's own."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mec_transfer.common.errors import DataError
+from mec_transfer.datasets.config import SegmentsDatasetConfig
+from mec_transfer.datasets.data import Layout
+from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.registry import find_layout, layout_names
+from mec_transfer.datasets.segments.data import SegmentData
+from mec_transfer.datasets.segments.split import MOST_CLASSES, SegmentSplit
+
+_TRAIN = ("train_aug", "trainaug", "train", "trainval")
+_TEST = ("val", "test", "valid")
+
+
+class SegmentLayout(Layout):
+    """A layout of images with masks: a subclass says which splits there are, and opens one."""
+
+    holds: str
+    """What a folder of this layout is called and holds, for a message."""
+
+    @abc.abstractmethod
+    def open_split(self, root: Path, split: str, classes: tuple[str, ...]) -> SegmentSplit:
+        """List the images and masks of a split. Raises DataError where it is not there, or a file is missing."""
+
+    @abc.abstractmethod
+    def find_classes(self, root: Path) -> tuple[str, ...]:
+        """Return the classes that the folder names, or the published ones. Raises DataError where there are none."""
+
+    def open(self, config: SegmentsDatasetConfig, folder: Path, index: Index) -> SegmentData:
+        """List every split's files. Raises DataError for a split or a file that is missing."""
+        names = dict.fromkeys((*config.train, config.test))
+        self.require_splits(folder, list(names))
+        classes = config.classes or self.find_classes(folder)
+        if not 2 <= len(classes) <= MOST_CLASSES or len(set(classes)) < len(classes):
+            raise DataError(
+                f"{folder}: {len(classes)} classes ({', '.join(classes[:5])} ...); 2 to {MOST_CLASSES} different ones "
+                "are needed, from label 0 on"
+            )
+        return SegmentData(config, folder, {name: self.open_split(folder, name, classes) for name in names}, index)
+
+    def require_splits(self, root: Path, names: list[str]) -> None:
+        """Raise DataError where one of the splits is not there."""
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder")
+        there = self.split_names(root)
+        for name in names:
+            if name not in there:
+                what = f"it has {', '.join(there)}" if there else f"it is not {self.holds}"
+                raise DataError(f"{root}: has no split '{name}'; {what}")
+
+    def adapt(self, config: SegmentsDatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Find layout and splits of a folder of one's own. Raises DataError where they cannot be guessed."""
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+        if not settings and {*config.train, config.test} <= set(self.split_names(folder)):
+            return {}
+        layouts = [
+            layout for name in layout_names("segments") if isinstance(layout := find_layout(name), SegmentLayout)
+        ]
+        for layout in sorted(layouts, key=lambda layout: layout.name != self.name):
+            if names := layout.split_names(folder):
+                return {"layout": layout.name, **_choose_splits(folder, names, settings)}
+        raise DataError(f"{folder}: is neither {' nor '.join(layout.holds for layout in layouts)}")
+
+
+def _choose_splits(folder: Path, names: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `train`, `test` and `classes`: those that the user chose, else the splits of usual names."""
+    train = settings.get("train") or [name for name in _TRAIN if name in names][:1]
+    test = settings.get("test") or next((name for name in _TEST if name in names), None)
+    for what, name in (("train", next(iter(train), None)), ("test", test)):
+        if name not in names:
+            lacking = f"has no split '{name}'" if name else "has no split of a usual name"
+            raise DataError(
+                f"{folder}: {lacking} to {what} on; it has {', '.join(names)}: name one with --{what}, or with "
+                f"dataset.{what} in a suite"
+            )
+    return {"train": list(train), "test": test, "classes": list(settings.get("classes", ()))}

@@ -1,0 +1,1 @@
+"""Semantic segmentation: a fully convolutional network on the checkpoint's backbone, finetuned, measured by mIoU."""
