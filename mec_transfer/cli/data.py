@@ -138,17 +138,25 @@ def _listed(name: str, one: PublicSet) -> Iterator[str]:
 
 def _check(args: argparse.Namespace) -> int:
     """Print what there is and what is wrong with it; return 2 where something is."""
+    from mec_transfer.datasets.index import Index
+    from mec_transfer.datasets.registry import find_layout, open_data
     from mec_transfer.datasets.thorough import broken_images
 
     found = 0
     for config in _configs(args):
-        data, problems = _examine(args, config)
-        if data:
-            for line in data.describe():
-                print(line)
-            problems += [line for line in broken_images(data, args.thorough) if line not in problems]
+        parts = _parts_of(config, args.data)
+        problems: list[str] = []
+        for name, part, folder in parts:
+            data, wrong = find_layout(part.layout).examine(part, folder, Index())
+            if data:
+                for line in data.describe():
+                    print(f"{name}{line}")
+                wrong += [line for line in broken_images(data, args.thorough) if line not in wrong]
+            problems += [f"{name}{line}" for line in wrong]
         for problem in problems:
             print(f"problem: {problem}")
+        if data and not problems and args.config:
+            _tell_which(data if len(parts) == 1 else open_data(config, args.data))
         found += len(problems)
     if found:
         return 2
@@ -156,19 +164,25 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _examine(args: argparse.Namespace, config: DatasetConfig) -> tuple[Data | None, list[str]]:
+def _parts_of(config: DatasetConfig, folder: Path) -> list[tuple[str, DatasetConfig, Path]]:
+    """Return what is examined one after the other, each with what its lines begin with: a tracker has training sets."""
+    from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
+
+    if not isinstance(config, TrackerDatasetConfig):
+        return [("", config, folder)]
+    training = ((f"training set {part.name}: ", part, config.training_folder(part, folder)) for part in config.training)
+    return [("", config, folder), *training]
+
+
+def _tell_which(data: Data) -> None:
+    """Print the fingerprint of data that is sound, and what parts it from the published data set of its name."""
     from mec_transfer.benchmark import describe_data
-    from mec_transfer.datasets.index import Index
-    from mec_transfer.datasets.registry import find_layout
     from mec_transfer.suite.own_data import differences
 
-    data, problems = find_layout(config.layout).examine(config, args.data, Index())
-    if data and not problems and args.config:
-        print(_fingerprint_line(data))
-        differing = differences(describe_data(data), config.promised) if config.promised else []
-        for difference in differing:
-            print(f"note: is not {config.name}: {difference}")
-    return data, problems
+    print(_fingerprint_line(data))
+    promised = data.config.promised
+    for difference in differences(describe_data(data), promised) if promised else ():
+        print(f"note: is not {data.config.name}: {difference}")
 
 
 def _configs(args: argparse.Namespace) -> list[DatasetConfig]:

@@ -12,14 +12,16 @@ from typing import Any
 
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record
 from mec_transfer.common import distributed
+from mec_transfer.common.device import is_gpu
 from mec_transfer.common.errors import DataError, UserError, one_line
 from mec_transfer.common.progress import say, warn
-from mec_transfer.common.runtime import derive_seed, pick_device, seed_everything
+from mec_transfer.common.runtime import available_memory, derive_seed, pick_device, seed_everything
 from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.notes import mask_notes, training_notes
 from mec_transfer.datasets.objects.splits import ObjectSplit, require_masks
 from mec_transfer.detection import engine
 from mec_transfer.detection.config import DetectionConfig, measures_masks, stock_path
+from mec_transfer.detection.memory import check_memory
 from mec_transfer.detection.predictions import measure, measure_saved, save_predictions
 from mec_transfer.detection.sufficiency import check_sufficiency
 from mec_transfer.results.record import Record, Selection
@@ -27,6 +29,9 @@ from mec_transfer.results.record import Record, Selection
 FINAL = "model_final.pth"
 SETTINGS = "detectron2.yaml"
 """The trained detector and its config, as plain Detectron2 loads them."""
+
+_MEASURED_WIDTH = 2048
+"""Of the networks whose memory is known: ResNet-50, and those that take more."""
 
 
 class Detect(Benchmark):
@@ -41,6 +46,8 @@ class Detect(Benchmark):
             train, test = self._splits(job)
             problems += check_sufficiency(train, test)
             config, _ = self._detectron2(job, len(train.classes))
+            if job.backbone.width == _MEASURED_WIDTH and not is_gpu(pick_device(job.device)):
+                problems += check_memory(config, available_memory())
             masks = masks and config.MODEL.MASK_ON
             if config.MODEL.MASK_ON:
                 require_masks(train, training=True)

@@ -41,6 +41,7 @@ def test_a_config_that_ships_computes_in_float32_and_a_faster_one_has_an_id_of_i
     key, exact, fast = {
         "classification": ("mixed_precision", False, True),
         "detection": ("tf32", False, True),
+        "segmentation": ("tf32", False, True),
         "tracking": ("precision", "fp32", "bf16"),
     }[config.family]
     assert getattr(config.recipe, key) == exact  # type: ignore[attr-defined]

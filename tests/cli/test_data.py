@@ -8,6 +8,7 @@ from PIL import Image
 
 from mec_transfer.cli.main import main
 from mec_transfer.demo_world import videos, world
+from mec_transfer.demo_world.world import write_demo_world
 from tests.datasets.videos import tiny_videos
 
 
@@ -141,6 +142,22 @@ def test_check_takes_videos_of_any_layout_and_finds_their_splits(
     frame.write_bytes(frame.read_bytes()[: frame.stat().st_size // 2])
     assert main(["data", "check", str(tmp_path), *given]) == 2
     assert f"{frame}: not a readable image" in capsys.readouterr().out
+
+
+def test_check_of_a_trackers_data_looks_at_its_training_sets_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_demo_world(tmp_path, parts=("detection",))
+    tiny_videos.write(tmp_path / "otb", "otb")
+    (sequence,) = (path.name for path in (tmp_path / "otb").iterdir() if path.is_dir())
+    command = ["data", "check", str(tmp_path / "otb"), "--config", "demo_siamrpn", "--sequences", sequence]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert f"{sequence}: " in printed and "training set demo-pictures: train2017: 101 tracks in 80 images" in printed
+    annotations = tmp_path / "coco/annotations/instances_train2017.json"
+    annotations.write_bytes(annotations.read_bytes()[:1000])
+    assert main(command) == 2
+    assert f"problem: training set demo-pictures: {annotations}:" in capsys.readouterr().out
 
 
 def test_check_of_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
