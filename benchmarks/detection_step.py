@@ -122,7 +122,8 @@ def take_turns(
             before = clock()
 
     with tempfile.TemporaryDirectory() as folder:
-        training._run(stepper, interleaved(), training.DetectorState(Path(folder), None), 10**9, StopRequest())
+        state = training.DetectorState(Path(folder), None)
+        state.train_to(10**9, stepper, lambda batch: stepper.step(batch)["total"], interleaved(), StopRequest())
     return {name: times[WARM:] for name, times in found.items()}
 
 

@@ -291,7 +291,7 @@ class FewShotRecipe(FeatureRecipe):
     episodes: int = Field(ge=2)
     """How many for each number of shots."""
     seed: int = Field(ge=0)
-    """Of the episodes: they depend on nothing else but the data's labels, so that all models have the same ones."""
+    """Seeds the episodes, which depend on nothing else but the data's labels, so that all models have the same ones."""
 
     @field_validator("shots")
     @classmethod

@@ -35,6 +35,7 @@ from mec_transfer.classification.transforms import eval_transform, remark_on_siz
 from mec_transfer.common import device as devices
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError, RunError, UserError
+from mec_transfer.common.files import existing_folder, short_of_room
 from mec_transfer.common.lock import folder_lock
 from mec_transfer.common.progress import Meter, is_main_process, warn
 from mec_transfer.common.runtime import pick_device, versions
@@ -117,17 +118,12 @@ def check_features(
 
 def _no_room(folder: Path, needed: int) -> str:
     """Return why `needed` bytes of features cannot be written to a folder that need not be there yet; or ""."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = existing_folder(folder)
     if needed and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         what = "cannot be written to" if there.is_dir() else "is a file"
         return f"{there}: {what}, and {needed / 2**20:.1f} MiB of features are to be kept there; choose another --cache"
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        return (
-            f"{there}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for the features; free some, or "
-            "choose another --cache"
-        )
-    return ""
+    short = short_of_room(there, needed)
+    return f"{short} for the features; free some, or choose another --cache" if short else ""
 
 
 def feature_details(features: Mapping[str, Features]) -> dict[str, Any]:

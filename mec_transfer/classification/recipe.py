@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from mec_transfer.classification.training_state import TrainingState
 from mec_transfer.classification.transforms import eval_transform, remark_on_size
 from mec_transfer.common.distributed import on_first, world_size
 from mec_transfer.common.errors import UserError
+from mec_transfer.common.files import short_of_room
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.results.record import DatasetInfo, Record, Selection
@@ -53,14 +52,8 @@ def check_training(
             problems.append(Problem(message=remark, severity="warning"))
     except UserError as error:
         problems.append(Problem(message=str(error)))
-    needed, folder = training_bytes(trained), _existing(job.workdir)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        problems.append(
-            Problem(
-                message=f"{folder}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for the training state"
-            )
-        )
+    if short := short_of_room(job.workdir, training_bytes(trained)):
+        problems.append(Problem(message=f"{short} for the training state"))
     return problems
 
 
@@ -101,7 +94,3 @@ def _warnings(state: TrainingState, classes: int | None) -> list[str]:
         f"the training learned nothing in the end: its loss is {loss:.2f}, and that of a guess between "
         f"{classes} classes {guess:.2f}; lower learning rates may help"
     ]
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mec_transfer.benchmark import Resources, Work
+from mec_transfer.benchmark import Resources
 from mec_transfer.classification.config import ClassificationConfig, FeatureRecipe
-from mec_transfer.classification.resources import feature_bytes, prediction_bytes
+from mec_transfer.classification.resources import feature_bytes, feature_work, prediction_bytes
 from mec_transfer.common.config import StrictModel
 from mec_transfer.datasets.shifted_config import ShiftedDatasetConfig
 from mec_transfer.results.record import DatasetInfo
@@ -18,7 +18,7 @@ class HeadConfig(StrictModel):
     protocol: str
     """The protocol id of the linear probe that trained it."""
     version: int = Field(ge=1)
-    """Of that protocol."""
+    """The version of that protocol."""
 
 
 class RobustRecipe(FeatureRecipe):
@@ -40,10 +40,8 @@ class RobustConfig(ClassificationConfig):
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
         """Features in the cache, which are nearly all of the work."""
-        images, view = data.splits["val"], self.recipe.view
-        work = Work(kind="features", setting=f"{view.crop} px", units=images, half=self.recipe.mixed_precision)
         return Resources(
-            work=(work,),
-            own_bytes=prediction_bytes(images, 2, data.classes or 0),
+            work=(feature_work(self.recipe, data),),
+            own_bytes=prediction_bytes(data.splits["val"], 2, data.classes or 0),
             cached_bytes=feature_bytes(self.recipe, arch, data),
         )

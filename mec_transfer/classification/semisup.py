@@ -20,7 +20,7 @@ from mec_transfer.classification.recipe import check_training, finish
 from mec_transfer.classification.training import Trainee, fit
 from mec_transfer.classification.transforms import eval_transform, train_transform
 from mec_transfer.common.device import copies_pinned_memory
-from mec_transfer.common.distributed import all_reduce_sum
+from mec_transfer.common.distributed import sum_gradients
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.datasets.images.image_list import ImageList
@@ -157,14 +157,7 @@ class _Finetuning(Trainee):
 
     def reduce(self, loss: torch.Tensor) -> torch.Tensor:
         """Add gradients and loss up over the processes, in one message."""
-        if not torch.distributed.is_initialized():
-            return loss
-        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        flat = all_reduce_sum(torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)]))
-        sums = flat[1:].split([gradient.numel() for gradient in gradients])
-        for gradient, total in zip(gradients, sums, strict=True):
-            gradient.copy_(total.view_as(gradient))
-        return flat[0]
+        return sum_gradients(loss, (p for group in self.optimizer.param_groups for p in group["params"]))
 
     def predict(self) -> np.ndarray:
         """Judge the val images by rank 0's network."""

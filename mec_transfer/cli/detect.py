@@ -11,7 +11,6 @@ Fewer images than the protocol's fit a batch: --set recipe.images_per_batch=4 sc
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mec_transfer.cli import evaluate
 
@@ -29,13 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings: dict[str, Any] = {}
-    if args.train:
-        settings["train"] = [args.train]
-    if args.test:
-        settings["test"] = args.test
-    if args.classes:
-        settings["classes"] = [name.strip() for name in args.classes.split(",")]
     return evaluate.evaluate(
-        args, "detect", "voc0712_c4", family="detection", settings=settings, skip_invalid=args.skip_invalid
+        args,
+        "detect",
+        "voc0712_c4",
+        family="detection",
+        settings=evaluate.own_data_settings(args),
+        skip_invalid=args.skip_invalid,
     )

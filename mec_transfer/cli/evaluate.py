@@ -82,6 +82,18 @@ def evaluate(
     return 0
 
 
+def own_data_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what --train, --test and --classes say of data of one's own."""
+    settings: dict[str, Any] = {}
+    if args.train:
+        settings["train"] = [args.train]
+    if args.test:
+        settings["test"] = args.test
+    if args.classes:
+        settings["classes"] = [name.strip() for name in args.classes.split(",")]
+    return settings
+
+
 def format_record(record: Record) -> str:
     """Return the short table of a record: model, protocol, data, metrics, what was selected, warnings."""
     rows = [

@@ -11,7 +11,6 @@ Few images: --set recipe.iterations=N and recipe.schedule.steps=[...] for a shor
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mec_transfer.cli import evaluate
 
@@ -28,11 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings: dict[str, Any] = {}
-    if args.train:
-        settings["train"] = [args.train]
-    if args.test:
-        settings["test"] = args.test
-    if args.classes:
-        settings["classes"] = [name.strip() for name in args.classes.split(",")]
-    return evaluate.evaluate(args, "segment", "voc12aug_fcn_moco", family="segmentation", settings=settings)
+    return evaluate.evaluate(
+        args, "segment", "voc12aug_fcn_moco", family="segmentation", settings=evaluate.own_data_settings(args)
+    )

@@ -115,6 +115,21 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
+def sum_gradients(loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
+    """Add gradients, in place, and a loss, a scalar, up over the processes, in one message; return that loss."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return loss
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = all_reduce_sum(torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)]))
+    sums = flat[1:].split([gradient.numel() for gradient in gradients])
+    for gradient, total in zip(gradients, sums, strict=True):
+        gradient.copy_(total.view_as(gradient))
+    return flat[0]
+
+
 def copy_from_first(tensors: Iterable[torch.Tensor]) -> None:
     """Overwrite every process's `tensors` with those of the first process."""
     import torch.distributed as dist

@@ -24,6 +24,18 @@ _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 """As `atomic_writer` calls them."""
 
 
+def existing_folder(folder: Path) -> Path:
+    """Return `folder`, or the nearest above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def short_of_room(folder: Path, needed: int) -> str:
+    """Say that `needed` bytes do not fit into a folder, which need not be there yet; "" where they do."""
+    there = existing_folder(folder)
+    free = shutil.disk_usage(there).free
+    return "" if free >= needed else f"{there}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed"
+
+
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on leaving without an error it replaces `path` in one step.

@@ -19,19 +19,32 @@ from __future__ import annotations
 import abc
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import CheckpointError, RunError, UserError, one_line
 from mec_transfer.common.files import replace_with_copy, save_torch
-from mec_transfer.common.interrupt import Interrupted
-from mec_transfer.common.progress import is_main_process, say, warn
+from mec_transfer.common.interrupt import Interrupted, StopRequest
+from mec_transfer.common.progress import Meter, is_main_process, say, warn
+
+T = TypeVar("T")
 
 SAVE_SECONDS = 600
 """A kill costs no more than this and a step; a signal costs nothing."""
 _AGAIN = "to train from the beginning"
+
+
+class Stepper(Protocol):
+    """What is trained iteration by iteration."""
+
+    iteration: int
+    """Iterations done."""
+    optimizer: Any
+
+    def state(self) -> dict[str, Any]:
+        """Return what it takes to go on from here."""
 
 
 class ResumableState(abc.ABC):
@@ -103,6 +116,31 @@ class ResumableState(abc.ABC):
         distributed.barrier()  # torchrun kills the others when the first one ends
         say(f"{self.path}: saved at {self._position(values)}")
         raise Interrupted(number)
+
+    def train_to(
+        self, last: int, stepper: Stepper, step: Callable[[T], float], batches: Iterable[T], stop: StopRequest
+    ) -> None:
+        """Train until iteration `last`, with progress, and save: at the end, when it is due, and at a signal.
+
+        Args:
+            last: how many iterations the whole training has.
+            stepper: what is trained, as far as it has come.
+            step: does one more iteration of it, on a batch, and returns its loss.
+            batches: those that are left.
+            stop: tells of a signal, which ends the training with `Interrupted` after a step.
+        """
+        meter = Meter("training", last, "iterations", start=stepper.iteration)
+        try:
+            for batch in batches:
+                loss = step(batch)
+                meter.advance(loss=loss, lr=stepper.optimizer.param_groups[0]["lr"])
+                over = stepper.iteration == last
+                if (number := stop.of_all()) and not over:
+                    self.save_and_stop(stepper.state(), number)
+                if over or self.is_due:
+                    self.save(stepper.state())
+        finally:
+            meter.close()
 
     def load(self) -> dict[str, Any] | None:
         """Return the newest whole state, with tensors on the CPU, on every process; None where there is none at all.

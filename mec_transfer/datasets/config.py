@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -57,6 +58,11 @@ class DatasetConfig(StrictModel):
     def promised(self) -> Contents | None:
         """What `name` promises; None for a name that promises nothing."""
         return self.expect.get(self.name)
+
+    def root_of(self, folder: Path) -> Path:
+        """Return where further data sets lie, for this one's own `folder`: below one root with it."""
+        own = Path(self.folder).parts
+        return folder.parents[len(own) - 1] if own and folder.parts[-len(own) :] == own else folder.parent
 
     def hashed(self) -> dict[str, Any]:
         """Return what of the config can move a number: neither where the data lies nor what its name promises."""

@@ -26,6 +26,4 @@ class ShiftedDatasetConfig(DatasetConfig):
 
     def train_folder(self, folder: Path) -> Path:
         """Return where the training set lies, for the test images' own `folder`: below one root with it, or as told."""
-        own = Path(self.folder).parts
-        root = folder.parents[len(own) - 1] if own and folder.parts[-len(own) :] == own else folder.parent
-        return root / self.train
+        return self.root_of(folder) / self.train

@@ -46,6 +46,4 @@ class TrackerDatasetConfig(VideosDatasetConfig):
         """Return where a training set lies, for the videos' own `folder`: below one root with it, unless told."""
         if self.training_root:
             return Path(self.training_root, part.folder)
-        own = Path(self.folder).parts
-        root = folder.parents[len(own) - 1] if own and folder.parts[-len(own) :] == own else folder.parent
-        return root / part.folder
+        return self.root_of(folder) / part.folder

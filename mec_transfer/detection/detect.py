@@ -31,7 +31,7 @@ SETTINGS = "detectron2.yaml"
 """The trained detector and its config, as plain Detectron2 loads them."""
 
 _MEASURED_WIDTH = 2048
-"""Of the networks whose memory is known: ResNet-50, and those that take more."""
+"""The width of the networks whose memory was measured: that of ResNet-50, and of deeper ones, which take more."""
 
 
 class Detect(Benchmark):

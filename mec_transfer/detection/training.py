@@ -21,7 +21,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import ConfigError, RunError, UserError
 from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import read_json, write_json
-from mec_transfer.common.interrupt import StopRequest, held_signals
+from mec_transfer.common.interrupt import held_signals
 from mec_transfer.common.progress import Meter, say
 from mec_transfer.common.resumable import ResumableState
 from mec_transfer.common.runtime import derive_seed
@@ -191,25 +191,11 @@ def train(
         plan = BatchPlan(items, batch, seed, last, grouped)
         plan.first = stepper.iteration
         with held_signals() as stop:
-            _run(stepper, load_batches(MappedImages(items, config, seed), plan, workers), state, last, stop)
+            batches = load_batches(MappedImages(items, config, seed), plan, workers)
+            state.train_to(last, stepper, lambda batch: stepper.step(batch)["total"], batches, stop)
     notes = _precise_bn(network, config, items, seed, workers)
     distributed.copy_from_first(network.buffers())  # its own images weigh in each process's statistics
     return notes
-
-
-def _run(stepper: Stepper, batches: Iterator[list[Item]], state: DetectorState, last: int, stop: StopRequest) -> None:
-    meter = Meter("training", last, "iterations", start=stepper.iteration)
-    try:
-        for batch in batches:
-            losses = stepper.step(batch)
-            meter.advance(loss=losses["total"], lr=stepper.optimizer.param_groups[0]["lr"])
-            over = stepper.iteration == last
-            if (number := stop.of_all()) and not over:
-                state.save_and_stop(stepper.state(), number)
-            if over or state.is_due:
-                state.save(stepper.state())
-    finally:
-        meter.close()
 
 
 def discard_training(folder: Path) -> None:

@@ -73,7 +73,7 @@ class JsonMean(DescribedModel):
     """One model's number in a derived column."""
 
     mean: float
-    """Of the means of its cells."""
+    """The mean of the means that its cells hold."""
     chosen_on_test_set: bool
     """Whether this holds for one of its cells."""
 

@@ -38,7 +38,7 @@ class Counts:
     """Pixels of N test images by C classes."""
 
     names: tuple[str, ...]
-    """Of the images."""
+    """The names of the images."""
     classes: tuple[str, ...]
     intersection: np.ndarray
     """(N, C) int64, as the next two: pixels that are of a class and were called so."""

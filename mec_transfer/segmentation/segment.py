@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mec_transfer.benchmark import Benchmark, Job, Problem, make_record, primary_problems
 from mec_transfer.common import distributed
 from mec_transfer.common.errors import DataError, RunError, one_line
+from mec_transfer.common.files import short_of_room
 from mec_transfer.common.progress import warn
 from mec_transfer.common.runtime import derive_seed, pick_device
 from mec_transfer.datasets.segments.data import SegmentData
@@ -157,12 +157,8 @@ class Segment(Benchmark):
 
     def _full_disk(self, job: Job) -> list[Problem]:
         needed = self.config.resources(job.backbone.arch, job.dataset).own_bytes or 0
-        folder = next(path for path in (job.workdir.absolute(), *job.workdir.absolute().parents) if path.exists())
-        free = shutil.disk_usage(folder).free
-        if free >= needed:
-            return []
-        what = f"{free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed for the training state"
-        return [Problem(message=f"{folder}: {what}")]
+        short = short_of_room(job.workdir, needed)
+        return [Problem(message=f"{short} for the training state")] if short else []
 
 
 def _data(job: Job) -> SegmentData:

@@ -16,8 +16,8 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError
 from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.files import write_json
-from mec_transfer.common.interrupt import StopRequest, held_signals
-from mec_transfer.common.progress import Meter, is_main_process, say
+from mec_transfer.common.interrupt import held_signals
+from mec_transfer.common.progress import is_main_process, say
 from mec_transfer.common.resumable import ResumableState
 from mec_transfer.common.runtime import derive_seed
 from mec_transfer.datasets.segments.split import SegmentSplit
@@ -91,13 +91,7 @@ class Stepper:
         x = x.contiguous(memory_format=torch.channels_last)
         loss = self.network.loss(x, labels.long()) / distributed.world_size()
         loss.backward()
-        if distributed.world_size() == 1:
-            return float(loss.detach())
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        flat = distributed.all_reduce_sum(torch.cat([loss.detach().reshape(1), *(g.reshape(-1) for g in gradients)]))
-        for gradient, total in zip(gradients, flat[1:].split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(total.view_as(gradient))
-        return float(flat[0])
+        return float(distributed.sum_gradients(loss.detach(), self.network.parameters()))
 
     def state(self) -> dict[str, Any]:
         """What `restore` takes."""
@@ -151,25 +145,8 @@ def train(
         )
         network.train()
         with held_signals() as stop:
-            _run(stepper, split, plan, state, workers, stop)
-
-
-def _run(
-    stepper: Stepper, split: SegmentSplit, plan: BatchPlan, state: SegmenterState, workers: int, stop: StopRequest
-) -> None:
-    meter = Meter("training", plan.iterations, "iterations", start=stepper.iteration)
-    pin = devices.copies_pinned_memory(stepper.device)
-    try:
-        for batch in load_batches(split, stepper.recipe, plan, workers, pin):
-            loss = stepper.step(batch)
-            meter.advance(loss=loss, lr=stepper.optimizer.param_groups[0]["lr"])
-            over = stepper.iteration == plan.iterations
-            if (number := stop.of_all()) and not over:
-                state.save_and_stop(stepper.state(), number)
-            if over or state.is_due:
-                state.save(stepper.state())
-    finally:
-        meter.close()
+            batches = load_batches(split, recipe, plan, workers, devices.copies_pinned_memory(stepper.device))
+            state.train_to(recipe.iterations, stepper, stepper.step, batches, stop)
 
 
 def discard_training(folder: Path) -> None:

@@ -35,7 +35,7 @@ from tests.classification.test_linear import SMALL
 FOLDER = CONFIGS / "classification"
 VIEW = {"resize": None, "crop": 32}
 SHOWN = (1, 3, 4)
-"""Of the six classes of the tiny data set."""
+"""Which of the tiny data set's six classes the shifted images show."""
 
 
 @pytest.fixture

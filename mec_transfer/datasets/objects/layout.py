@@ -21,6 +21,7 @@ from mec_transfer.datasets.objects.annotation import ObjectImage
 from mec_transfer.datasets.objects.conventions import convention_problem
 from mec_transfer.datasets.objects.data import ObjectData
 from mec_transfer.datasets.objects.splits import ObjectSplit
+from mec_transfer.datasets.own_splits import choose_splits
 from mec_transfer.datasets.registry import find_layout, layout_names
 from mec_transfer.datasets.states import State
 
@@ -92,7 +93,7 @@ class ObjectLayout(Layout, Generic[S]):
         layouts = [layout for name in layout_names("objects") if isinstance(layout := find_layout(name), ObjectLayout)]
         for layout in sorted(layouts, key=lambda layout: layout.name != self.name):
             if names := layout.split_names(folder):
-                return {"layout": layout.name, **_choose_splits(folder, names, settings)}
+                return {"layout": layout.name, **choose_splits(folder, names, settings, _TRAIN, _TEST)}
         raise DataError(f"{folder}: is neither {' nor '.join(layout.holds for layout in layouts)}")
 
     def open_splits(
@@ -192,20 +193,6 @@ class ObjectLayout(Layout, Generic[S]):
                 raise DataError(f"{root}: split '{split.name}': {mistake}")
             splits.append(dataclasses.replace(split, skipped=tuple(problems)))
         return sources, splits
-
-
-def _choose_splits(folder: Path, names: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `train`, `test` and `classes`: those that the user chose, else the splits of usual names."""
-    train = settings.get("train") or [name for name in _TRAIN if name in names][:1]
-    test = settings.get("test") or next((name for name in _TEST if name in names), None)
-    for what, name in (("train", next(iter(train), None)), ("test", test)):
-        if name not in names:
-            lacking = f"has no split '{name}'" if name else "has no split of a usual name"
-            raise DataError(
-                f"{folder}: {lacking} to {what} on; it has {', '.join(names)}: name one with --{what}, or with "
-                f"dataset.{what} in a suite"
-            )
-    return {"train": list(train), "test": test, "classes": list(settings.get("classes", ()))}
 
 
 def _placed(

@@ -11,6 +11,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.config import SegmentsDatasetConfig
 from mec_transfer.datasets.data import Layout
 from mec_transfer.datasets.index import Index
+from mec_transfer.datasets.own_splits import choose_splits
 from mec_transfer.datasets.registry import find_layout, layout_names
 from mec_transfer.datasets.segments.data import SegmentData
 from mec_transfer.datasets.segments.split import MOST_CLASSES, SegmentSplit
@@ -66,19 +67,5 @@ class SegmentLayout(Layout):
         ]
         for layout in sorted(layouts, key=lambda layout: layout.name != self.name):
             if names := layout.split_names(folder):
-                return {"layout": layout.name, **_choose_splits(folder, names, settings)}
+                return {"layout": layout.name, **choose_splits(folder, names, settings, _TRAIN, _TEST)}
         raise DataError(f"{folder}: is neither {' nor '.join(layout.holds for layout in layouts)}")
-
-
-def _choose_splits(folder: Path, names: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `train`, `test` and `classes`: those that the user chose, else the splits of usual names."""
-    train = settings.get("train") or [name for name in _TRAIN if name in names][:1]
-    test = settings.get("test") or next((name for name in _TEST if name in names), None)
-    for what, name in (("train", next(iter(train), None)), ("test", test)):
-        if name not in names:
-            lacking = f"has no split '{name}'" if name else "has no split of a usual name"
-            raise DataError(
-                f"{folder}: {lacking} to {what} on; it has {', '.join(names)}: name one with --{what}, or with "
-                f"dataset.{what} in a suite"
-            )
-    return {"train": list(train), "test": test, "classes": list(settings.get("classes", ()))}

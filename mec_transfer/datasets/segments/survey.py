@@ -32,7 +32,7 @@ class Survey:
     digest: str
     """The sha256 of names, masks, the images' sizes in bytes, and the bytes of a sample of the images."""
     pixels: list[int]
-    """Of each class; those of masks that have something wrong with them are left out."""
+    """How many pixels each class has, without the masks that have something wrong with them."""
     problems: list[str]
 
 
