@@ -44,6 +44,7 @@ from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig, 
 from mec_transfer.suite.registry import BENCHMARKS, COMMAND_OF, benchmark_config, find_benchmark
 from pretrain.__main__ import main as pretrain
 from pretrain.config import OnlineKnnConfig, PretrainConfig, ViewsConfig
+from tests.datasets.images import test_inat2018, test_places205
 from tests.datasets.images.test_cdfsl import CDFSL_WORLDS
 from tests.datasets.images.test_cifar import write_batches
 from tests.datasets.images.test_listed import WORLDS
@@ -206,7 +207,14 @@ def test_the_page_on_robustness_has_a_row_for_every_config_of_its_suite_and_how_
     assert any((world / "imagenet_grey").glob(re.sub("<.*?>", "*", tree[0])))
 
 
-TRANSFER_WORLDS = {**WORLDS, **CDFSL_WORLDS, "cifar": write_batches, "voc2007_classes": write_parts}
+TRANSFER_WORLDS = {
+    **WORLDS,
+    **CDFSL_WORLDS,
+    "cifar": write_batches,
+    "voc2007_classes": write_parts,
+    "places205": test_places205.make,
+    "inat2018": test_inat2018.make,
+}
 
 
 @pytest.mark.parametrize("layout", TRANSFER_WORLDS)

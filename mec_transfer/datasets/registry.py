@@ -20,6 +20,8 @@ LAYOUTS = {
     "images": {
         "imagefolder": "mec_transfer.datasets.images.folders:ImageFolderLayout",
         "cifar": "mec_transfer.datasets.images.cifar:CifarLayout",
+        "places205": "mec_transfer.datasets.images.places205:Places205Layout",
+        "inat2018": "mec_transfer.datasets.images.inat2018:INat2018Layout",
         "unlabelled": "mec_transfer.datasets.images.folders:UnlabelledLayout",
         **{
             name: f"mec_transfer.datasets.images.listed:{layout}Layout"

@@ -61,8 +61,13 @@ def test_every_set_of_the_transfer_suite_is_there_under_the_folder_that_its_conf
 
 
 def test_what_cannot_be_fetched_says_why_in_one_line() -> None:
-    assert sorted(set(SETS) - set(OPEN)) == ["cars", "imagenet"]
-    for name, words in (("cars", "is dead"), ("imagenet", "after registration"), ("dtt", "Did you mean 'dtd'?")):
+    assert sorted(set(SETS) - set(OPEN)) == ["cars", "imagenet", "places205"]
+    for name, words in (
+        ("cars", "is dead"),
+        ("imagenet", "at image-net.org"),
+        ("places205", "at places.csail.mit.edu"),
+        ("dtt", "Did you mean 'dtd'?"),
+    ):
         with pytest.raises(UserError, match=re.escape(words)) as error:
             find_set(name)
         assert "\n" not in str(error.value)

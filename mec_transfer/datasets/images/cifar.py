@@ -89,27 +89,27 @@ class BatchImages(ImageList):
 class CifarLayout(ImageLayout):
     """`cifar-10-batches-py` or `cifar-100-python`, or a folder with one of them in it."""
 
+    @staticmethod
+    def holds(folder: Path) -> bool:
+        """Whether `folder` is or holds what one of the two archives unpacks to."""
+        return bool(_find(folder))
+
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train` and `val`, which CIFAR calls test. Raises DataError."""
         if not folder.is_dir():
             index.list_folder(folder)  # names what is wrong
-        if not holds_batches(folder):
+        if not self.holds(folder):
             wanted = " or ".join(f"{edition.folder} ({edition.meta} and its batches)" for edition in _EDITIONS)
             raise DataError(f"{folder}: neither is nor holds {wanted}; unpack the archive for Python there")
-        return dict(open_batches(folder))
+        return dict(_open_batches(folder))
 
     def adapt(self, config: DatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Take a folder of images, such as CIFAR written out as files, for data of one's own."""
-        own = not holds_batches(folder) and (folder / "train").is_dir()
+        own = not self.holds(folder) and (folder / "train").is_dir()
         return ({"layout": "imagefolder"} if own else {}) | dict(settings)
 
 
-def holds_batches(folder: Path) -> bool:
-    """Whether `folder` is or holds what one of the two archives unpacks to."""
-    return bool(_find(folder))
-
-
-def open_batches(folder: Path) -> dict[str, BatchImages]:
+def _open_batches(folder: Path) -> dict[str, BatchImages]:
     """Read both splits of a folder that holds batches: `train` and `val`.
 
     Raises:

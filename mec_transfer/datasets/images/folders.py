@@ -3,7 +3,7 @@
 Layout `imagefolder`: `train/<class>/*` and `val/<class>/*`, as torchvision's ImageFolder reads it. `val` may also
 be the flat ILSVRC folder, its images without class folders, with a label file (`ilsvrc.py` says which). Either split
 may be a folder of shards instead (`shards.py`), in which the images have the paths that they had below that split;
-and the whole may be the pickled batches of CIFAR (`cifar.py`).
+and the whole may lie as one of the archives in `_ARCHIVES` unpacks.
 Layout `unlabelled`: every image below one folder, or in the tar shards that the folder holds.
 """
 
@@ -19,10 +19,12 @@ import numpy as np
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.data import Data
-from mec_transfer.datasets.images.cifar import holds_batches, open_batches
+from mec_transfer.datasets.images.cifar import CifarLayout
 from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.ilsvrc import read_flat_labels
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.inat2018 import INat2018Layout
+from mec_transfer.datasets.images.places205 import Places205Layout
 from mec_transfer.datasets.images.shards import INDEX, ShardedImages, holds_shards, open_shards, tar_names
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, is_image
@@ -30,6 +32,8 @@ from mec_transfer.datasets.values import few
 
 Split = Literal["train", "val"]
 _KAGGLE_FOLDER = "ILSVRC/Data/CLS-LOC"
+_ARCHIVES = (CifarLayout, Places205Layout, INat2018Layout)
+"""Layouts of public data sets that are taken wherever class folders are."""
 _OTHER_NAMES = {"train": ("training", "Train"), "val": ("valid", "validation", "test", "Val")}
 
 
@@ -77,13 +81,14 @@ class ImageFolderLayout(ImageLayout):
     """Training and validation images in folders of their classes."""
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
-        """Return `train` and `val`, of CIFAR's own batches too. Raises DataError."""
-        return dict(open_batches(folder)) if holds_batches(folder) else open_splits(folder, index)
+        """Return `train` and `val`, of a public archive too. Raises DataError."""
+        archive = next((layout(self.name) for layout in _ARCHIVES if layout.holds(folder)), None)
+        return archive.open_all(folder, index) if archive else open_splits(folder, index)
 
     def examine(self, config: DatasetConfig, folder: Path, index: Index) -> tuple[Data | None, list[str]]:
         """As every layout; the error of `train` does not hide that of `val`."""
         data, problems = super().examine(config, folder, index)
-        if data is None and not holds_batches(folder):
+        if data is None and not any(layout.holds(folder) for layout in _ARCHIVES):
             try:
                 open_split(folder, "val", index)
             except DataError as error:
