@@ -66,19 +66,16 @@ def fit(
     begin = np.zeros(shape) if start is None else start.weights
     threads = torch.get_num_threads()
     several = threads > 1 and features.numel() * classes >= _LEAST_FOR_THREADS
-    torch.set_num_threads(1)  # of each of these threads, which work on blocks of their own and wait without spinning
-    try:
-        # scipy's own sums, over the weights, depend on the number of threads that its BLAS may use.
-        with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
-            objective: Callable[[np.ndarray], tuple[float, np.ndarray]]
-            if is_gpu(features.device):
-                objective = _ObjectiveOnGpu(features, labels, shape, 1.0 / c)
-            else:
-                objective = _Objective(features.numpy(), labels, shape, 1.0 / c, pool.map if several else map)
-            limits = {"gtol": GRADIENT_TOLERANCE, "maxiter": max_iterations}
-            found = optimize.minimize(objective, begin.ravel(), method="L-BFGS-B", jac=True, options=limits)
-    finally:
-        torch.set_num_threads(threads)
+    # BLAS has one thread: scipy's own sums, over the weights, depend on how many it may use, and products are shared out
+    # in blocks to threads of this pool, which wait without spinning.
+    with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
+        objective: Callable[[np.ndarray], tuple[float, np.ndarray]]
+        if is_gpu(features.device):
+            objective = _ObjectiveOnGpu(features, labels, shape, 1.0 / c)
+        else:
+            objective = _Objective(features.numpy(), labels, shape, 1.0 / c, pool.map if several else map)
+        limits = {"gtol": GRADIENT_TOLERANCE, "maxiter": max_iterations}
+        found = optimize.minimize(objective, begin.ravel(), method="L-BFGS-B", jac=True, options=limits)
     return Fit(found.x.reshape(shape), int(found.nit))
 
 
@@ -96,19 +93,17 @@ class _Objective:
         self.shape, self.strength, self.map = shape, strength, map_
         rows = np.array_split(np.arange(len(labels)), _BLOCKS)
         self.blocks = [
-            _Block(torch.from_numpy(features[own[0] : own[-1] + 1]), (labels[own], np.arange(len(own))))
-            for own in rows
-            if len(own)
+            _Block(features[own[0] : own[-1] + 1], (labels[own], np.arange(len(own)))) for own in rows if len(own)
         ]
 
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(self.shape)
         plain = np.ascontiguousarray(weights[:, :-1])
-        loss = 0.5 * self.strength * float(torch.from_numpy(plain).square().sum())
+        loss = 0.5 * self.strength * float(np.vdot(plain, plain))
         gradient = np.empty(self.shape)
         np.multiply(plain, self.strength, out=gradient[:, :-1])
         gradient[:, -1] = 0.0
-        part = functools.partial(_part, weights=torch.from_numpy(plain), intercepts=weights[:, -1:])
+        part = functools.partial(_part, weights=plain, intercepts=weights[:, -1:])
         for own_loss, by_weights, by_intercepts in self.map(part, self.blocks):
             loss += own_loss
             gradient[:, :-1] += by_weights
@@ -118,15 +113,15 @@ class _Objective:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Block:
-    features: torch.Tensor
+    features: np.ndarray
     """(n, D)."""
     truth: tuple[np.ndarray, np.ndarray]
     """Where the true classes' values lie in (K, n)."""
 
 
-def _part(block: _Block, weights: torch.Tensor, intercepts: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def _part(block: _Block, weights: np.ndarray, intercepts: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Return a block's loss and its gradient by the weights (K, D) and by the intercepts (K,)."""
-    p = torch.mm(weights, block.features.T).numpy()  # (K, n): logits, then probabilities, then the loss by the logits
+    p = weights @ block.features.T  # (K, n): logits, then probabilities, then the loss by the logits
     p += intercepts
     p -= p.max(axis=0)
     loss = -float(p[block.truth].sum())
@@ -135,7 +130,7 @@ def _part(block: _Block, weights: torch.Tensor, intercepts: np.ndarray) -> tuple
     loss += float(np.log(sums).sum())
     p /= sums
     p[block.truth] -= 1.0
-    return loss, torch.mm(torch.from_numpy(p), block.features).numpy(), p.sum(axis=1)
+    return loss, p @ block.features, p.sum(axis=1)
 
 
 class _ObjectiveOnGpu:

@@ -131,13 +131,13 @@ class Logistic(Benchmark):
         meter = Meter(f"{self.config.id} fits", len(search.cs) + 1, "fits", start=len(search.scores))
         try:
             for c in search.cs[len(search.scores) :]:
-                fits = _fit_all(rows[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
+                fits = fit_all(rows[:fitted], y[:fitted], len(classes), c, fits, recipe.max_iterations)
                 measured = measure(_predict(fits, x[fitted:], y[fitted:], classes))
                 search.scores.append(measured[self.config.metrics.primary])
                 search.iterations.append(max(found.iterations for found in fits))
                 kept.save(search, fits[-1])
                 meter.advance(1)
-            fits = _fit_all(rows, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
+            fits = fit_all(rows, y, len(classes), search.cs[search.chosen], fits, recipe.max_iterations)
             search.final_iterations = max(found.iterations for found in fits)
             meter.advance(1)
         finally:
@@ -281,7 +281,7 @@ def save(folder: Path, predictions: Mapping[str, np.ndarray]) -> dict[str, float
     return measure(predictions)
 
 
-def _fit_all(
+def fit_all(
     x: torch.Tensor, y: np.ndarray, classes: int, c: float, before: Sequence[lbfgs.Fit], limit: int
 ) -> list[lbfgs.Fit]:
     """Return one classifier for all classes, or one each where `y` is (N, K); `before` are those of the last C."""
