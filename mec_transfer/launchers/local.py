@@ -45,16 +45,26 @@ class _Running:
 
     def __init__(self, task: Task, slots: Sequence[int], process: _Process, tail: BinaryIO) -> None:
         self.task, self.slots, self.process, self._tail = task, tuple(slots), process, tail
+        self._begun = b""
+        """A line of its log that has not come to its end."""
         self.began = self._heard = time.monotonic()
         self.reason = ""
         """Why it was asked to stop."""
         self._asked = 0.0
 
-    def show(self, show: Show) -> None:
-        """Pass on the lines that its log has got."""
+    def show(self, show: Show, ended: bool = False) -> None:
+        """Pass on the whole lines that its log has got, and once it has `ended` what is left."""
         for line in self._tail.readlines():
             self._heard = time.monotonic()
-            show(self.task, line.decode(errors="replace").rstrip())
+            self._begun += line
+            if self._begun.endswith(b"\n"):
+                self._pass_on(show)
+        if ended and self._begun:
+            self._pass_on(show)
+
+    def _pass_on(self, show: Show) -> None:
+        show(self.task, self._begun.decode(errors="replace").rstrip())
+        self._begun = b""
 
     def enforce_limits(self) -> None:
         """Ask it to stop when it has used up its time or hangs, and kill it when it does not obey."""
@@ -156,7 +166,7 @@ class LocalLauncher:
 
     def _start(self, task: Task) -> None:
         wanted = self._slots_of(task)
-        slots, self._free = self._free[:wanted], self._free[wanted:]
+        slots = self._free[:wanted]
         whole = self._is_whole(task)
         processes = 1 if whole else wanted
         env = {} if whole else dict(self._env)  # every core is its own
@@ -174,8 +184,8 @@ class LocalLauncher:
                 process = _Fork(self._warm, self._warm.run(task.module, task.arguments, task.log, env))
         except BaseException:
             tail.close()
-            self._free += slots
             raise
+        self._free = self._free[wanted:]
         self._running.append(_Running(task, slots, process, tail))
 
     def wait(self) -> Ended:
@@ -186,7 +196,7 @@ class LocalLauncher:
         while True:
             for running in self._running:
                 status = running.process.poll()  # before the last look at its log
-                running.show(self._show)
+                running.show(self._show, ended=status is not None)
                 if status is not None:
                     self._leave(running)
                     return Ended(task=running.task, status=status, reason=running.reason)
@@ -207,7 +217,7 @@ class LocalLauncher:
             running.signal(signal.SIGKILL)
             while running.process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-            running.show(self._show)
+            running.show(self._show, ended=True)
             self._leave(running)
 
     def _leave(self, running: _Running) -> None:
