@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from mec_transfer.cli.launching import add_launcher, slurm_options
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
 from mec_transfer.common.errors import MissingExtra, RunError, UserError, tell
-from mec_transfer.common.progress import warn
+from mec_transfer.common.progress import print_to_stderr, warn
 
 if TYPE_CHECKING:
     from mec_transfer.results.leaderboard import Leaderboard
@@ -160,9 +159,8 @@ def carry_out(suite: SuiteConfig, source: Path, args: argparse.Namespace, run_op
     if page := _report(args.out):
         print(f"{page}: all of it in a browser, and what is behind each number")
     if outcome.failed:
-        print(
-            f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
-            file=sys.stderr,
+        print_to_stderr(
+            f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again"
         )
     return outcome
 

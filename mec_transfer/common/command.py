@@ -14,6 +14,7 @@ from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import interruption_behind, leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_launcher
+from mec_transfer.common.progress import print_to_stderr
 from mec_transfer.common.runtime import usable_cores
 
 
@@ -28,12 +29,9 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with raised_signals():
-            status = _status(program, command)
-            if sys.stdout:
-                sys.stdout.flush()
-            return status
+            return _status(program, command)
     except BrokenPipeError:  # `mec-transfer ls | head` is no failure
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 141
     finally:  # what follows is the interpreter's own end
@@ -45,22 +43,25 @@ def _status(program: str, command: Callable[[], int]) -> int:
     try:
         return _explained(command)
     except UserError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print_to_stderr(f"{program}: error: {error}")
         return 2
     except RunError as error:
-        print(f"{program}: failed: {error}", file=sys.stderr)
+        print_to_stderr(f"{program}: failed: {error}")
         return 1
     except KeyboardInterrupt as error:
         leave_at_once()  # a second signal does not wait for what is left to do
         number = signal_of(error)
-        print(f"{program}: interrupted ({number.name}); the same command goes on from here", file=sys.stderr)
+        print_to_stderr(f"{program}: interrupted ({number.name}); the same command goes on from here")
         return 128 + number
 
 
 def _explained(command: Callable[[], int]) -> int:
     """Run `command`; an optional library that it does not find is a mistake of the user's, a disk that fails is not."""
     try:
-        return command()
+        status = command()
+        if sys.stdout:
+            sys.stdout.flush()
+        return status
     except ImportError as error:
         if missing := explain(error):
             raise missing from error

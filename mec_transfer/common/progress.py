@@ -27,19 +27,26 @@ def is_main_process() -> bool:
 
 
 def say(message: str) -> None:
-    """Print one line of news to standard error (rank 0 only).
-
-    Where nobody reads on, as after `head`, it is dropped. Where it goes to a file on a full disk it comes later, or is
-    lost: no number is lost for a line.
-    """
+    """Print one line of news to standard error (rank 0 only)."""
     if is_main_process():
-        try:
-            print(message, file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
-                raise
+        print_to_stderr(message)
+
+
+def print_to_stderr(line: str) -> None:
+    """Print a line to standard error, on every rank.
+
+    The line is dropped where standard error is closed and where nobody reads on, as after `head`. Where it goes to a
+    file on a full disk it comes later or is lost: no number and no exit status is lost for a line.
+    """
+    if sys.stderr is None:  # closed; `print` would write to standard output, which holds results alone
+        return
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
+            raise
 
 
 def warn(message: str) -> None:
@@ -59,7 +66,7 @@ def track(items: Iterable[T], title: str, total: int, unit: str = "batches") -> 
 
 
 class Meter:
-    """A progress bar (terminal) or a line every ten seconds (log) for `total` steps.
+    """A progress bar (terminal) or a line every ten seconds (log) for `total` steps; 0 where nobody knows how many.
 
     What will take days is told once, in a line of warning after the first minute.
 
@@ -87,7 +94,7 @@ class Meter:
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = bar.add_task(self.title, total=self.total, completed=self.start, figures="")
+        self._task = bar.add_task(self.title, total=self.total or None, completed=self.start, figures="")
         bar.start()
         return bar
 
@@ -115,8 +122,9 @@ class Meter:
     def _line(self) -> str:
         seconds = time.monotonic() - self._began
         rate = (self.done - self.start) / seconds if seconds else 0.0
-        left = f"{_clock((self.total - self.done) / rate)} left" if rate else ""
-        parts = [f"{self.title} [{self.done}/{self.total} {self.unit}]", self._figures, f"{rate:.3g}/s", left]
+        left = f"{_clock((self.total - self.done) / rate)} left" if rate and self.total else ""
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        parts = [f"{self.title} [{count} {self.unit}]", self._figures, f"{rate:.3g}/s", left]
         return "  ".join(part for part in parts if part)
 
     def close(self) -> None:

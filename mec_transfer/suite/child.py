@@ -5,7 +5,6 @@ The file is a `JobSpec`, written by the run; the outcome is the record beside it
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from mec_transfer.common import distributed
 from mec_transfer.common.errors import RunError, UserError, tell
 from mec_transfer.common.interrupt import leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import end_process, tie_to_launcher
+from mec_transfer.common.progress import print_to_stderr
 from mec_transfer.results.record import Record
 from mec_transfer.suite.execute import execute_job
 from mec_transfer.suite.spec import JobSpec
@@ -30,8 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         with raised_signals():
             run_job_file(Path(arguments[0]))
     except (UserError, RunError, OSError) as error:
-        with contextlib.suppress(OSError):  # the log's disk may be full
-            print(f"error: {tell(error)}", file=sys.stderr)
+        print_to_stderr(f"error: {tell(error)}")
         return 1
     except KeyboardInterrupt as error:
         leave_at_once()
