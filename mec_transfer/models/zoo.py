@@ -181,11 +181,19 @@ def find_entry(name: str) -> Entry:
 
 
 def models_dir() -> Path:
-    """Return the folder of models: $MEC_TRANSFER_MODELS, else the user's cache."""
+    """Return the folder of models: $MEC_TRANSFER_MODELS, else the user's cache.
+
+    Raises:
+        UserError: neither is known, as in a container whose user has no entry among the system's and no HOME.
+    """
     if given := os.environ.get(FOLDER_VARIABLE):
         return Path(given)
-    cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "mec-transfer" / "models"
+    if not (cache := os.environ.get("XDG_CACHE_HOME")):
+        try:
+            cache = str(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
+        except RuntimeError:
+            raise UserError(f"this user has no home folder; give --models-dir DIR, or set {FOLDER_VARIABLE}") from None
+    return Path(cache, "mec-transfer", "models")
 
 
 def fetched_file(entry: Entry) -> Path:
