@@ -24,6 +24,7 @@ from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.values import few
 from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
@@ -222,8 +223,8 @@ class _Run:
             },
         )
         return RunError(
-            f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {', '.join(names[:3])} and "
-            f"{len(names) - 3} more: {path} has them, with the weights before the step); the last whole "
+            f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {few(names, 3)}: "
+            f"{path} has them, with the weights before the step); the last whole "
             f"checkpoint is kept. {Checkpoint.CURE}"
         )
 

@@ -223,7 +223,7 @@ def _views(record: Record) -> list[Record]:
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which "1%" comes before "10%"."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
 
 
 def _record_key(record: Record) -> tuple[object, ...]:

@@ -83,6 +83,8 @@ def _folders(out: Path) -> list[Path]:
     """Folders that hold a job or define means, `out` itself among them; what lies in a job's is its own business."""
 
     def refuse(error: OSError) -> None:  # else its records would be missing without a word
+        if isinstance(error, FileNotFoundError):  # a run that goes on has just removed it
+            return
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
     found = []
