@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mec_transfer.cli.options import split_names
 from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.registry import LAYOUTS, layout_names
 
@@ -242,8 +243,8 @@ def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
 
 
 def _part(args: argparse.Namespace) -> dict[str, Any]:
-    sequences = args.sequences.split(",") if args.sequences else []
-    return {"split": args.split or "", "sequences": sequences, "detections": args.detections or ""}
+    sequences, detections = split_names(args.sequences), args.detections or ""
+    return {"split": args.split or "", "sequences": sequences, "detections": detections}
 
 
 def _fingerprint_line(data: Data) -> str:
