@@ -1,4 +1,4 @@
-"""What a long run shows: a progress bar on a terminal, plain lines in a log; on rank 0 only.
+"""Progress of a long run: a bar on a terminal, plain lines in a log, on rank 0 only.
 
 Everything goes to standard error, so that standard output holds results alone.
 """
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS = 10.0
 _SETTLED_SECONDS, _SETTLED_STEPS = 60.0, 5
-"""After how long, and how many steps, a rate is trusted to tell how long the rest takes."""
+"""A rate is used to estimate the remaining time only after this long and this many steps."""
 _LONG_SECONDS = 2 * 86400.0
-"""So long a rest is worth a warning."""
+"""A longer remaining time causes a warning."""
 
 
 def is_main_process() -> bool:
@@ -68,9 +68,9 @@ def track(items: Iterable[T], title: str, total: int, unit: str = "batches") -> 
 class Meter:
     """A progress bar (terminal) or a line every ten seconds (log) for `total` steps; 0 where nobody knows how many.
 
-    What will take days is told once, in a line of warning after the first minute.
+    If the rest will take days, one line of warning says so after the first minute.
 
-    `advance` takes figures to show beside the bar, always in the order in which they are given.
+    `advance` takes figures to show beside the bar, in the order in which they are given.
     """
 
     def __init__(self, title: str, total: int, unit: str = "batches", start: int = 0) -> None:
@@ -128,7 +128,7 @@ class Meter:
         return "  ".join(part for part in parts if part)
 
     def close(self) -> None:
-        """Take the bar away; in a log that has shown lines before, write the last one."""
+        """Remove the bar; in a log that has lines already, write the last one."""
         if self._bar:
             self._bar.stop()
         elif is_main_process() and self._last > self._began:

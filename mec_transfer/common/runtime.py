@@ -36,7 +36,7 @@ def pick_device(name: str) -> torch.device:
     Under torchrun, `cuda` and `auto` are the GPU of this process's LOCAL_RANK.
 
     Raises:
-        UserError: CUDA is asked for and not there, or the name is none of these.
+        UserError: CUDA is asked for but not available, or the name is not one of these.
     """
     import torch
 
@@ -50,7 +50,7 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: this torch ({torch.__version__}) sees no GPU; use --device cpu")
     index = int(asked[1] or os.environ.get("LOCAL_RANK", "0"))
     if index >= count:
-        whose = f"--device {name}" if asked[1] else f"--device {name}: process {index} of torchrun's on this machine"
+        whose = f"--device {name}" if asked[1] else f"--device {name}: process {index} on this machine"
         raise UserError(f"{whose}: has no GPU; there are {count}, counted from 0. One process a GPU at the most")
     return torch.device(devices.GPU, index)
 
@@ -87,7 +87,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int]:
-    """Processor, cores this process may use, threads that torch uses, and the GPU where there is one."""
+    """Return the processor, the cores this process may use, torch's number of threads, and the GPU if there is one."""
     import torch
 
     gpus = devices.gpu_module()
@@ -101,7 +101,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
