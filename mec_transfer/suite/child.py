@@ -23,7 +23,8 @@ from mec_transfer.suite.takeover import adopt_training
 def main(arguments: Sequence[str]) -> int:
     """Run the job whose file is the one argument; return 0 when its record holds a number.
 
-    Or 128 + a signal's number where one stopped it. Else 1, and the last line of the output says what went wrong.
+    Returns 128 + the number of a signal that stopped it; otherwise 1, and the last line of the output says what went
+    wrong.
     """
     tie_to_launcher()
     try:
@@ -39,10 +40,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_job_file(job_file: Path) -> Record:
-    """Do the job of a job.json, or find it done; return its record. Raises what `JobSpec` and `execute_job` raise."""
+    """Run the job of a job.json unless it is done; return its record. Raises what `JobSpec` and `execute_job` raise."""
     spec = JobSpec.read(job_file)
     benchmark, job = spec.load()
-    if distributed.rank() == 0:  # the others wait for it where they join
+    if distributed.rank() == 0:  # the other ranks wait for it when they join the process group
         adopt_training(benchmark, job)
     return execute_job(spec, benchmark, job)
 

@@ -200,7 +200,7 @@ def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
     splits = {}
     for split, images in (("train", train), ("val", lists.test)):
         if lost := dict.fromkeys(name for _, name in images if name not in number):
-            raise DataError(f"{folder}: its lists name images of class {few(lost)}, which is none of its classes")
+            raise DataError(f"{folder}: its lists name images of class {few(lost)}, which is not one of its classes")
         labels = np.array([number[name] for _, name in images], dtype=np.int64)
         splits[split] = ImageList(folder, tuple(path for path, _ in images), labels, classes)
     trained = set(splits["train"].labels.tolist())
