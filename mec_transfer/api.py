@@ -76,10 +76,10 @@ def evaluate(
     from mec_transfer.suite.spec import JobSpec
 
     file = BenchmarkFile.read(find_benchmark(str(benchmark), Path()))
-    make_benchmark(
-        file.config(overrides)
-    )  # a mistake in it, or a library it lacks, is said before a large file is read
-    backbone = load_backbone(checkpoint, encoder)  # and one in the file before a large folder is listed
+    # A mistake in the config, or a missing library, is told before a large file is read, and one in the file before a
+    # large folder is listed.
+    make_benchmark(file.config(overrides))
+    backbone = load_backbone(checkpoint, encoder)
     fitted = fit_data(file.config, overrides, Path(data), settings)
     if fitted.note:
         warn(fitted.note)

@@ -38,7 +38,7 @@ class Checkpoint(ResumableState):
         """Name each difference of config, seed and images."""
         differing = self.identity.differences(there)
         more = "give another --out, or the config, seed and data that it was made with"
-        return f"is of another run: {', '.join(differing)}; {more}" if differing else ""
+        return f"belongs to another run: {', '.join(differing)}; {more}" if differing else ""
 
     def older(self) -> Sequence[Path]:
         """Return the milestones."""

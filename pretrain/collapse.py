@@ -1,11 +1,11 @@
-"""Whether the embeddings still differ: their effective rank, and a word when they no longer do."""
+"""Watches whether the embeddings still differ, by their effective rank, and warns when they have collapsed."""
 
 from __future__ import annotations
 
 import torch
 
 ROWS = 256
-"""Rows that the rank is taken from: enough to tell 1 from 100, and cheap."""
+"""How many rows the rank is computed from: enough to tell 1 from 100, and cheap."""
 LOWEST_RANK = 1.5
 LOWEST_STD = 0.05
 """The least spread of the embeddings, which is 1 where they are spread evenly."""
@@ -32,7 +32,7 @@ def effective_rank(embeddings: torch.Tensor) -> float:
 
 
 class CollapseWatch:
-    """Says once an episode that the embeddings have collapsed; silent over the warm-up, when all are still alike."""
+    """Warns once for each collapse of the embeddings; not during the warm-up, when all are still alike."""
 
     def __init__(self, warmup: int) -> None:
         self.warmup, self.collapsed = warmup, False

@@ -15,13 +15,13 @@ from pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint_last.pth"
 PREVIOUS = "checkpoint_previous.pth"
-"""The one before; taken where the last is damaged."""
+"""The checkpoint before the last, used if the last is damaged."""
 MILESTONE = "checkpoint_epoch*.pth"
-"""With the epochs done, in four figures, for the star."""
+"""The star stands for the number of finished epochs, in four digits."""
 LOG = "log.jsonl"
 _DONE = "done.json"
 _NOT_COMPUTED = ("config.log_every", "config.save_every_steps", "config.keep_every_epochs", "config.online_knn")
-"""What a run may change its mind about."""
+"""Settings that may differ when a run is resumed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +35,9 @@ class RunIdentity:
     """The sha256 of the images' paths below the data folder, in order."""
 
     def differences(self, other: dict[str, Any]) -> list[str]:
-        """Name what `other` (an identity as `as_dict` gives it) has otherwise: "key (there X, now Y)".
+        """Return each difference from `other`, an identity as `as_dict` gives it, as "key (there X, now Y)".
 
-        A config key that it lacks is newer than it: its default is what was done before there was the key.
+        A config key that `other` lacks is newer than it; the default stands for what was done before the key existed.
         """
         defaults = _flat({"config": PretrainConfig().model_dump(mode="json")})
         theirs, ours = defaults | _flat(other), _flat(self.as_dict())
@@ -51,7 +51,7 @@ class RunIdentity:
 
 
 def training_folder(data: Path) -> Path:
-    """Return the folder to pretrain on: `data`, or `data`/train where a val split lies beside it."""
+    """Return the folder to pretrain on: `data`, or `data`/train if there is a val split beside it."""
     return data / "train" if (data / "train").is_dir() and (data / "val").is_dir() else data
 
 
@@ -72,17 +72,17 @@ def identify(config: PretrainConfig, seed: int, folder: Path) -> RunIdentity:
 
 
 def mark_finished(out: Path, identity: RunIdentity) -> None:
-    """Note beside the checkpoint in `out` that it is the run's last."""
+    """Write beside the checkpoint in `out` that it is the run's last one."""
     write_json(out / _DONE, {"identity": json_sha256(identity.as_dict()), "checkpoint": _stamp(out)})
 
 
 def may_be_finished(out: Path) -> bool:
-    """Whether `out` holds the last checkpoint of some run: told without listing the images."""
+    """Whether `out` holds the last checkpoint of any run, without listing the images."""
     return (out / _DONE).is_file() and (out / CHECKPOINT).is_file()
 
 
 def is_finished(out: Path, identity: RunIdentity) -> bool:
-    """Whether `out` holds the last checkpoint of this very run, unchanged since it was written."""
+    """Whether `out` holds the last checkpoint of this run, unchanged since it was written."""
     if not may_be_finished(out):
         return False
     try:

@@ -20,7 +20,7 @@ class StepLog:
     def open(cls, path: Path, last_step: int) -> StepLog:
         """Open a run's log: lines of steps after `last_step`, which an interrupted run left, are dropped first."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             lines = []
         write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= last_step))
@@ -38,5 +38,5 @@ class StepLog:
 def _step_of(line: str) -> float:
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line cut short by a kill
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return float("inf")  # a line cut short by a kill, or damaged by a disk

@@ -24,6 +24,7 @@ from mec_transfer.common.progress import Meter, say, warn
 from mec_transfer.common.runtime import pick_device
 from mec_transfer.datasets.images.folders import open_unlabelled
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.values import few
 from pretrain.checkpoint import Checkpoint
 from pretrain.collapse import CollapseWatch, effective_rank
 from pretrain.config import PretrainConfig
@@ -62,7 +63,7 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
     asks it to stop.
 
     Raises:
-        UserError: the options do not fit this machine, the checkpoint is of another run, or another process trains
+        UserError: the options do not fit this machine, the checkpoint belongs to another run, or another process trains
             in `out`.
         DataError: an image cannot be read.
         RunError: the loss is no longer finite (the step's weights and views are left beside), or the disk is full.
@@ -85,12 +86,12 @@ def pretrain(config: PretrainConfig, identity: RunIdentity, options: RunOptions)
 
 @contextlib.contextmanager
 def _kept_traceback(out: Path) -> Iterator[None]:
-    """Leave in `out` what a failure that is told in one line came from."""
+    """Write the traceback of a failure that is reported in one line to `out`."""
     try:
         yield
     except RunError as error:
         if error.__cause__:
-            with contextlib.suppress(RunError):  # a full disk is told already
+            with contextlib.suppress(RunError):  # a full disk has been reported already
                 write_text(out / TRACEBACK, "".join(traceback.format_exception(error)))
         raise
 
@@ -200,13 +201,13 @@ class _Run:
         )
 
     def _obey_signal(self) -> None:
-        """Save and stop where a signal has come, to any of the processes."""
+        """Save and stop if any of the processes has received a signal."""
         number = self.stop.of_all()
         if number and self.trainer.done < self.trainer.schedules.last:
             self.state.save_and_stop(self._contents(), number)
 
     def _explain(self, error: NonFiniteLossError, epoch: int, views: Batch) -> RunError:
-        """Leave what is needed to compute this process's part of the step again, and say where."""
+        """Save what is needed to compute this process's part of the step again, and return an error that says where."""
         done, per_epoch = self.trainer.done, self.trainer.schedules.steps_per_epoch
         indices = self.batches.whole_batch(epoch, done % per_epoch)
         names = [self.images.paths[index] for index in indices]
@@ -222,8 +223,8 @@ class _Run:
             },
         )
         return RunError(
-            f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {', '.join(names[:3])} and "
-            f"{len(names) - 3} more: {path} has them, with the weights before the step); the last whole "
+            f"the loss is {error.loss} at step {done + 1} (epoch {epoch}, images {few(names, 3)}: "
+            f"{path} has them, with the weights before the step); the last whole "
             f"checkpoint is kept. {Checkpoint.CURE}"
         )
 

@@ -1,4 +1,4 @@
-"""What looks on while a run trains, and changes nothing of it: online k-NN, TensorBoard, the plot at the end."""
+"""Observers of a training that do not change it: online k-NN, TensorBoard, the plot at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Observers:
         device: torch.device,
         workers: int,
     ) -> Observers:
-        """Find out, before anything is trained, whether all that is asked for is there.
+        """Open the observers, and find out before the training whether everything that they need is there.
 
         Args:
             config: of the run; `online_knn` says how the k-NN is taken.
@@ -78,16 +78,16 @@ class Observers:
         return {"knn_top1": top1}
 
     def close(self, log: Path, draw: bool = True) -> None:
-        """Draw the run as `training.png` beside its log. A run that is done stays done where that fails.
+        """Draw the run as `training.png` beside its log. A failure does not undo a finished run.
 
-        To `draw` takes seconds, which a run that is asked to stop may not have.
+        Drawing takes seconds, which a run that was asked to stop may not have: then `draw` is false.
         """
         if not is_main_process():
             return
         if self.board:
             self.board.close()
         try:
-            if draw and log.is_file() and log.stat().st_size:  # else the run has not come as far as its first step
+            if draw and log.is_file() and log.stat().st_size:  # otherwise the run has not reached its first step
                 plot_runs([log], self.out / PLOT)
         except Exception as error:
             warn(f"{self.out / PLOT}: not drawn ({one_line(error)})")

@@ -1,4 +1,4 @@
-"""What is known of a pretraining before it begins, without torch: for whoever plans it (`mec-transfer run`)."""
+"""What is known about a pretraining before it begins, without torch, for planning (`mec-transfer run`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pretrain.identity import identify, is_finished, may_be_finished, training_f
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """What a run will take, and whether anything is left of it to do."""
+    """What a run needs, and whether it is finished already."""
 
     processes: int
     """How many it is made for, with a GPU each (`PretrainConfig.processes`)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from mec_transfer.common.command import exit_status
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.extras import require
 from mec_transfer.common.files import write_bytes
+from mec_transfer.common.processes import end_process
 from mec_transfer.common.step_log import Series, read_log
 from pretrain.identity import LOG
 
@@ -178,4 +178,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -16,7 +16,7 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes figures as scalars, under the names that log.jsonl has. On from a checkpoint, no step is drawn twice."""
+    """Writes figures as scalars under their names in log.jsonl. After a resumption no step is drawn twice."""
 
     def __init__(self, folder: Path) -> None:
         """Raises MissingExtra where the package is not installed."""
@@ -46,7 +46,7 @@ class TensorBoard:
             self._give_up(error)
 
     def _open(self, step: int) -> SummaryWriter:
-        """What an interrupted run has left of `step` and later will not be shown."""
+        """Open the writer; what an interrupted run has written for `step` and later is not shown."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(self.folder, purge_step=step, flush_secs=10)

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(environment: Path, extras: list[str], cpu: bool, wheels: Path | None) -> None:
-    """Say what installing into `environment` will take. Raises UserError where that cannot be had."""
+    """Print what installing into `environment` takes. Raises UserError if it is not possible."""
     if wheels:
         check_folder(wheels, extras, cpu)
         cpu = read_json(wheels / CONTENTS)["cpu"]

@@ -9,7 +9,7 @@ runs the suite on this machine and on the cluster, where the run's process is ki
 is preempted, SLURM's controller is away for a while, a job meets its time limit, one has two processes, and the array
 script of docs/clusters.md does the jobs. A table says what was wanted and what came out.
 
-Exit status: 0 all as wanted; 1 something is not; 77 there is no SLURM to be had here.
+Exit status: 0 all as wanted; 1 something is not; 77 no SLURM is available here.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ with SlurmLauncher(lambda task, line: print(line), options, folder) as launcher:
 
 
 class NoSlurm(Exception):
-    """There is none to be had, for a reason."""
+    """No SLURM is available; the message says why."""
 
 
 class Cluster:
@@ -354,7 +354,7 @@ def main() -> int:
     try:
         cluster.start()
     except (NoSlurm, OSError) as error:
-        print(f"NOTHING WAS CHECKED: there is no SLURM to be had here: {error}", file=sys.stderr)
+        print(f"NOTHING WAS CHECKED: no SLURM is available here: {error}", file=sys.stderr)
         cluster.stop()
         return 77
     try:

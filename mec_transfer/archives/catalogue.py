@@ -1,4 +1,4 @@
-"""The public data sets that have a name here, such as `dtd`: what there is to fetch of each, and where it belongs."""
+"""The public data sets that have a name here, such as `dtd`: their archives, and where to put their content."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Archive(StrictModel):
 
     url: Text
     bytes: Annotated[int, Field(gt=0)] | None = None
-    """As a source states it."""
+    """The size that a source states."""
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     md5: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = None
     into: Below | None = None
     """The folder that its content goes into; None for the data root itself."""
     inner: Below | None = None
-    """An archive in it, whose content goes into the same folder and all else is left out."""
+    """An archive inside it: only the content of that one is taken."""
 
     @property
     def name(self) -> str:
-        """The file's own."""
+        """The name of the file."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
 
@@ -44,18 +44,18 @@ class PublicSet(StrictModel):
     title: Text
     licence: Text = NO_LICENCE
     about: Text | None = None
-    """Its size, where that of a file is not stated to the byte."""
+    """Its size in words, if the size of a file is not known to the byte."""
     source: Text | None = None
-    """Where addresses, digits and sizes were read."""
+    """Where addresses, hashes and sizes were found."""
     layout: Text | None = None
-    """The layout that opens it; None where no layout takes it as it lies."""
+    """The layout that opens it; None if no layout can open it without further work."""
     place: Below | None = None
     """The folder that fetching makes below the data root."""
     folder: Below | None = None
-    """The folder that the layout opens, where that is another one."""
+    """The folder that the layout opens, if that is another one."""
     files: list[Archive] = Field(default_factory=list)
     by_hand: Text | None = None
-    """What to do where no address is open."""
+    """What to do if there is no public address."""
 
     @model_validator(mode="after")
     def _open_or_by_hand(self) -> Self:
@@ -67,7 +67,7 @@ class PublicSet(StrictModel):
 
     @property
     def size(self) -> str:
-        """What is to come, in words."""
+        """The size of the download, in words."""
         of = f" in {len(self.files)} files" if len(self.files) > 1 else ""
         return (self.about or f"{sum(file.bytes or 0 for file in self.files) / 1e6:,.1f} MB") + of
 
@@ -83,7 +83,7 @@ def load_sets(path: Path = SETS_PATH) -> dict[str, PublicSet]:
 
 
 def find_set(name: str) -> PublicSet:
-    """Return the data set of a name. Raises UserError where there is none, or where no address of it is open."""
+    """Return a data set by name. Raises UserError if there is none, or if it has no public address."""
     sets = load_sets()
     if name not in sets:
         raise UserError(f"{name}: no public data set has this name.{did_you_mean(name, sets)} {', '.join(sets)}")

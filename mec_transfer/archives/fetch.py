@@ -1,4 +1,4 @@
-"""Fetches a public data set: its archives one after the other, unpacked beside its place and moved there when whole."""
+"""Fetches a public data set: downloads and unpacks its archives beside its place, then moves the result there."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from mec_transfer.common.progress import say
 
 
 def fetch_set(name: str, wanted: PublicSet, root: Path) -> Path:
-    """Put a data set into its place below `root`, and return that place; one that is there already stays as it is.
+    """Put a data set into its place below `root`, and return that place; a data set that is there already is left as it
+    is.
 
-    What has come lies in `root`/.fetching/NAME until all is done, and the same call goes on from there.
+    Until all is done, the downloads are in `root`/.fetching/NAME, and the same call resumes from there.
 
     Raises:
-        UserError: `root` is no folder, or another process is at it.
-        RunError: the server, the network or the disk failed, or what came is not what is published.
+        UserError: `root` is not a folder, or another process is fetching the same data set.
+        RunError: the server, the network or the disk failed, or a download is not the published file.
     """
     assert wanted.place
     place, work = root / wanted.place, root / ".fetching" / name
     if place.exists():
         return place
     with folder_lock(work, f"fetching {name}", patience=None):
-        if place.exists():  # whoever held the lock before has done it
+        if place.exists():  # the process that held the lock before has done it
             return place
         for file in wanted.files:
             _fetch_file(name, file, work)
@@ -44,7 +45,7 @@ def fetch_set(name: str, wanted: PublicSet, root: Path) -> Path:
 
 
 def _fetch_file(name: str, file: Archive, work: Path) -> None:
-    """Fetch one file; what an earlier call has fetched was checked then."""
+    """Fetch one file; a file that an earlier call has fetched was verified then."""
     path = work / file.name
     if path.exists():
         return
@@ -53,7 +54,7 @@ def _fetch_file(name: str, file: Archive, work: Path) -> None:
 
 
 def _take(file: Archive, work: Path, into: Path) -> None:
-    """Bring a fetched file's content into a folder."""
+    """Put the content of a fetched file into a folder."""
     path = work / file.name
     if file.inner:
         outer = work / "outer"
@@ -61,7 +62,7 @@ def _take(file: Archive, work: Path, into: Path) -> None:
         unpack(path, outer)
         path = outer / file.inner
         if not path.is_file():
-            raise RunError(f"{work / file.name}: holds no {file.inner}; its authors offer something else by now")
+            raise RunError(f"{work / file.name}: holds no {file.inner}; its authors now offer something else")
     if is_archive(path.name):
         unpack(path, into)
         return
@@ -74,7 +75,7 @@ def _take(file: Archive, work: Path, into: Path) -> None:
 
 def _move(made: Path, place: Path) -> None:
     if not made.is_dir():
-        raise RunError(f"{made}: no such folder in what came; its authors offer something else by now")
+        raise RunError(f"{made}: no such folder in what came; its authors now offer something else")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         made.rename(place)

@@ -1,4 +1,4 @@
-"""Archives to folders, whatever they hold: nothing is written outside the folder, and no link or device is made."""
+"""Unpacks archives safely: nothing is written outside the folder, and no link or device is made."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError),
     *(RuntimeError, KeyError, ValueError),
 )
-"""What the readers raise for archives that are cut off, damaged, encrypted or something else."""
+"""What the readers raise for archives that are truncated, damaged, encrypted or not archives at all."""
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is unpacked, and not taken as it is."""
+    """Whether a file of this name is unpacked, rather than copied."""
     return name.endswith(_ENDINGS)
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write an archive's files below `folder`; links and devices are left out, for no data set needs them.
+    """Write an archive's files below `folder`; links and devices are left out, since no data set needs them.
 
     Raises:
         RunError: the archive is damaged, a member of it would lie outside `folder`, or the disk is full.
@@ -67,7 +67,7 @@ def _from_zip(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _inside(name: str, archive: Path) -> Path:
-    """Return a member's path. Raises RunError where it leads out of the folder."""
+    """Return a member's path. Raises RunError if it leads out of the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
         raise RunError(f"{archive}: its member {name!r} would lie outside the folder; nothing of it is kept")

@@ -68,7 +68,7 @@ def identify(shapes: Mapping[str, Shape]) -> tuple[str, Stem] | str:
     arch = _BLOCKS.get((kind, blocks))
     if named or arch is None:
         counts = "-".join(map(str, blocks)) or "no"
-        return named or f"{counts} {kind} blocks, which is none of ResNet-18, 34, 50, 101 and 152"
+        return named or f"{counts} {kind} blocks, which no ResNet-18, 34, 50, 101 or 152 has"
     stem: Stem = "cifar" if shapes.get("conv1.weight", ())[2:] == (3, 3) else "imagenet"
     return _difference(shapes, arch, stem) or (arch, stem)
 

@@ -6,8 +6,8 @@
     hf:OWNER/REPO/FILE            a file on the Hugging Face hub
     FAMILY:NAME                   a public checkpoint that `mec-transfer models` lists, for instance moco:v2-800ep
 
-What torchvision, timm and the hub give lands in their own caches; a public checkpoint has been fetched by
-`mec-transfer models fetch` before. All are read like any other file, by `read_backbone`.
+Files from torchvision, timm and the hub are kept in their own caches; a public checkpoint must have been fetched with
+`mec-transfer models fetch`. All are read like any other file, by `read_backbone`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dataclasses
 import importlib
 import os
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,18 +55,18 @@ def resolve_backbone(ckpt: str, encoder: str = "auto") -> Backbone:
 
 
 def names_a_source(ckpt: str) -> bool:
-    """Whether `ckpt` is no file's path."""
+    """Whether `ckpt` names a source, rather than the path of a file."""
     scheme, colon, _ = ckpt.partition(":")
     return bool(colon) and "/" not in scheme and not Path(ckpt).exists()
 
 
 def is_public(ckpt: str) -> bool:
-    """Whether `ckpt` names a public checkpoint, or would if it were spelt right."""
+    """Whether `ckpt` names a public checkpoint, perhaps misspelt."""
     return names_a_source(ckpt) and ckpt.partition(":")[0] in families()
 
 
 def weights_file(ckpt: str) -> Path:
-    """Return the file that `ckpt` stands for, whether it is there or not; what another library keeps is not known."""
+    """Return the file that `ckpt` stands for, whether it exists or not; for other libraries' sources, `ckpt` itself."""
     return find_entry(ckpt).path(models_dir()) if is_public(ckpt) else Path(ckpt)
 
 
@@ -224,7 +225,7 @@ def _need_network(ckpt: str, url: str, otherwise: str) -> None:
         urlopen(Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
     except HTTPError:
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UserError(f"{ckpt}: {url} cannot be reached ({reason}); go online, or {otherwise}") from None
 

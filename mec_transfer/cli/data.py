@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mec_transfer.cli.options import split_names
 from mec_transfer.common.errors import UserError
 from mec_transfer.datasets.registry import LAYOUTS, layout_names
 
@@ -36,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo = actions.add_parser("demo", help="draw the demo world", allow_abbrev=False)
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder of its own for the world")
     demo.add_argument("--seed", type=int, default=0, help="the same seed gives the same pixels (default: 0)")
-    fetch = actions.add_parser("fetch", help="download a public data set and unpack it", allow_abbrev=False)
-    fetch.add_argument("name", nargs="?", metavar="NAME", help="which; without it, all that there are are listed")
+    fetch = actions.add_parser("fetch", help="download and unpack a public data set", allow_abbrev=False)
+    fetch.add_argument("name", nargs="?", metavar="NAME", help="the data set; without it, all data sets are listed")
     fetch.add_argument("--to", type=Path, metavar="DIR", help="the folder that a suite's --data-root names")
-    fetch.add_argument("--yes", action="store_true", help="begin; without it, only what would come is told")
+    fetch.add_argument("--yes", action="store_true", help="begin; without it, only the size and source are printed")
     check = actions.add_parser("check", help="look for what keeps a data set from being used", allow_abbrev=False)
     fingerprint = actions.add_parser("fingerprint", help="print the fingerprint that records carry", allow_abbrev=False)
     check.add_argument("--thorough", action="store_true", help="decode every image, not a sample of them")
@@ -98,7 +99,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    """List what there is, tell of one data set, or fetch it and check what came."""
+    """List the data sets, describe one, or fetch one and check the result."""
     from mec_transfer.archives.catalogue import find_set, load_sets
 
     if not args.name:
@@ -125,7 +126,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _listed(name: str, one: PublicSet) -> Iterator[str]:
-    """Yield what there is to know of a public data set before it is fetched."""
+    """Yield what to know about a public data set before it is fetched."""
     yield f"{name}: {one.title}"
     if one.by_hand:
         yield f"  by hand  {one.by_hand}"
@@ -137,7 +138,7 @@ def _listed(name: str, one: PublicSet) -> Iterator[str]:
 
 
 def _check(args: argparse.Namespace) -> int:
-    """Print what there is and what is wrong with it; return 2 where something is."""
+    """Print what there is and what is wrong with it; return 2 if anything is wrong."""
     from mec_transfer.datasets.index import Index
     from mec_transfer.datasets.registry import find_layout, open_data
     from mec_transfer.datasets.thorough import broken_images
@@ -165,7 +166,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _parts_of(config: DatasetConfig, folder: Path) -> list[tuple[str, DatasetConfig, Path]]:
-    """Return what is examined one after the other, each with what its lines begin with: a tracker has training sets."""
+    """Return the data sets to examine, each with a prefix for its lines: a tracker has training sets as well."""
     from mec_transfer.datasets.tracker_config import TrackerDatasetConfig
 
     if not isinstance(config, TrackerDatasetConfig):
@@ -175,7 +176,7 @@ def _parts_of(config: DatasetConfig, folder: Path) -> list[tuple[str, DatasetCon
 
 
 def _tell_which(data: Data) -> None:
-    """Print the fingerprint of data that is sound, and what parts it from the published data set of its name."""
+    """Print the fingerprint of sound data, and how it differs from the published data set of its name."""
     from mec_transfer.benchmark import describe_data
     from mec_transfer.suite.own_data import differences
 
@@ -231,7 +232,7 @@ def _configs(args: argparse.Namespace) -> list[DatasetConfig]:
 
 
 def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
-    """Raise UserError for an option that says nothing of this kind of data, and would be passed over."""
+    """Raise UserError for an option that does not apply to this kind of data and would be ignored."""
     if kind in ("images", "pools", "shifted") and args.split:
         raise UserError(f"--split {args.split}: a folder of images is opened as a whole; leave it out")
     if kind in ("labels", "objects", "segments") and args.split and args.config:
@@ -242,8 +243,8 @@ def _refuse_parts(args: argparse.Namespace, kind: str) -> None:
 
 
 def _part(args: argparse.Namespace) -> dict[str, Any]:
-    sequences = args.sequences.split(",") if args.sequences else []
-    return {"split": args.split or "", "sequences": sequences, "detections": args.detections or ""}
+    sequences, detections = split_names(args.sequences), args.detections or ""
+    return {"split": args.split or "", "sequences": sequences, "detections": detections}
 
 
 def _fingerprint_line(data: Data) -> str:

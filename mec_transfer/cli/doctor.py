@@ -2,10 +2,10 @@
 
 With --benchmarks, a line for each benchmark as well: ready, or what it lacks and the command that installs it.
 
-Of a part that --without names and that is not there, a line says what does not run for lack of it.
+For a missing part that --without names, a line says what does not run without it.
 
 Exit status 1 when something is broken, or when a part of the program is missing that --without does not name; a version
-other than the tested one is only told.
+other than the tested one is only mentioned.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from mec_transfer.common import extras
 
 CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors")
-"""What every command imports; a library that lacks one of the system's own fails here as it would there."""
+"""What every command imports; a library that lacks a system library fails here as it would there."""
 OPTIONAL = ("detection", "tracking", "mmtracking", "svm", "plot")
 """The parts that an installation may do without."""
 _ELSE = {"plot": "training.png is not drawn"}
-"""What is lost of the parts that no benchmark needs."""
+"""What is lost without a part that no benchmark needs."""
 TESTED = ("torch", "torchvision", "numpy", "pillow", "pydantic", "safetensors")
 ROOMY_GIB = 20
 
@@ -84,7 +84,7 @@ def _packages() -> Iterator[str]:
 
 
 def _core() -> Iterator[str]:
-    """Import what every command does, and name whatever does not come."""
+    """Import what every command imports, and name what cannot be imported."""
     missing = []
     for name in CORE:
         try:
@@ -92,7 +92,7 @@ def _core() -> Iterator[str]:
         except Exception as error:  # an ImportError, or whatever else a half installed library raises
             missing.append(f"{name} ({' '.join(str(error).split()) or type(error).__name__})")
     if missing:
-        raise RuntimeError(f"no command works, for lack of {', '.join(missing)}; bash tools/setup_env.sh")
+        raise RuntimeError(f"no command works without {', '.join(missing)}; bash tools/setup_env.sh")
     yield f"every command: {', '.join(CORE)}"
 
 
@@ -115,7 +115,7 @@ def _part(part: str) -> Iterator[str]:
 
 
 def _left_out(part: str) -> Iterator[str]:
-    """Say what a part that is not there costs; nothing where it is there all the same."""
+    """Say what does not run without a part; nothing if the part is installed after all."""
     from mec_transfer.suite.registry import benchmark_config, benchmark_files, parts_needed
 
     if not extras.lacking(part):

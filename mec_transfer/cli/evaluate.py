@@ -90,7 +90,7 @@ def own_data_settings(args: argparse.Namespace) -> dict[str, Any]:
     if args.test:
         settings["test"] = args.test
     if args.classes:
-        settings["classes"] = [name.strip() for name in args.classes.split(",")]
+        settings["classes"] = options.split_names(args.classes)
     return settings
 
 

@@ -32,11 +32,11 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         "--gpus-per-node",
         type=int,
         metavar="N",
-        help=f"that there are; a job of more takes several nodes (default: {_GPUS})",
+        help=f"GPUs of a node; a job that needs more takes several nodes (default: {_GPUS})",
     )
     group.add_argument("--max-running", type=int, metavar="N", help="jobs at once (default: as many as SLURM lets run)")
     group.add_argument(
-        "--requeues", type=int, metavar="N", help="starts after the time limit, for a job at most (default: 10)"
+        "--requeues", type=int, metavar="N", help="how often at most a job is requeued at its time limit (default: 10)"
     )
     group.add_argument(
         "--slurm",

@@ -59,3 +59,8 @@ def check_cache(args: argparse.Namespace) -> None:
     """Raise UserError for a --cache that is no folder and cannot become one."""
     if args.cache and (files := [path for path in (args.cache, *args.cache.absolute().parents) if path.is_file()]):
         raise UserError(f"--cache {args.cache}: {files[0]} is a file; give a folder")
+
+
+def split_names(text: str | None) -> list[str]:
+    """Return the names in "A,B" or "A, B"; none for an option that was not given."""
+    return [name.strip() for name in text.split(",")] if text else []

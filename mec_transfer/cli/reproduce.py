@@ -1,4 +1,4 @@
-"""Does this machine give a public checkpoint's published numbers? Run what they were measured by, and compare.
+"""Measure a public checkpoint by the protocols of its published numbers, and compare the results with them.
 
   mec-transfer models fetch moco:v2-800ep
   mec-transfer reproduce moco:v2-800ep --data-root /data --out runs/moco --gpus 8

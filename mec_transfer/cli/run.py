@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ from mec_transfer.cli.launching import add_launcher, slurm_options
 from mec_transfer.common import distributed
 from mec_transfer.common.command import add_compute, check_compute
 from mec_transfer.common.errors import MissingExtra, RunError, UserError, tell
-from mec_transfer.common.progress import warn
+from mec_transfer.common.progress import print_to_stderr, warn
 
 if TYPE_CHECKING:
     from mec_transfer.results.leaderboard import Leaderboard
@@ -108,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace) -> RunOptions:
-    """Return how the words say that a suite is to be run. Raises UserError where they cannot be."""
+    """Return how the arguments say that a suite is to be run. Raises UserError if they contradict each other."""
     from mec_transfer.suite.plan import RunOptions
 
     check_compute(args)
@@ -138,9 +137,9 @@ def options_of(args: argparse.Namespace) -> RunOptions:
 
 
 def carry_out(suite: SuiteConfig, source: Path, args: argparse.Namespace, run_options: RunOptions) -> Outcome | int:
-    """Run what --only leaves of a suite, and print its leaderboard; return what it came to.
+    """Run the part of a suite that --only selects, and print its leaderboard; return the outcome.
 
-    Where only the plan was asked for, that is printed and the exit status returned.
+    If only the plan was asked for, print that and return the exit status.
     """
     from mec_transfer.results.markdown import format_text
     from mec_transfer.suite.only import narrow_suite
@@ -160,15 +159,14 @@ def carry_out(suite: SuiteConfig, source: Path, args: argparse.Namespace, run_op
     if page := _report(args.out):
         print(f"{page}: all of it in a browser, and what is behind each number")
     if outcome.failed:
-        print(
-            f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again",
-            file=sys.stderr,
+        print_to_stderr(
+            f"mec-transfer: failed: {outcome.failed} of {outcome.jobs} jobs; the same command tries them again"
         )
     return outcome
 
 
 def _overview(out: Path, board: Leaderboard) -> Path | None:
-    """Draw the run; a run whose numbers are there does not fail for want of a picture."""
+    """Draw the run; a run that has its numbers does not fail because of a missing picture."""
     from mec_transfer.results.overview import write_overview
 
     try:
@@ -181,7 +179,7 @@ def _overview(out: Path, board: Leaderboard) -> Path | None:
 
 
 def _report(out: Path) -> Path | None:
-    """Write the run's page where a record is newer; a run whose numbers are there does not fail for want of a page."""
+    """Write the run's page if a record is newer; a run that has its numbers does not fail because of a missing page."""
     from mec_transfer.cli.report import intervals_of
     from mec_transfer.report.page import REPORT, write_report
     from mec_transfer.results.store import Store, is_current
@@ -191,13 +189,13 @@ def _report(out: Path) -> Path | None:
             return out / REPORT
         store = Store.read(out)
         return write_report(out, store, intervals=intervals_of(store))
-    except Exception as error:  # whatever it is: the numbers are there
+    except Exception as error:  # whatever it is, the numbers are safe
         warn(f"{REPORT} could not be written: {tell(error) or type(error).__name__}")
         return None
 
 
 def _check_slots(args: argparse.Namespace) -> None:
-    """Raise UserError for jobs, GPUs and limits that cannot be."""
+    """Raise UserError for impossible numbers of jobs and GPUs, or impossible limits."""
     for name in ("jobs", "gpus", "time_limit", "silence_limit"):
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:

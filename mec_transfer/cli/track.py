@@ -17,7 +17,7 @@ import argparse
 import json
 from typing import Any
 
-from mec_transfer.cli import evaluate
+from mec_transfer.cli import evaluate, options
 from mec_transfer.common.errors import UserError
 
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--config is needed: one of {', '.join(names)}, or a file")
     settings: dict[str, Any] = {"split": args.split} if args.split else {}
     if args.split or args.sequences:
-        settings["sequences"] = args.sequences.split(",") if args.sequences else []
+        settings["sequences"] = options.split_names(args.sequences)
     if args.train_root:
         args.overrides.append(f"dataset.training_root={json.dumps(args.train_root)}")
     if args.detections:  # another detector's output is another protocol, but the same data set

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: what metrics are recomputed from, and what an interrupted job has done already."""
+"""Arrays in .npz files: predictions that metrics are recomputed from, and the progress of interrupted jobs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def measure_saved(folder: Path, measure: Callable[[Arrays], T], needed: Iterable[str] = ()) -> T:
-    """Return what `measure` makes of the arrays in `folder`/predictions.npz, which has those that are `needed`.
+    """Return `measure` of the arrays in `folder`/predictions.npz, which must hold those that are `needed`.
 
     Raises:
-        UserError: the file is missing or damaged, or `measure` raised for it.
+        UserError: the file is missing or damaged, or `measure` failed on it.
     """
     path = folder / PREDICTIONS_NAME
     try:
@@ -45,11 +45,11 @@ def measure_saved(folder: Path, measure: Callable[[Arrays], T], needed: Iterable
 
 
 def kept_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | None:
-    """Return what an earlier attempt left; None for nothing, or, with a warning, where it is damaged.
+    """Return what an earlier attempt left; None if there is nothing, or, with a warning, if the file is damaged.
 
     Args:
-        path: of the file.
-        shapes: of the arrays that it must hold, by name.
+        path: the file.
+        shapes: the shapes of the arrays that it must hold, by name.
     """
     try:
         arrays = read_arrays(path)
@@ -65,7 +65,7 @@ def kept_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | N
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Return what a file holds. Raises FileNotFoundError for none, and any other exception where it is damaged."""
+    """Return what a file holds. Raises FileNotFoundError if there is none, and any other exception if it is damaged."""
     if path.exists() and not zipfile.is_zipfile(path):
         raise ValueError("not a .npz file")  # numpy would take it for a pickle, and say so
     with np.load(path, allow_pickle=False) as saved:

@@ -1,4 +1,4 @@
-"""What every command line of the project does alike: shared options, and errors as one line with an exit status."""
+"""What all command lines of the project share: options, and errors as one line with an exit status."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from mec_transfer.common.exhaustion import what_ran_out
 from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import interruption_behind, leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_launcher
+from mec_transfer.common.progress import print_to_stderr
 from mec_transfer.common.runtime import usable_cores
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
     """Run `command`; return its status.
 
-    Or 2 for a mistake of the user's, 1 for a failed run, 128 + a signal's number where one stopped it (Ctrl-C: 130),
-    141 where nobody reads on.
+    That is 2 for a mistake of the user's, 1 for a failed run, 128 + the number of the signal that stopped it (Ctrl-C:
+    130), and 141 if nobody reads the output any more.
     """
     tie_to_launcher()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be none in the terminal's encoding, or in any
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may be unable to write the name of a file
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with raised_signals():
-            status = _status(program, command)
-            if sys.stdout:
-                sys.stdout.flush()
-            return status
+            return _status(program, command)
     except BrokenPipeError:  # `mec-transfer ls | head` is no failure
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 141
-    finally:  # what follows is the interpreter's own end
+    finally:  # from here on the interpreter only shuts down
         atexit.unregister(leave_at_once)
         atexit.register(leave_at_once)
 
@@ -45,22 +43,25 @@ def _status(program: str, command: Callable[[], int]) -> int:
     try:
         return _explained(command)
     except UserError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print_to_stderr(f"{program}: error: {error}")
         return 2
     except RunError as error:
-        print(f"{program}: failed: {error}", file=sys.stderr)
+        print_to_stderr(f"{program}: failed: {error}")
         return 1
     except KeyboardInterrupt as error:
         leave_at_once()  # a second signal does not wait for what is left to do
         number = signal_of(error)
-        print(f"{program}: interrupted ({number.name}); the same command goes on from here", file=sys.stderr)
+        print_to_stderr(f"{program}: interrupted ({number.name}); the same command goes on from here")
         return 128 + number
 
 
 def _explained(command: Callable[[], int]) -> int:
-    """Run `command`; an optional library that it does not find is a mistake of the user's, a disk that fails is not."""
+    """Run `command`; a missing optional library is a UserError, a failing disk or machine a RunError."""
     try:
-        return command()
+        status = command()
+        if sys.stdout:
+            sys.stdout.flush()
+        return status
     except ImportError as error:
         if missing := explain(error):
             raise missing from error
@@ -78,7 +79,7 @@ def _explained(command: Callable[[], int]) -> int:
 
 
 def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) -> None:
-    """Add --device, --workers and --seed. Without `workers_on_cpu`, --workers is None where it is not given."""
+    """Add --device, --workers and --seed. Without `workers_on_cpu`, --workers defaults to None."""
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
     most = default_workers()
     parser.add_argument(
@@ -91,7 +92,7 @@ def add_compute(parser: argparse.ArgumentParser, workers_on_cpu: bool = True) ->
 
 
 def default_workers() -> int:
-    """One loading process a core, within reason."""
+    """Return one loading process for each core, at most 16."""
     return min(16, usable_cores())
 
 

@@ -1,4 +1,4 @@
-"""What is done another way where a GPU computes: every such choice, by the name of its reason, and nowhere else."""
+"""Everything that is done differently on a GPU: one function for each choice, named after its reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 GPU = "cuda"
-"""The type of device that is a GPU. The tests play one of another name, where there is none."""
+"""The type of device that is a GPU. On a machine without one, the tests replace it by a simulated device."""
 
 
 def is_gpu(device: torch.device) -> bool:
@@ -18,29 +18,29 @@ def is_gpu(device: torch.device) -> bool:
 
 
 def gpu_module() -> Any:
-    """Return torch's module about GPUs, `torch.cuda`."""
+    """Return torch's module for GPUs, `torch.cuda`."""
     import torch
 
     return torch.get_device_module(GPU)
 
 
 def prefers_large_operations(device: torch.device) -> bool:
-    """Whether starting an operation costs more than some numbers too many, and no cache is to be spared."""
+    """Whether starting an operation costs more than computing a few superfluous numbers."""
     return is_gpu(device)
 
 
 def prefers_channels_last(device: torch.device) -> bool:
-    """Whether every convolution is faster with its channels side by side; on a CPU it depends on the network."""
+    """Whether every convolution is faster in channels-last layout; on a CPU that depends on the network."""
     return is_gpu(device)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the device itself computes in bfloat16."""
+    """Whether the device computes in bfloat16 without emulation."""
     return is_gpu(device) and bool(gpu_module().is_bf16_supported(including_emulation=False))
 
 
 def multiplies_by_onednn(device: torch.device) -> bool:
-    """Whether oneDNN is there to multiply matrices on the device."""
+    """Whether oneDNN can multiply matrices on the device."""
     import torch
 
     return device.type == "cpu" and torch.backends.mkldnn.is_available()
@@ -67,7 +67,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def set_convolutions(device: torch.device, *, tf32: bool) -> None:
-    """Let this process look for its fastest convolutions, on a GPU; with `tf32` they may keep 10 bits of 23."""
+    """On a GPU, let cuDNN search for the fastest convolutions; with `tf32` they may keep 10 of 23 mantissa bits."""
     import torch
 
     if is_gpu(device):
@@ -76,14 +76,14 @@ def set_convolutions(device: torch.device, *, tf32: bool) -> None:
 
 
 def kept_generators(device: torch.device) -> AbstractContextManager[Any]:
-    """Give torch's global generators, the CPU's and the device's, back as they were at the end."""
+    """Restore the states of torch's global generators, on the CPU and on the device, at the end."""
     import torch
 
     return torch.random.fork_rng([device] if is_gpu(device) else [], device_type=device.type)
 
 
 def take(device: torch.device) -> str:
-    """Make `device` this process's own; return the backend by which processes on such devices talk (nccl, gloo)."""
+    """Select `device` for this process; return the backend by which processes on such devices talk (nccl, gloo)."""
     from torch.distributed import get_default_backend_for_device
 
     if is_gpu(device):

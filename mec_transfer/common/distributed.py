@@ -1,4 +1,4 @@
-"""One process or many (torchrun): the same code, with nothing to do where there is only one."""
+"""The same code for one process and for many (torchrun): with one process, these functions do nothing."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SIGNS_OF_A_LOST_PARTNER = ("closed by peer", "reset by peer", "remote process e
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Return the number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """How many processes share the run (torchrun's WORLD_SIZE; 1 without it)."""
+    """Return how many processes share the run (torchrun's WORLD_SIZE; 1 without it)."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -35,8 +35,8 @@ def world_size() -> int:
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes of a torchrun (nccl on GPUs, gloo on CPUs) and leave them at the end.
 
-    What holds on to the group, as DistributedDataParallel does, must be gone by then: where it is the last to let go,
-    gloo's threads and Python's lock can wait for each other for ever. An exception's frames are emptied here.
+    Objects that hold the group, such as DistributedDataParallel, must be gone by then: if one of them is the last to
+    release it, gloo's threads and Python's lock can deadlock. The frames of an exception are therefore cleared here.
 
     Raises:
         RunError: another process ended while this one waited for it.

@@ -1,8 +1,8 @@
-"""Fetches a file: resumed where it broke off, checked, and never in its place before it is whole.
+"""Downloads a file: resumes where a transfer broke off, verifies the result, and never leaves an incomplete FILE.
 
-While it comes, the file is FILE.part beside its place, with FILE.part.json that tells which version of which address it
-is a part of: only with that, and the server's word that nothing has changed (If-Range), is it gone on with. Only what
-a user's own command runs imports this: no job has business in the network.
+During the transfer the data is in FILE.part, and FILE.part.json says which version of which address it is a part of.
+The transfer is resumed only if that note is there and the server confirms that nothing has changed (If-Range). Only
+commands that the user calls import this module: no job uses the network.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ _AGAIN = "the same command goes on from there"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Remote:
-    """A file that an address gives."""
+    """A file on a server."""
 
     name: str
-    """As messages call it."""
+    """What messages call it."""
     url: str
     sha256: str | None = None
-    """The published digits, or the first of them."""
+    """The published hash, or its first digits."""
     md5: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a whole file is."""
+    """A complete file."""
 
     bytes: int
     sha256: str
     checked: Checked
-    """Against what it was compared."""
+    """What it was compared with."""
 
 
 def fetch(remote: Remote, path: Path) -> Found:
-    """Put a file into its place `path`, in a folder that this process holds.
+    """Download a file to `path`, in a folder that this process has locked.
 
     Raises:
-        RunError: the server, the network or the disk failed, or what came is not the published file.
+        RunError: the server, the network or the disk failed, or the download is not the published file.
     """
     part = path.with_name(f"{path.name}.part")
     announced = _download(remote, part)
@@ -78,7 +78,7 @@ def fetch(remote: Remote, path: Path) -> Found:
 
 
 def look(remote: Remote, path: Path, announced: int | None = None) -> Found:
-    """Hash a whole file, of which a server `announced` the size. Raises RunError where it is not the published one."""
+    """Hash a complete file whose size a server `announced`. Raises RunError if it is not the published file."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as handle:
         start = handle.read(1024)
@@ -104,7 +104,7 @@ def look(remote: Remote, path: Path, announced: int | None = None) -> Found:
 
 
 def _is_page(start: bytes) -> bool:
-    """Whether a file begins as HTML or XML does: neither a checkpoint nor an archive begins with `<`."""
+    """Whether a file begins like HTML or XML: no checkpoint and no archive begins with `<`."""
     return start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
@@ -123,11 +123,11 @@ def _download(remote: Remote, part: Path) -> int | None:
 
 
 class _Held(StrictModel):
-    """What of a file is on the disk, and of which version it is."""
+    """The part of a file that is on the disk, and the version it belongs to."""
 
     url: str
     validator: str = ""
-    """The server's strong ETag or the file's date; "" where it gave neither, and then nothing is gone on with."""
+    """The server's strong ETag or the file's date; "" if it gave neither: then the transfer cannot be resumed."""
     total: int | None = None
     size: int = 0
 
@@ -154,7 +154,7 @@ def _forget(part: Path) -> None:
 
 @contextlib.contextmanager
 def _answer(remote: Remote, held: _Held) -> Iterator[http.client.HTTPResponse | None]:
-    """Ask for what is not held yet; None where the server says that there is nothing after it."""
+    """Request the rest of the file; None if the server says that nothing follows."""
     headers = {"User-Agent": f"mec-transfer/{__version__}", "Accept-Encoding": "identity"}
     if held.size:
         headers |= {"Range": f"bytes={held.size}-", "If-Range": held.validator}
@@ -179,7 +179,7 @@ def _answer(remote: Remote, held: _Held) -> Iterator[http.client.HTTPResponse | 
 
 
 def _receive(remote: Remote, part: Path, held: _Held, answer: http.client.HTTPResponse) -> int | None:
-    """Write an answer into `part`, after what is held where it goes on from there."""
+    """Write an answer to `part`: appended if the server resumes there, else from the beginning."""
     if answer.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
         raise RunError(_PAGE.format(remote=remote))
     length = answer.headers.get("Content-Length", "")
@@ -194,7 +194,7 @@ def _receive(remote: Remote, part: Path, held: _Held, answer: http.client.HTTPRe
         raise RunError(f"{part.parent}: {missing / 1e6:,.0f} MB are to come, {free / 1e6:,.0f} MB are free; make room")
     if start:
         say(f"{remote.name}: going on after {start / 1e6:,.1f} MB")
-    else:  # before the note on it is of another version
+    else:  # removed before the note describes another version
         part.unlink(missing_ok=True)
     tag = answer.headers.get("ETag", "")
     validator = tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified", "")
@@ -206,7 +206,7 @@ def _receive(remote: Remote, part: Path, held: _Held, answer: http.client.HTTPRe
 
 
 def _write(remote: Remote, part: Path, start: int, total: int | None, answer: http.client.HTTPResponse) -> int:
-    """Append what comes to the first `start` bytes of `part`; return its size."""
+    """Append the answer to the first `start` bytes of `part`; return the size of the result."""
     size = start
     meter = Meter(remote.name, -(-total // _BLOCK) if total else 0, "MiB", start // _BLOCK)
     try:

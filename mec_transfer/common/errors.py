@@ -13,7 +13,7 @@ _ABSENT = frozenset(
 
 
 class UserError(Exception):
-    """A mistake of the user's: printed as one line without a traceback, exit status 2."""
+    """A mistake of the user: printed as one line without a traceback, with exit status 2."""
 
 
 class ConfigError(UserError):
@@ -33,13 +33,13 @@ class MissingExtra(UserError):
 
 
 class RunError(Exception):
-    """A run failed through no mistake in its input (diverged, ran out of disk); exit status 1."""
+    """A run that failed although its input is right (it diverged, or the disk is full); exit status 1."""
 
 
 def tell(error: Exception, place: Path | None = None) -> str:
-    """Return the line that tells an error; one of a disk or a network file system begins with the file's name.
+    """Return an error as one line; an error of a disk or a network file system begins with the name of the file.
 
-    What fails while a file is read does not know its name; then `place` stands for it.
+    An error that is raised while an open file is read does not know the name; then `place` is used.
     """
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename or place, error.strerror) if part is not None)
@@ -47,7 +47,7 @@ def tell(error: Exception, place: Path | None = None) -> str:
 
 
 def disk_failed(error: Exception) -> bool:
-    """Whether an error says that the disk did not answer, rather than that a file is not to be found or is broken."""
+    """Whether an error says that the disk failed, rather than that a file is missing or broken."""
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _ABSENT
 
 
@@ -58,6 +58,6 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what `error` says, for a message of one line: without the file's name, which the message has itself."""
+    """Return the text of `error` in one line, without the name of the file, which the message itself gives."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What the machine itself did not give: a GPU's memory, its own memory, a GPU that fails. Each in one line."""
+"""Failures of the machine itself, each in one line: a GPU's memory, the machine's memory, a broken GPU."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _ASKED = re.compile(r"(?:Tried to allocate|you tried to allocate) ([\d.]+ \w+)")
 _OTHER = re.compile(r"Process (\d+) has ([\d.]+) (\w+) memory in use")
 _UNITS = {"bytes": 2.0**-30, "KiB": 2.0**-20, "MiB": 2.0**-10, "GiB": 1.0, "TiB": 2.0**10}
 _NOTABLE = 1.0
-"""GiB of other processes that are worth ending: a context alone takes half of one."""
+"""GiB that other processes must hold to be worth mentioning: a CUDA context alone takes half of one."""
 
 
 def what_ran_out(error: BaseException, advice: str = "") -> str:
-    """Say in one line which part of the machine failed, and what to do; empty where the error is of another kind.
+    """Return in one line which part of the machine failed, and what to do; empty for any other kind of error.
 
     Args:
-        error: anything; torch is not imported for it.
-        advice: what makes this work smaller, as the end of a sentence; without it, a larger machine is named.
+        error: any error; this does not import torch.
+        advice: how to make this work smaller, as the end of a sentence; by default it advises a larger machine.
     """
     torch, text = sys.modules.get("torch"), " ".join(str(error).split())
     if torch is not None and isinstance(error, torch.OutOfMemoryError):

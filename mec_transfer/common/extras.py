@@ -1,8 +1,8 @@
-"""The libraries that only one part of the program needs, and what to do where one is missing.
+"""The libraries that only one part of the program needs, and what to do when one is missing.
 
 `pyproject.toml` has an extra for each part. Nothing imports one of these libraries at the top of a file that a part
-without the extra imports too. Whoever is about to use a part calls `require`; an import that fails all the same is
-told in the same words (`explain`).
+without the extra imports too. Code that is about to use a part calls `require`; an import that fails anyway is
+explained in the same words (`explain`).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from mec_transfer.common.errors import MissingExtra
 
 @dataclasses.dataclass(frozen=True)
 class Library:
-    """One that the core of the program does without."""
+    """A library that the core of the program does not need."""
 
     modules: tuple[str, ...]
-    """What is imported of it."""
+    """The modules that are imported from it."""
     name: str
     package: str
     """The name on the package index."""
     cure: str = ""
-    """What installs it where the part's extra does not."""
+    """The command that installs it, if the part's extra does not."""
     light: bool = True
-    """Whether its modules are imported to see that they work; else they only have to be there."""
+    """Whether its modules are imported to see that they work; otherwise they only have to be installed."""
 
     @property
     def top(self) -> str:
-        """The package that its modules are of."""
+        """The package that its modules belong to."""
         return self.modules[0].partition(".")[0]
 
     def fault(self) -> str | None:
-        """Return "" where it is not installed, a reason where it does not import, None where nothing is wrong."""
+        """Return "" if it is not installed, a reason if it cannot be imported, None if nothing is wrong."""
         if importlib.util.find_spec(self.top) is None:
             return ""
         try:
@@ -53,7 +53,7 @@ class Part:
     """A part of the program with an extra of its own."""
 
     what: str
-    """As the line about it begins."""
+    """How the message about it begins."""
     libraries: tuple[Library, ...]
 
 
@@ -109,13 +109,13 @@ PARTS = {
 
 
 def require(part: str) -> None:
-    """Raise MissingExtra where `part` cannot be used."""
+    """Raise MissingExtra if `part` cannot be used."""
     if problem := lacking(part):
         raise MissingExtra(problem)
 
 
 def lacking(part: str) -> str:
-    """Return what `part` needs and does not find, and what to do, in one line; empty where everything is there."""
+    """Return in one line what `part` needs but does not find, and what to do; empty if everything is there."""
     missing, faults = [], []
     for library in PARTS[part].libraries:
         fault = library.fault()
@@ -128,7 +128,7 @@ def lacking(part: str) -> str:
 
 
 def explain(error: ImportError) -> MissingExtra | None:
-    """Return what to say of an import that failed for lack of an optional library; None where it is none of these."""
+    """Return the error for an import that failed because an optional library is missing; None for any other import."""
     top = (error.name or "").partition(".")[0]
     for part, about in PARTS.items():
         if any(top == library.top for library in about.libraries):

@@ -18,19 +18,19 @@ from typing import Any, BinaryIO
 from mec_transfer.common.errors import RunError, UserError, one_line
 
 _FULL_BYTES = 1 << 16
-"""Torch does not say why a write failed; with less than this left it was the disk."""
+"""Torch does not say why a write failed; where less than this is free, the disk was full."""
 _SURELY_LEFT_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
-"""As `atomic_writer` calls them."""
+"""The names that `atomic_writer` gives to its temporary files."""
 
 
 def existing_folder(folder: Path) -> Path:
-    """Return `folder`, or the nearest above it that is there."""
+    """Return `folder`, or the nearest parent of it that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def short_of_room(folder: Path, needed: int) -> str:
-    """Say that `needed` bytes do not fit into a folder, which need not be there yet; "" where they do."""
+    """Return a message if `needed` bytes do not fit into a folder, which need not exist yet; "" if they do."""
     there = existing_folder(folder)
     free = shutil.disk_usage(there).free
     return "" if free >= needed else f"{there}: {free / 2**20:.1f} MiB free, {needed / 2**20:.1f} MiB needed"
@@ -91,7 +91,10 @@ def replace_with_copy(source: Path, target: Path) -> None:
 
 
 def remove_leftovers(folder: Path, sole_writer: bool = True) -> None:
-    """Remove what killed processes were writing in `folder`: after an hour, where others may be writing there."""
+    """Remove the files that killed processes left half-written in `folder`.
+
+    Unless this process is the `sole_writer`, only files that are older than an hour.
+    """
     for path in folder.glob(".*.tmp"):
         if _TEMPORARY.fullmatch(path.name):
             with suppress(OSError):

@@ -27,13 +27,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Which signal came, if any."""
+    """The signal that arrived, if any."""
 
     number: int = 0
-    """0 where none has come."""
+    """0 if none has arrived."""
 
     def of_all(self) -> int:
-        """Return the signal that came to any of the processes, 0 where none did: they stop after the same step."""
+        """Return the signal that any of the processes received, or 0, so that all stop after the same step."""
         return max(distributed.gather_objects(self.number))
 
     def _note(self, number: int, frame: object) -> None:
@@ -48,10 +48,10 @@ def signal_of(error: KeyboardInterrupt) -> signal.Signals:
 
 
 def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """Return the interruption that another error came of, or None.
+    """Return the interruption that caused another error, or None.
 
-    A signal may come while a library enters or leaves a state of its own, and that then fails in its turn: torch's
-    "trying to pop from empty mode stack" is no failure of the run's.
+    A signal that arrives while a library enters or leaves a state of its own makes the library fail in turn: torch's
+    "trying to pop from empty mode stack" is then not a failure of the run.
     """
     seen: set[int] = set()
     behind: BaseException | None = error
@@ -65,7 +65,7 @@ def interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Let a signal raise `Interrupted` wherever the main thread is."""
+    """Make a signal raise `Interrupted` in the main thread, wherever it is."""
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted(number)
@@ -76,10 +76,10 @@ def raised_signals() -> Iterator[None]:
 
 @contextmanager
 def held_signals() -> Iterator[StopRequest]:
-    """Note the signals; outside the main thread, where that cannot be, change nothing.
+    """Note signals instead of obeying them at once; outside the main thread this does nothing.
 
     Raises:
-        Interrupted: the block has come to its end, and a signal that came meanwhile has not been obeyed.
+        Interrupted: at the end of the block, if a signal arrived and was not obeyed.
     """
     request = StopRequest()
     with _handled_by(request._note):
@@ -89,14 +89,14 @@ def held_signals() -> Iterator[StopRequest]:
 
 
 def leave_at_once() -> None:
-    """From now on let a signal end this process without a word: for one that has said all it had to say."""
-    for number in _heeded():
+    """From now on let a signal end this process silently, because it has printed everything already."""
+    for number in _handled_signals():
         signal.signal(number, lambda number, frame: os._exit(128 + number))
 
 
 @contextmanager
 def blocked_signals() -> Iterator[None]:
-    """Keep the signals from this thread for a while, and from the processes that it starts meanwhile for ever."""
+    """Block the signals in this thread for a while, and for good in the processes that it starts in that time."""
     came: list[int] = []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -111,7 +111,7 @@ def blocked_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in _heeded()}
+    before = {number: signal.signal(number, handler) for number in _handled_signals()}
     try:
         yield
     finally:
@@ -119,10 +119,10 @@ def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def _heeded() -> list[signal.Signals]:
-    """Return the signals that this thread may handle: none beside the main one, and none that it was told to ignore.
+def _handled_signals() -> list[signal.Signals]:
+    """Return the signals that this thread may handle: none outside the main thread, and none that are ignored.
 
-    A shell starts what runs in its background with Ctrl-C ignored.
+    A shell starts its background jobs with Ctrl-C ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         return []

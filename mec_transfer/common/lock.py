@@ -1,4 +1,4 @@
-"""One process a folder, by a lock that the kernel takes back when its holder dies, however it dies."""
+"""Locks a folder for one process, with a lock that the kernel releases when its holder dies, however it dies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SAY_SECONDS = 10.0
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, doing: str, patience: float | None = 5.0, sole_writer: bool = True) -> Iterator[None]:
-    """Hold `folder` (made where it is missing) for this process alone.
+    """Lock `folder` for this process alone; the folder is made if it is missing.
 
-    Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die; None: as long
-    as it takes, and says so. The lock is a POSIX record lock: unlike flock's it isn't inherited by the processes that
-    load data, which outlive a killed job by some seconds.
+    Waits up to `patience` seconds, since the child of a run that was just killed takes a moment to die; None waits as
+    long as it takes, and says so. The lock is a POSIX record lock: unlike one of flock it is not inherited by the
+    processes that load data, which outlive a killed job by some seconds.
 
-    What a killed holder left half-written in the folder is removed: at once if nobody writes there without the lock
-    (`sole_writer`), else after an hour.
+    Files that a killed holder left half-written in the folder are removed: at once if nobody writes there without the
+    lock (`sole_writer`), otherwise after an hour.
 
     Raises:
         UserError: `folder` is a file, or another process holds it ("another process (PID) is `doing`", or "(PID on
@@ -67,7 +67,7 @@ def _acquire(handle: int, folder: Path, doing: str, patience: float | None) -> b
             busy = f"{folder}: another process ({_holder(handle)}) is {doing}"
             if until is not None and time.monotonic() >= until:
                 raise UserError(f"{busy}; wait for it or choose another --out") from None
-            if until is None and time.monotonic() - said >= _SAY_SECONDS:  # who is silent counts as hung
+            if until is None and time.monotonic() - said >= _SAY_SECONDS:  # a silent process would seem to hang
                 say(f"{busy}; waiting for it")
                 said = time.monotonic()
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What stands under a name in a module, given as a string: registries import only what is asked for."""
+"""Looks up a name in a module, both given as a string, so that registries import only what is asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def look_up(place: str) -> Any:
-    """Return what stands at "module:name"."""
+    """Return the object at "module:name"."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)

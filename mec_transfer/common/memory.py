@@ -1,4 +1,4 @@
-"""What the C library does with memory that the process has freed."""
+"""Controls what the C library does with memory that the process has freed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the configs that ship with the project lie."""
+"""Finds the configs that ship with the project."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mec_transfer.common.errors import ConfigError, did_you_mean
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SHIPPED = _PACKAGE / "configs"
 CONFIGS = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "configs"
-"""Inside the package where a wheel put them, else beside it in a clone."""
+"""Inside the package if a wheel installed them, else beside it in a clone."""
 
 
 def is_stock(file: Path) -> bool:
-    """Whether it is an engine's own config, which lies beside the benchmark that names it."""
+    """Whether a file is an engine's own config, which is kept beside the benchmark that names it."""
     return file.stem.endswith("_d2")
 
 
@@ -26,7 +26,7 @@ def find_stock(name: str, folder: str) -> Path:
 
 
 def find_base(name: str, beside: Path) -> Path:
-    """Return what `base: name` means in a config that lies in `beside`: a file from there, else one that ships."""
+    """Return what `base: name` means in a config in the folder `beside`: a file from there, else one that ships."""
     own = beside / name
     shipped = CONFIGS.glob(f"*/{name}") if name == Path(name).name and not own.exists() else ()
     return min(shipped, default=own)

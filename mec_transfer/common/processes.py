@@ -1,4 +1,4 @@
-"""Processes: tied to their parent, brought to an end, and how they ended in words."""
+"""Processes: tie them to their parent, end them, and describe how they ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _prctl = ctypes.CDLL(None).prctl if sys.platform.startswith("linux") else None
 
 
 def tie_to_parent(parent: int) -> None:
-    """Let this process, a child of `parent`, die with it, even when that one is killed outright (Linux only)."""
+    """Make this process, a child of `parent`, die with its parent, even if that is killed with SIGKILL (Linux only)."""
     if _prctl is None:
         return
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -26,35 +26,36 @@ def tie_to_parent(parent: int) -> None:
 
 
 def end_process(status: int) -> NoReturn:
-    """End this process with an exit status, without taking apart all that it has loaded: with torch, that takes 1.4 s.
+    """End this process with an exit status, without the interpreter's clean-up, which takes 1.4 s once torch is loaded.
 
-    What an end promises is kept: threads are waited for, exit handlers run (they end loading processes and remove
-    temporary folders), what was printed is flushed. `multiprocessing` ends its forks in the same way.
+    Everything that other code relies on still happens: threads are joined, exit handlers run (they end loading
+    processes and remove temporary folders), and the output is flushed. `multiprocessing` ends its forks in the same
+    way.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads on, closed, or none at all
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody reads it, or it is closed or missing
             stream.flush()
     os._exit(status)
 
 
 def tie_to_launcher() -> None:
-    """Let this process die with torch.distributed.run, where that has started it.
+    """Make this process die with torch.distributed.run, if that has started it.
 
-    It puts each of its processes in a session of its own. Without it they would train on, and hold their folder
-    against the next run.
+    torch.distributed.run puts each of its processes in a session of its own. If it is killed, they would otherwise go
+    on training and keep their folder locked against the next run.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ and _prctl is not None:
         parent = os.getppid()
         tie_to_parent(parent)
         words = Path(f"/proc/{parent}/cmdline").read_bytes().split(b"\0")
-        if b"python" not in words[0]:  # it died before, and whoever takes in orphans has this one
+        if b"python" not in words[0]:  # it died before this, and this process has been given to another parent
             os._exit(1)
 
 
 def describe_status(status: int) -> str:
-    """Say in words how a process ended: by its exit status, or by the signal -status."""
+    """Describe how a process ended: by its exit status, or by the signal -status."""
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else "unknown"
@@ -63,7 +64,7 @@ def describe_status(status: int) -> str:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something, or ""."""
+    """Return the last line of a log that is not blank, or ""."""
     with contextlib.suppress(OSError):
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
         return next((line for line in reversed(lines) if line), "")

@@ -1,4 +1,4 @@
-"""What a long run shows: a progress bar on a terminal, plain lines in a log; on rank 0 only.
+"""Progress of a long run: a bar on a terminal, plain lines in a log, on rank 0 only.
 
 Everything goes to standard error, so that standard output holds results alone.
 """
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 _LOG_INTERVAL_SECONDS = 10.0
 _SETTLED_SECONDS, _SETTLED_STEPS = 60.0, 5
-"""After how long, and how many steps, a rate is trusted to tell how long the rest takes."""
+"""A rate is used to estimate the remaining time only after this long and this many steps."""
 _LONG_SECONDS = 2 * 86400.0
-"""So long a rest is worth a warning."""
+"""A longer remaining time causes a warning."""
 
 
 def is_main_process() -> bool:
@@ -27,19 +27,26 @@ def is_main_process() -> bool:
 
 
 def say(message: str) -> None:
-    """Print one line of news to standard error (rank 0 only).
-
-    Where nobody reads on, as after `head`, it is dropped. Where it goes to a file on a full disk it comes later, or is
-    lost: no number is lost for a line.
-    """
+    """Print one line of news to standard error (rank 0 only)."""
     if is_main_process():
-        try:
-            print(message, file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
-                raise
+        print_to_stderr(message)
+
+
+def print_to_stderr(line: str) -> None:
+    """Print a line to standard error, on every rank.
+
+    The line is dropped where standard error is closed and where nobody reads on, as after `head`. Where it goes to a
+    file on a full disk it comes later or is lost: no number and no exit status is lost for a line.
+    """
+    if sys.stderr is None:  # closed; `print` would write to standard output, which holds results alone
+        return
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE):
+            raise
 
 
 def warn(message: str) -> None:
@@ -59,11 +66,11 @@ def track(items: Iterable[T], title: str, total: int, unit: str = "batches") -> 
 
 
 class Meter:
-    """A progress bar (terminal) or a line every ten seconds (log) for `total` steps.
+    """A progress bar (terminal) or a line every ten seconds (log) for `total` steps; 0 where nobody knows how many.
 
-    What will take days is told once, in a line of warning after the first minute.
+    If the rest will take days, one line of warning says so after the first minute.
 
-    `advance` takes figures to show beside the bar, always in the order in which they are given.
+    `advance` takes figures to show beside the bar, in the order in which they are given.
     """
 
     def __init__(self, title: str, total: int, unit: str = "batches", start: int = 0) -> None:
@@ -87,7 +94,7 @@ class Meter:
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = bar.add_task(self.title, total=self.total, completed=self.start, figures="")
+        self._task = bar.add_task(self.title, total=self.total or None, completed=self.start, figures="")
         bar.start()
         return bar
 
@@ -115,12 +122,13 @@ class Meter:
     def _line(self) -> str:
         seconds = time.monotonic() - self._began
         rate = (self.done - self.start) / seconds if seconds else 0.0
-        left = f"{_clock((self.total - self.done) / rate)} left" if rate else ""
-        parts = [f"{self.title} [{self.done}/{self.total} {self.unit}]", self._figures, f"{rate:.3g}/s", left]
+        left = f"{_clock((self.total - self.done) / rate)} left" if rate and self.total else ""
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+        parts = [f"{self.title} [{count} {self.unit}]", self._figures, f"{rate:.3g}/s", left]
         return "  ".join(part for part in parts if part)
 
     def close(self) -> None:
-        """Take the bar away; in a log that has shown lines before, write the last one."""
+        """Remove the bar; in a log that has lines already, write the last one."""
         if self._bar:
             self._bar.stop()
         elif is_main_process() and self._last > self._began:

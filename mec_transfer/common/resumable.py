@@ -1,4 +1,4 @@
-"""The file that an interrupted training goes on from, as pretraining, probes, finetuning and detectors all keep it.
+"""The file from which an interrupted training resumes; pretraining, probes, finetuning and detectors all keep one.
 
 What every training gets from here:
 
@@ -7,7 +7,7 @@ What every training gets from here:
   checksum is compared before a byte is believed.
 - Nothing in the file is executed, and a file of another run, of another version or of something else is refused in one
   line.
-- A state with values that are not finite is never written: whoever goes on finds the last good one.
+- A state with values that are not finite is never written: a resumed run finds the last good one.
 - Rank 0 alone writes, and all processes must find the same state.
 
 A state needs no random generators: every stream is seeded from what it is for and from how far the run is
@@ -32,59 +32,59 @@ from mec_transfer.common.progress import Meter, is_main_process, say, warn
 T = TypeVar("T")
 
 SAVE_SECONDS = 600
-"""A kill costs no more than this and a step; a signal costs nothing."""
+"""A kill loses at most this much work and one step; a signal loses nothing."""
 _AGAIN = "to train from the beginning"
 
 
 class Stepper(Protocol):
-    """What is trained iteration by iteration."""
+    """Something that is trained iteration by iteration."""
 
     iteration: int
-    """Iterations done."""
+    """How many iterations are done."""
     optimizer: Any
 
     def state(self) -> dict[str, Any]:
-        """Return what it takes to go on from here."""
+        """Return everything that is needed to resume from here."""
 
 
 class ResumableState(abc.ABC):
-    """The state of one run in `folder`; a subclass for each kind of training says what is its own."""
+    """The state of one run in `folder`; each kind of training has a subclass that says what differs."""
 
     NAME: ClassVar[str]
     PREVIOUS: ClassVar[str]
     """The names of the last state and of the one before it."""
     FORMAT: ClassVar[str]
-    """Stands in the file; what follows the last slash is the version."""
+    """Written into the file; what follows the last slash is the version."""
     OLDER_FORMATS: ClassVar[tuple[str | None, ...]] = ()
-    """What earlier versions wrote in its place, where that is read too."""
+    """What earlier versions wrote in its place and this one can still read."""
     TITLE: ClassVar[str]
-    """What such a file is called in messages."""
+    """What messages call such a file."""
     RUN_KEY: ClassVar[str] = "run"
     """The key of the run's identity in the file."""
     KEYS: ClassVar[frozenset[str]]
-    """What a state must hold."""
+    """The keys that a state must hold."""
     PROGRESS: ClassVar[tuple[str, ...]]
     """The keys of the numbers that say how far the run is."""
     CURE: ClassVar[str]
-    """What to do where training diverged."""
+    """Advice for a training that diverged."""
 
     def __init__(self, folder: Path, run: Any) -> None:
-        """`run` identifies the run, in plain values: what a later command must have in common with it to go on."""
+        """`run` identifies the run in plain values: a later command resumes it only if it has the same ones."""
         self.folder, self.run = folder, run
         self.path, self.previous = folder / self.NAME, folder / self.PREVIOUS
         self._saved = time.monotonic()
 
     @abc.abstractmethod
     def difference(self, there: Any) -> str:
-        """Return why a state of the run `there` is not this run's, and what to do; "" where it is this run's."""
+        """Return why a state of the run `there` does not belong to this run, and what to do; "" if it does."""
 
     def older(self) -> Sequence[Path]:
-        """Return further states, the newest first, for where the last two are damaged."""
+        """Return older states, newest first, to use when the last two are damaged."""
         return ()
 
     @property
     def is_due(self) -> bool:
-        """Whether this process should save after the next step, for its last state is that old."""
+        """Whether this process should save after the next step because its last state is too old."""
         return is_main_process() and time.monotonic() - self._saved >= SAVE_SECONDS
 
     def save(self, values: dict[str, Any]) -> None:
@@ -102,8 +102,8 @@ class ResumableState(abc.ABC):
             return
         if name := _find_nonfinite(values):
             raise RunError(
-                f"{self.path}: not saved, for '{name}' is no longer finite at {self._position(values)}; what was there "
-                f"before is kept. {self.CURE}"
+                f"{self.path}: not saved because '{name}' is no longer finite at {self._position(values)}; what was "
+                f"there before is kept. {self.CURE}"
             )
         if self.path.exists():
             replace_with_copy(self.path, self.previous)
@@ -111,7 +111,7 @@ class ResumableState(abc.ABC):
         self._saved = time.monotonic()
 
     def save_and_stop(self, values: dict[str, Any], number: int) -> NoReturn:
-        """Save and raise `Interrupted` for signal `number`: on every process, after the same step."""
+        """Save, then raise `Interrupted` for signal `number`; every process calls this after the same step."""
         self.save(values)
         distributed.barrier()  # torchrun kills the others when the first one ends
         say(f"{self.path}: saved at {self._position(values)}")
@@ -124,9 +124,9 @@ class ResumableState(abc.ABC):
 
         Args:
             last: how many iterations the whole training has.
-            stepper: what is trained, as far as it has come.
-            step: does one more iteration of it, on a batch, and returns its loss.
-            batches: those that are left.
+            stepper: what is trained, at its current iteration.
+            step: trains one iteration on a batch and returns the loss.
+            batches: the remaining batches.
             stop: tells of a signal, which ends the training with `Interrupted` after a step.
         """
         meter = Meter("training", last, "iterations", start=stepper.iteration)
@@ -146,8 +146,8 @@ class ResumableState(abc.ABC):
         """Return the newest whole state, with tensors on the CPU, on every process; None where there is none at all.
 
         Raises:
-            CheckpointError: none can be read, or one is not such a state, or is one of another version.
-            UserError: it is another run's, or the processes do not find the same.
+            CheckpointError: none can be read, or a file is not a state of this kind or was written by another version.
+            UserError: it belongs to another run, or the processes find different states.
             RunError: there is not enough memory to read it.
         """
         path, values = self._newest() or (None, {})
@@ -205,7 +205,7 @@ class ResumableState(abc.ABC):
         return None
 
     def _own(self, path: Path, content: Any) -> dict[str, Any]:
-        """Return what a file holds. Raises where that is not a state of this very run."""
+        """Return what a file holds. Raises if that is not a state of this run."""
         there = content if isinstance(content, dict) else {}
         written = there.get("format")
         if written != self.FORMAT and written not in self.OLDER_FORMATS:
@@ -229,7 +229,7 @@ class _DamagedError(Exception):
 
 
 def _read(path: Path) -> Any:
-    """Read what `torch.save` wrote. Raises _DamagedError, and RunError where nothing is known to be wrong with it."""
+    """Read what `torch.save` wrote. Raises _DamagedError, or RunError if the file itself may be intact."""
     import torch
 
     try:
@@ -244,7 +244,7 @@ def _read(path: Path) -> Any:
 
 
 def _find_nonfinite(value: Any, name: str = "") -> str:
-    """Return where in `value` there is a tensor that is not finite, as its keys with dots between; "" where none is."""
+    """Return the dotted keys of the first tensor in `value` that is not finite; "" if all are."""
     import torch
 
     if isinstance(value, torch.Tensor):

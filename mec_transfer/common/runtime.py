@@ -10,6 +10,7 @@ import random
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def pick_device(name: str) -> torch.device:
     Under torchrun, `cuda` and `auto` are the GPU of this process's LOCAL_RANK.
 
     Raises:
-        UserError: CUDA is asked for and not there, or the name is none of these.
+        UserError: CUDA is asked for but not available, or the name is not one of these.
     """
     import torch
 
@@ -49,7 +50,7 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: this torch ({torch.__version__}) sees no GPU; use --device cpu")
     index = int(asked[1] or os.environ.get("LOCAL_RANK", "0"))
     if index >= count:
-        whose = f"--device {name}" if asked[1] else f"--device {name}: process {index} of torchrun's on this machine"
+        whose = f"--device {name}" if asked[1] else f"--device {name}: process {index} on this machine"
         raise UserError(f"{whose}: has no GPU; there are {count}, counted from 0. One process a GPU at the most")
     return torch.device(devices.GPU, index)
 
@@ -86,7 +87,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str | int]:
-    """Processor, cores this process may use, threads that torch uses, and the GPU where there is one."""
+    """Return the processor, the cores this process may use, torch's number of threads, and the GPU if there is one."""
     import torch
 
     gpus = devices.gpu_module()
@@ -100,7 +101,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -117,21 +118,44 @@ def peak_gpu_memory() -> int:
 
 
 def available_memory() -> int | None:
-    """Return how many bytes processes can still take, of the machine or of this control group; None: nobody says."""
-    free = [_meminfo_available()]
-    for limit, used in _CGROUP_FILES:
-        try:
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such group, or its limit is "max"
-            continue
-    known = [size for size in free if size is not None]
+    """Return how many bytes processes can still take, of the machine and of each control group they are in.
+
+    None where neither the machine nor a group says.
+    """
+    known = [size for size in (_meminfo_available(), *_left_in_groups()) if size is not None]
     return max(0, min(known)) if known else None
 
 
-_CGROUP_FILES = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+"""The files of a group's limit and of what it takes, and the line of its memory.stat about files that were read."""
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what this process's control group may still take, and each group around it, where they have a limit.
+
+    A job of SLURM or of a container is limited by a group some levels down. What files that were read take counts as
+    taken there, but the kernel gives it up for anything else: a container that has read a data set is not full.
+    """
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = _GROUPS / "memory" if controllers else _GROUPS
+        limit, used, files = _VERSION_1 if controllers else _VERSION_2
+        own = top / path.lstrip("/")
+        for group in (own, *own.parents[: len(own.parts) - len(top.parts)]):
+            try:
+                stat = re.search(rf"^{files} (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+                given_up = int(stat[1]) if stat else 0
+                yield int((group / limit).read_text()) - int((group / used).read_text()) + given_up
+            except (OSError, ValueError):  # it is not to be seen from within a container, or its limit is "max"
+                continue
 
 
 def _meminfo_available() -> int | None:

@@ -1,4 +1,4 @@
-"""The figures that a pretraining writes as it goes on, read back from its log.jsonl."""
+"""Reads the figures that a pretraining has written to its log.jsonl."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Series = tuple[np.ndarray, np.ndarray]
 
 
 def read_log(path: Path) -> dict[str, Series]:
-    """Return each figure's series by name, rising in step; lines that are no JSON (cut off by a kill) are left out.
+    """Return each figure's series by name, sorted by step; lines that are not JSON (cut off by a kill) are left out.
 
-    Of two lines of one step, which a kill may leave, the later one counts.
+    If two lines have the same step, as a kill may leave them, the later one counts.
 
     Raises:
-        DataError: the log is not there, cannot be read, or has no line of a step.
+        DataError: the log does not exist, cannot be read, or holds no step.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -36,7 +36,7 @@ def read_log(path: Path) -> dict[str, Series]:
             if name != "step" and isinstance(value, (int, float)):
                 found.setdefault(name, {})[step] = float(value)
     if not found:
-        raise DataError(f"{path}: has no line of a step; is it the log of mec-pretrain?")
+        raise DataError(f"{path}: holds no step; is it the log of mec-pretrain?")
     return {name: _series(values) for name, values in found.items()}
 
 

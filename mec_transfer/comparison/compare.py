@@ -24,7 +24,7 @@ from mec_transfer.results.store import Stored
 from mec_transfer.units import Units
 
 ReadUnits = Callable[[Stored], "Units | None"]
-"""Gives the units of a job, or None where its kind has none."""
+"""Returns the units of a job, or None if its kind has none."""
 
 _TOLERANCE = 1e-9
 """Between a record's number and the one that follows from its units, as `verify` has it."""
@@ -49,7 +49,7 @@ class Comparison:
     over_trials: bool = False
     """Whether the interval is over trials as well."""
     reason: str = ""
-    """Why there is no interval."""
+    """Why there is no interval; empty if there is one."""
 
     @property
     def difference(self) -> float:
@@ -63,7 +63,7 @@ class Comparison:
 
     @property
     def better(self) -> Literal[0, 1] | None:
-        """The place in `models` of the better one; None where they are not distinguishable, or nobody can tell."""
+        """The index in `models` of the better one; None if they are not distinguishable, or there is no interval."""
         if self.reach is None or abs(self.difference) <= self.reach:
             return None
         return 0 if (self.difference > 0) == self.column.higher_is_better else 1
@@ -71,13 +71,13 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparisons:
-    """All that was compared."""
+    """All comparisons that were made."""
 
     made: tuple[Comparison, ...]
     refused: tuple[str, ...]
     """A line for each pair of measurements of one benchmark that are not of one protocol on the same data."""
     confidence: float
-    """That all intervals together hold, 0 to 1."""
+    """The confidence, 0 to 1, that all intervals hold together."""
     resamples: int
 
     @property
@@ -224,7 +224,7 @@ def _measure(jobs: Sequence[Stored], metric: str, read_units: ReadUnits, resampl
                 return dataclasses.replace(found, reason=f"{job.folder}: its predictions say {whole}; run verify")
             drawn.append(resample(units, metric, resamples))
         except KeyError:
-            return dataclasses.replace(found, reason=f"{metric} is of no single images or sequences")
+            return dataclasses.replace(found, reason=f"{metric} cannot be computed from single images or sequences")
         except (UserError, RunError) as error:
             return dataclasses.replace(found, reason=str(error))
         except ImportError as error:

@@ -21,7 +21,7 @@ class Contender:
 
 
 def find_contenders(words: Sequence[str], runs: Sequence[Path] = ()) -> tuple[list[Contender], list[str]]:
-    """Return the models that are meant, in the order of the words, and a line for each record that cannot be read.
+    """Return the models that `words` name, in their order, and a line for each record that cannot be read.
 
     Args:
         words: models' names in `runs` (or `NAME@HASH`, where two models have one name); without `runs`, folders: each

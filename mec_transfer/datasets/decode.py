@@ -51,7 +51,7 @@ def image_errors(name: str) -> Iterator[None]:
         yield
         return
     except UnidentifiedImageError:
-        reason = "of no known format"  # Pillow names the buffer's address
+        reason = "in no known format"  # Pillow names the buffer's address
     except FileNotFoundError:
         raise DataError(f"{name}: no such file") from None
     except _BROKEN as error:
@@ -66,7 +66,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if not sixteen:
         what = "fractions" if image.mode == "F" else f"numbers of mode {image.mode}"
-        raise ValueError(f"its pixels are {what}, of which it is not known which is white; save it with 8 or 16 bits")
+        raise ValueError(f"its pixels are {what}, and it is not known which value is white; save it with 8 or 16 bits")
     tags = getattr(image, "tag_v2", {})  # of a TIFF
     bits = max(tags.get(_BITS_PER_SAMPLE, (16,)))
     values = (np.asarray(image) >> (bits - 8)).astype(np.uint8)

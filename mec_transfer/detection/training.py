@@ -141,7 +141,7 @@ class DetectorState(ResumableState):
         """Earlier versions wrote the identity beside the state alone, where `claim` has looked."""
         if there is None or self.run is None or there == self.run:
             return ""
-        return "the detector in this folder is of another training; choose another --out"
+        return "the detector in this folder belongs to another training; choose another --out"
 
 
 def claim(folder: Path, identity: dict[str, Any] | None) -> None:
@@ -176,7 +176,7 @@ def train(
 
     Raises:
         DataError: an image cannot be read.
-        UserError: the state in `folder` is of another training, or damaged.
+        UserError: the state in `folder` belongs to another training, or is damaged.
         RunError: the loss or a weight is no longer finite, or the disk is full.
         Interrupted: a signal came, and the state is saved.
     """

@@ -11,25 +11,25 @@ from typing import Any, Protocol, Self
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What one process does: `main` of a module with arguments, or `python -m` of it."""
+    """The work of one process: `main` of a module with arguments, or `python -m` of it."""
 
     title: str
     module: str
     arguments: tuple[str, ...]
     log: Path
-    """Gets all that the process prints."""
+    """Receives everything that the process prints."""
     gpus: int = 1
-    """Slots that it takes. More than one: as many processes, which share the task as torch.distributed's do."""
+    """How many slots it takes. With more than one, as many processes share the task through torch.distributed."""
     alone: bool = False
-    """Where slots are shares of the cores, it takes all of them, in one process: other tasks wait for what it makes."""
+    """If slots are shares of the cores, it takes all of them in one process: other tasks wait for its result."""
     memory_bytes: int = 0
-    """What it is known to take of the machine's memory; 0: nobody knows."""
+    """How much of the machine's memory it takes; 0 if that is not known."""
     own_python: bool = False
-    """In a fresh interpreter, since it changes what it imports."""
+    """Whether it needs a fresh interpreter, because it changes the libraries that it imports."""
     limit_seconds: float | None = None
-    """It is ended when it has worked for so long."""
+    """It is ended after this time."""
     silence_seconds: float | None = None
-    """It is ended when its log has not grown for so long."""
+    """It is ended when its log has not grown for this time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,17 @@ class Ended:
 
     task: Task
     status: int
-    """Its exit status, or -signal."""
+    """The exit status, or minus the number of the signal that killed it."""
     reason: str = ""
-    """Why it was ended from here; empty where it ended by itself."""
+    """Why the launcher ended it; empty if it ended by itself."""
 
 
 Show = Callable[[Task, str], None]
-"""Gets each line that a task prints."""
+"""Called with each line that a task prints."""
 
 
 class Launcher(Protocol):
-    """Computes tasks, several at once. As a context, it lets go of what still works when it is left (`stop`)."""
+    """Runs tasks, several at once. Used as a context, it calls `stop` at the end."""
 
     def __enter__(self) -> Self: ...
 
@@ -58,17 +58,17 @@ class Launcher(Protocol):
         """Whether a task can start now."""
 
     def start(self, task: Task) -> None:
-        """Start a task for which there is room. Raises RunError where that cannot be, with the reason."""
+        """Start a task for which there is room. Raises RunError, with the reason, if it cannot be started."""
 
     def wait(self) -> Ended:
-        """Wait until a task has ended, and meanwhile show what tasks print."""
+        """Wait until a task has ended, and show what tasks print in the meantime."""
 
     def stop(self) -> None:
-        """Let go of all tasks that have not ended, as the launcher does."""
+        """Stop the tasks that have not ended, or leave them to the cluster."""
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
-    """Do what `python -m name` does, but in this process, which goes on; return the exit status."""
+    """Do what `python -m name` does, but within this process; return the exit status."""
     module = importlib.import_module(name)
     program: Any = importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
     status: int = program.main([*arguments])
@@ -76,5 +76,5 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 
 
 def in_words(seconds: float) -> str:
-    """Say how long a limit is."""
+    """Return a time limit in words."""
     return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"

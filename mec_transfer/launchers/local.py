@@ -20,7 +20,7 @@ from mec_transfer.launchers.warm import WarmPython
 
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 60.0
-"""For a job to finish its step and save."""
+"""How long a job may take to finish its step and save."""
 
 
 class _Process(Protocol):
@@ -41,23 +41,33 @@ class _Fork:
 
 
 class _Running:
-    """A task at work."""
+    """A task that is running."""
 
     def __init__(self, task: Task, slots: Sequence[int], process: _Process, tail: BinaryIO) -> None:
         self.task, self.slots, self.process, self._tail = task, tuple(slots), process, tail
+        self._begun = b""
+        """The beginning of a line of its log whose end is not written yet."""
         self.began = self._heard = time.monotonic()
         self.reason = ""
         """Why it was asked to stop."""
         self._asked = 0.0
 
-    def show(self, show: Show) -> None:
-        """Pass on the lines that its log has got."""
+    def show(self, show: Show, ended: bool = False) -> None:
+        """Pass on the whole lines that were added to its log and, once it has `ended`, the rest."""
         for line in self._tail.readlines():
             self._heard = time.monotonic()
-            show(self.task, line.decode(errors="replace").rstrip())
+            self._begun += line
+            if self._begun.endswith(b"\n"):
+                self._pass_on(show)
+        if ended and self._begun:
+            self._pass_on(show)
+
+    def _pass_on(self, show: Show) -> None:
+        show(self.task, self._begun.decode(errors="replace").rstrip())
+        self._begun = b""
 
     def enforce_limits(self) -> None:
-        """Ask it to stop when it has used up its time or hangs, and kill it when it does not obey."""
+        """Ask it to stop when its time is up or it hangs, and kill it if it does not obey."""
         now, task = time.monotonic(), self.task
         if self.reason:
             if now - self._asked > _GRACE_SECONDS:
@@ -83,12 +93,12 @@ class _Running:
 
 
 class LocalLauncher:
-    """Runs tasks in processes that do not outlive this one (on Linux not even when it is killed outright).
+    """Runs tasks in processes that do not outlive this one (on Linux not even if it is killed with SIGKILL).
 
-    Where torch.distributed.run starts several for a task, each must tie itself to its parent (`tie_to_launcher`): they
-    are in sessions of their own.
+    If torch.distributed.run starts several processes for a task, each must tie itself to its parent
+    (`tie_to_launcher`), because they are in sessions of their own.
 
-    Used as a context, it stops what still works when it is left: every process is asked to save and end first.
+    Used as a context, it stops the running tasks at the end: every process is first asked to save and end.
     """
 
     def __init__(
@@ -103,11 +113,11 @@ class LocalLauncher:
         """Plan slots; nothing is started yet.
 
         Args:
-            show: gets each line that a task prints.
-            slots: how many tasks of one slot run at once.
-            gpus: the device that each slot stands for, as CUDA_VISIBLE_DEVICES names it; none: CPUs.
-            threads: of each task; None: as many as the machine has cores, whatever else runs.
-            memory: bytes that all tasks together may be known to take; None: they are not counted.
+            show: called with each line that a task prints.
+            slots: how many tasks that take one slot run at once.
+            gpus: the device of each slot, as CUDA_VISIBLE_DEVICES names it; empty for CPUs.
+            threads: how many each task uses; None for as many as the machine has cores.
+            memory: bytes that the tasks may take together, as far as that is known; None for no limit.
             preload: modules that most tasks import.
         """
         self.slots = len(gpus) or slots
@@ -128,13 +138,14 @@ class LocalLauncher:
 
     @property
     def busy(self) -> bool:
-        """Whether anything runs."""
+        """Whether a task is running."""
         return bool(self._running)
 
     def has_room(self, task: Task) -> bool:
-        """Whether a task can start now. One that wants more slots than there are takes all, and more memory waits.
+        """Whether a task can start now: there are slots, and memory, for it.
 
-        Where nothing else runs, it starts whatever it is known to take: it was measured elsewhere, and may fit.
+        A task that wants more slots than there are takes all of them. If nothing else runs, a task starts however much
+        memory it takes: that was measured on another machine, and it may fit.
         """
         if len(self._free) < self._slots_of(task):
             return False
@@ -148,7 +159,7 @@ class LocalLauncher:
         return self.slots if self._is_whole(task) else min(task.gpus, self.slots)
 
     def start(self, task: Task) -> None:
-        """Start a task for which there is room. Raises RunError where that cannot be, with the reason."""
+        """Start a task for which there is room. Raises RunError, with the reason, if it cannot be started."""
         try:
             self._start(task)
         except OSError as error:
@@ -156,7 +167,7 @@ class LocalLauncher:
 
     def _start(self, task: Task) -> None:
         wanted = self._slots_of(task)
-        slots, self._free = self._free[:wanted], self._free[wanted:]
+        slots = self._free[:wanted]
         whole = self._is_whole(task)
         processes = 1 if whole else wanted
         env = {} if whole else dict(self._env)  # every core is its own
@@ -168,25 +179,25 @@ class LocalLauncher:
         tail.seek(0, os.SEEK_END)
         try:
             process: _Process
-            if task.own_python or whole or processes > 1:  # a fork would keep the threads of the process it is of
+            if task.own_python or whole or processes > 1:  # a fork would keep the number of threads of its parent
                 process = _spawn(_command(task, processes), task.log, env)
             else:
                 process = _Fork(self._warm, self._warm.run(task.module, task.arguments, task.log, env))
         except BaseException:
             tail.close()
-            self._free += slots
             raise
+        self._free = self._free[wanted:]
         self._running.append(_Running(task, slots, process, tail))
 
     def wait(self) -> Ended:
-        """Wait until a task has ended, and meanwhile show what tasks print.
+        """Wait until a task has ended, and show what tasks print in the meantime.
 
-        A task that goes beyond its limits is asked to stop, and then killed.
+        A task that exceeds its limits is asked to stop, and then killed.
         """
         while True:
             for running in self._running:
                 status = running.process.poll()  # before the last look at its log
-                running.show(self._show)
+                running.show(self._show, ended=status is not None)
                 if status is not None:
                     self._leave(running)
                     return Ended(task=running.task, status=status, reason=running.reason)
@@ -201,13 +212,13 @@ class LocalLauncher:
         try:
             while time.monotonic() < until and any(running.process.poll() is None for running in self._running):
                 time.sleep(_POLL_SECONDS)
-        except KeyboardInterrupt:  # who asks twice does not want to wait
+        except KeyboardInterrupt:  # a second Ctrl-C does not wait
             pass
         for running in [*self._running]:
             running.signal(signal.SIGKILL)
             while running.process.poll() is None:
                 time.sleep(_POLL_SECONDS)
-            running.show(self._show)
+            running.show(self._show, ended=True)
             self._leave(running)
 
     def _leave(self, running: _Running) -> None:

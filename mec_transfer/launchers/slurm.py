@@ -1,7 +1,7 @@
-"""Jobs of a SLURM cluster: they outlive the run that has submitted them, and another run finds them again.
+"""Jobs of a SLURM cluster: they outlive the run that submitted them, and the next run finds them again.
 
-What a task's job is called stands in TICKET_NAME beside its log before SLURM gets the job, so that a run that is killed
-at any moment leaves nothing behind that the next one does not find in the queue.
+The name of a task's job is written to TICKET_NAME beside its log before SLURM gets the job. However a run is killed,
+the next one therefore finds all of its jobs in the queue.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _QUEUE_SECONDS = 10.0
 _NEWS_SECONDS = 60.0
 _WAITING = ("PENDING", "CONFIGURING")
 _SURE = 2
-"""Looks at the queue after which a job that is over there counts as ended without a word: its files may come late."""
+"""A job that is over in the queue counts as ended without a message after this many looks: its files may come late."""
 _HINTS = {
     "OUT_OF_MEMORY": "ask for more with --slurm mem=SIZE",
     "TIMEOUT": "it could not save and be requeued in time",
@@ -38,7 +38,7 @@ _HINTS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Ticket:
-    """Which job is to do a task."""
+    """The job that is to do a task."""
 
     name: str
     number: int
@@ -65,21 +65,21 @@ class _Job:
     def __init__(self, task: Task, ticket: _Ticket, entry: Entry) -> None:
         self.task, self.ticket, self.entry = task, ticket, entry
         self.reason = ""
-        """Why it was cancelled from here."""
+        """Why this launcher cancelled it."""
         self.over = 0
-        """Looks at the queue in a row that found it over, or did not find it."""
+        """How many looks at the queue in a row found it over, or did not find it."""
         self._seen = task.log.stat().st_size if task.log.exists() else 0
         self._heard = time.monotonic()
 
     def note(self, entry: Entry | None) -> None:
-        """Take in what the queue says."""
+        """Note what the queue says."""
         self.over = self.over + 1 if entry is None or entry.over else 0
         if entry and entry.state != self.entry.state:
             self._heard = time.monotonic()  # it has only just begun
         self.entry = entry or self.entry
 
     def show(self, show: Show) -> None:
-        """Pass on the whole lines that its log has got."""
+        """Pass on the whole lines that were added to its log."""
         with contextlib.suppress(FileNotFoundError), self.task.log.open("rb") as log:
             log.seek(self._seen)
             lines, end, _ = log.read().rpartition(b"\n")
@@ -89,7 +89,7 @@ class _Job:
                 show(self.task, line.decode(errors="replace").rstrip())
 
     def ended(self, folder: Path) -> Ended | None:
-        """Return how it has ended: by its own words, or by SLURM's where it has none; `folder` has what srun said."""
+        """Return how it ended, as it noted itself, else as SLURM says; `folder` has the output of srun."""
         state = JobState.read(self.task.log)
         if state.status is not None:
             return Ended(task=self.task, status=state.status, reason=state.reason)
@@ -102,7 +102,7 @@ class _Job:
         return Ended(task=self.task, status=1, reason=self.reason or f"SLURM job {self.entry.id}: {how}")
 
     def end_silence(self) -> None:
-        """Cancel it where it has printed nothing for too long."""
+        """Cancel it if it has printed nothing for too long."""
         limit = self.task.silence_seconds
         if limit is not None and self.entry.state == "RUNNING" and time.monotonic() - self._heard > limit:
             with contextlib.suppress(NoAnswer):  # asked again at the next look
@@ -111,10 +111,10 @@ class _Job:
 
 
 class SlurmLauncher:
-    """Runs tasks as jobs of SLURM: those that are started together, and take as many GPUs, as one array.
+    """Runs tasks as jobs of SLURM: tasks that are started together and take equally many GPUs become one array.
 
-    Nothing is submitted before `wait`. A task whose job is in the queue already, from a run before, is not submitted
-    again. When the launcher is left, its jobs stay.
+    Nothing is submitted before `wait`. A task whose job is still in the queue from an earlier run is not submitted
+    again. When the launcher is left, its jobs stay in the queue.
     """
 
     def __init__(self, show: Show, options: SlurmOptions, folder: Path) -> None:
@@ -122,9 +122,9 @@ class SlurmLauncher:
         require_slurm()
         self._show, self._options, self._folder = show, options, folder
         self._new: list[Task] = []
-        """Without a job yet."""
+        """Tasks that have no job yet."""
         self._fresh = False
-        """Whether one of them has come since the last look at the queue."""
+        """Whether one of them was added since the last look at the queue."""
         self._jobs: list[_Job] = []
         self._at_once: dict[str, int] = {}
         """How many jobs of an array SLURM may start at once, by the array's name; 0 where there is no limit."""
@@ -140,7 +140,7 @@ class SlurmLauncher:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is started that `wait` has not returned."""
+        """Whether a task was started that `wait` has not returned yet."""
         return bool(self._new or self._jobs or self._over)
 
     def has_room(self, task: Task) -> bool:
@@ -153,10 +153,10 @@ class SlurmLauncher:
         self._fresh = True
 
     def wait(self) -> Ended:
-        """Submit what has been started, and wait until a job has ended; show what jobs print.
+        """Submit the started tasks, and wait until a job has ended; show what jobs print.
 
         Raises:
-            UserError: SLURM refuses to take jobs; the ones it has go on.
+            UserError: SLURM refuses new jobs; those that it has go on.
         """
         while not self._over:
             if self._fresh or time.monotonic() >= self._next_look:
@@ -184,7 +184,7 @@ class SlurmLauncher:
         self._jobs.clear()
 
     def _look(self) -> None:
-        """Ask SLURM about all jobs at once, and give it what is new."""
+        """Ask SLURM about all jobs at once, and submit the new ones."""
         self._fresh, self._next_look = False, time.monotonic() + _QUEUE_SECONDS
         try:
             found = queued_jobs()
@@ -206,7 +206,7 @@ class SlurmLauncher:
         self._tell()
 
     def _adopt(self, found: dict[Place, Entry]) -> list[Task]:
-        """Watch the jobs that are in the queue for tasks that are new here; return the other tasks."""
+        """Watch the jobs that are already in the queue for new tasks; return the other tasks."""
         tasks, self._new = self._new, []
         rest = []
         for task in tasks:
@@ -259,7 +259,7 @@ class SlurmLauncher:
             self._jobs.append(_Job(task, ticket, Entry(id=job, state="PENDING")))
 
     def _share_out(self) -> int | None:
-        """Let arrays start more jobs at once as others need less; return how many more new ones may (None: any)."""
+        """Raise the limits of arrays as others need less; return how many new jobs may start (None: any number)."""
         most = self._options.max_running
         if most is None:
             return None
@@ -276,7 +276,7 @@ class SlurmLauncher:
         return room
 
     def _tell(self) -> None:
-        """Say how many jobs run and wait, when that has changed and has not been said just now."""
+        """Say how many jobs run and wait, if that has changed and was not said less than a minute ago."""
         states = Counter("waiting" if job.entry.state in _WAITING else "running" for job in self._jobs)
         why = sorted({job.entry.why for job in self._jobs if job.entry.state in _WAITING} - {"", "None"})
         news = ", ".join(f"{states[state]} {state}" for state in ("running", "waiting") if states[state])

@@ -1,11 +1,11 @@
-"""What a SLURM job does: a task, in this very process, so that SLURM's signals reach it whoever tracks processes.
+"""What a SLURM job does: a task within this process, so that SLURM's signals always reach it.
 
 `Work` is pickled on the submitting machine and called on a node, by every process of the job.
 
-- The task comes to an end, well or badly: its exit status is noted in STATE_NAME beside its log.
-- SIGUSR1, the notice of the time limit, makes it save and stop: the job is then requeued, and goes on from there.
-- SIGTERM makes it save and stop, too. It comes before SLURM kills a job that is preempted, which SLURM itself requeues,
-  or cancelled: the process waits for that, since a job that has ended is requeued by nobody.
+- When the task ends, its exit status is noted in STATE_NAME beside its log.
+- SIGUSR1, the notice of the time limit, makes it save and stop: the job is then requeued and resumes from there.
+- SIGTERM makes it save and stop, too. SLURM sends it before it kills a job that is cancelled, or preempted and then
+  requeued by SLURM itself. The process waits for the kill, since SLURM does not requeue a job that has ended by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mec_transfer.common.progress import is_main_process, say, warn
 from mec_transfer.launchers.launcher import run_module
 
 STATE_NAME = "slurm_job.json"
-"""Beside a task's log: how its job stands. Removed before it is submitted."""
+"""The file beside a task's log with the state of its job. Removed before the job is submitted."""
 NOTICE = signal.SIGUSR1
 _KILL_SECONDS = 900.0
 """SLURM kills a job that it has asked to stop within this time."""
@@ -39,24 +39,24 @@ _ASK_SECONDS, _ASK_TIMES = 10.0, 6
 
 @dataclasses.dataclass(frozen=True)
 class JobState:
-    """How a task's job stands, by its own words."""
+    """The state of a task's job, as the job noted it."""
 
     limits: int = 0
     """How often it was requeued at its time limit."""
     status: int | None = None
-    """The task's exit status; None while there is something to go on with."""
+    """The task's exit status; None while the task is unfinished."""
     reason: str = ""
-    """Why it does not go on, where the exit status does not say it."""
+    """Why the job is not resumed, if the exit status does not say it."""
 
     @classmethod
     def read(cls, log: Path) -> JobState:
-        """Read it; a job that has not said anything yet has the first state."""
+        """Read it; a job that has noted nothing yet has the initial state."""
         with contextlib.suppress(UserError, TypeError):
             return cls(**read_json(log.with_name(STATE_NAME)))
         return cls()
 
     def write(self, log: Path) -> None:
-        """Leave it for the launcher and the job's next start."""
+        """Write it for the launcher and for the job's next start."""
         write_json(log.with_name(STATE_NAME), dataclasses.asdict(self))
 
 
@@ -84,7 +84,7 @@ class Work:
         end_process(status)
 
     def _run(self) -> int:
-        for number in (signal.SIGTERM, signal.SIGCONT):  # of which submitit has something to say in the log
+        for number in (signal.SIGTERM, signal.SIGCONT):  # submitit would write about them into the log
             signal.signal(number, signal.SIG_DFL)
         try:
             with raised_signals():
@@ -98,7 +98,7 @@ class Work:
             return 1
 
     def _go_on_later(self) -> str:
-        """Requeue the job and wait for its end, which SLURM then makes; return only where it does not, and say why."""
+        """Requeue the job and wait until SLURM ends it; return only if SLURM does not, with the reason."""
         state = JobState.read(self.log)
         count = state.limits + 1
         if count > self.limits:
@@ -123,7 +123,7 @@ def _requeue() -> None:
 
 
 def _join_processes() -> None:
-    """Tell torch.distributed what SLURM says of the processes of this job; one alone needs none of it."""
+    """Pass what SLURM says about the processes of this job to torch.distributed; a single process does not need it."""
     environ = os.environ
     if int(environ["SLURM_NTASKS"]) == 1:
         return
@@ -138,7 +138,7 @@ def _join_processes() -> None:
 
 @contextlib.contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Let this process, and all that it starts, write to the end of `log`."""
+    """Append the output of this process, and of all that it starts, to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = [os.dup(stream) for stream in (1, 2)]
     with log.open("ab") as out:

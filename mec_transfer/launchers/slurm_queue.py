@@ -1,4 +1,4 @@
-"""What SLURM says of a user's jobs: one question for all of them."""
+"""What SLURM says about a user's jobs, in one query for all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from mec_transfer.common.errors import one_line
 
 Place = tuple[str, int]
-"""A job: the name of its array, which is that array's alone, and its number in it."""
+"""A job: the unique name of its array, and its number in the array."""
 
 _CALL_SECONDS = 60.0
 _OVER = {
@@ -20,7 +20,7 @@ _OVER = {
 
 
 class NoAnswer(Exception):
-    """SLURM does not answer now, or refuses; it may answer later."""
+    """SLURM does not answer, or refuses to; it may answer later."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,14 @@ class Entry:
     """A job as SLURM knows it."""
 
     id: str
-    """As scancel and sacct take it: 12, or 12_3 in an array."""
+    """The id that scancel and sacct take: 12, or 12_3 in an array."""
     state: str
     why: str = ""
     """Why it waits."""
 
     @property
     def over(self) -> bool:
-        """Whether it has come to an end, from which SLURM will not start it again."""
+        """Whether it has ended for good: SLURM will not start it again."""
         return self.state in _OVER
 
 
@@ -52,11 +52,11 @@ def queued_jobs() -> dict[Place, Entry]:
 
 
 def ended_jobs(names: Collection[str], since: float) -> dict[Place, Entry]:
-    """Return how the jobs of some arrays have ended, where the cluster keeps accounts; else nothing.
+    """Return how the jobs of some arrays have ended, if the cluster keeps accounts; otherwise nothing.
 
     Args:
-        names: of the arrays.
-        since: when the first of them was submitted (as time.time()).
+        names: the names of the arrays.
+        since: when the first of them was submitted (as time.time() gives it).
     """
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 86400))  # clocks differ
     command = ["sacct", "--noheader", "--parsable2", "--allocations", f"--name={','.join(sorted(names))}"]
@@ -73,7 +73,7 @@ def ended_jobs(names: Collection[str], since: float) -> dict[Place, Entry]:
 
 
 def call(command: Sequence[str]) -> str:
-    """Return what a command of SLURM's prints. Raises NoAnswer with what it says, where it fails."""
+    """Return the output of a SLURM command. Raises NoAnswer, with its error message, if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_CALL_SECONDS, check=False

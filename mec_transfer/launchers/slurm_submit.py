@@ -1,4 +1,4 @@
-"""How tasks become arrays of jobs: what SLURM is asked for, through submitit."""
+"""Submits tasks as arrays of jobs, through submitit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mec_transfer.launchers.slurm_job import NOTICE, Work
 from mec_transfer.launchers.slurm_queue import NoAnswer
 
 LARGEST_ARRAY = 1000
-"""As SLURM has it where nobody has set MaxArraySize."""
+"""SLURM's default of MaxArraySize."""
 _NOTICE_SECONDS = 120
-"""For a job to finish its step and save before its time limit."""
+"""How long before its time limit a job is told to finish its step and save."""
 _NEEDED = ("sbatch", "squeue", "scontrol", "scancel", "srun")
 _LATER = re.compile(r"contact slurm|socket timed out|connection (refused|reset)|zero bytes|temporarily|try again", re.I)
 _OWN = {
@@ -34,7 +34,8 @@ _OWN = {
     **dict.fromkeys(("job-name", "chdir", "signal", "requeue", "no-requeue", "nodes", "ntasks", "output", "error")),
     **dict.fromkeys(("ntasks-per-node", "open-mode", "wrap", "export")),
 }
-"""Options of sbatch that are this program's own: the option to give instead ("": of the same name), None: none."""
+"""Options of sbatch that this program sets itself, with the option to use instead: "" for one of the same name, None
+for none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,21 +43,21 @@ class SlurmOptions:
     """What every job asks SLURM for."""
 
     minutes: int
-    """A job is stopped after so long, requeued, and goes on."""
+    """The time limit of a job, after which it is stopped, requeued and resumed."""
     requeues: int = 10
-    """How often at most."""
+    """How often a job is requeued at most."""
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
     extra: tuple[str, ...] = ()
-    """More options of sbatch: KEY=VALUE, or KEY alone."""
+    """Further options of sbatch: KEY=VALUE, or KEY alone."""
     cpus: int = 8
     """How many cores each process has."""
     gpus_per_node: int = 0
-    """A task of more takes several nodes. 0: jobs ask for none."""
+    """A task that needs more GPUs takes several nodes. 0: jobs request no GPUs."""
     max_running: int | None = None
-    """Jobs at once, in all."""
+    """How many jobs may run at once, over all arrays."""
 
     def __post_init__(self) -> None:
         for key in self._more:
@@ -72,7 +73,7 @@ class SlurmOptions:
         return {key.replace("_", "-"): value if equals else True for key, equals, value in pairs}
 
     def parameters(self, name: str, gpus: int, at_once: int | None) -> dict[str, Any]:
-        """Return what submitit is told of an array `name` whose tasks take `gpus` each, as many processes."""
+        """Return submitit's parameters for an array `name` whose tasks take `gpus` each, with as many processes."""
         nodes = next(n for n in range(math.ceil(gpus / (self.gpus_per_node or gpus)), gpus + 1) if gpus % n == 0)
         notice = min(_NOTICE_SECONDS, self.minutes * 60 // 4)
         return {
@@ -97,7 +98,7 @@ class SlurmOptions:
 
 
 def require_slurm() -> None:
-    """Raise UserError where submitit is not installed, or where no job can be submitted from."""
+    """Raise UserError if submitit is not installed, or if no job can be submitted from this machine."""
     extras.require("slurm")
     if missing := [command for command in _NEEDED if shutil.which(command) is None]:
         raise UserError(f"--launcher slurm: no {missing[0]} here; run it on a machine that can submit jobs")
@@ -109,14 +110,14 @@ def submit_array(
     """Submit tasks that take equally many GPUs as one array; return the id of each job.
 
     Args:
-        options: what to ask for.
-        folder: for submitit's own files.
-        name: of the array, unlike any other.
-        tasks: of one number of GPUs; job number i of the array does the i-th of them.
+        options: what each job requests.
+        folder: where submitit keeps its own files.
+        name: a unique name for the array.
+        tasks: tasks with the same number of GPUs; job number i of the array does the i-th of them.
         at_once: how many of them SLURM may start at once; None: all.
 
     Raises:
-        NoAnswer: SLURM does not answer; whether it has got the jobs is not known.
+        NoAnswer: SLURM does not answer; it is not known whether it has received the jobs.
         UserError: SLURM refuses them, with its reason.
         RunError: the folder cannot be written.
     """
@@ -146,7 +147,7 @@ def submit_array(
 
 @contextlib.contextmanager
 def _as_in_no_job() -> Iterator[None]:
-    """Hide the job that this process may be in itself: what that one has is not for others to inherit."""
+    """Hide the job that this process may itself run in, so that new jobs do not inherit its settings."""
     inside = "SLURM_JOB_ID" in os.environ
     names = [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_")) and name != "SLURM_CONF"]
     hidden = {name: os.environ.pop(name) for name in names if inside}

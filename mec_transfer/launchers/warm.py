@@ -1,4 +1,4 @@
-"""A process that has imported what is slow to import, and is forked for each job: a start takes a tenth of a second.
+"""A process that has imported the slow libraries and is forked for each job, so that a start takes a tenth of a second.
 
 `WarmPython` is the launcher's side; `python -m mec_transfer.launchers.warm MODULES` is the other. They exchange a line
 of JSON a message: requests hold a module whose `main` is called and its arguments, answers hold a process's status.
@@ -28,7 +28,7 @@ from mec_transfer.launchers.launcher import run_module
 
 _REAP_SECONDS = 0.02
 _START_SECONDS = 300.0
-"""For the imports, of which a cold network file system makes a matter of minutes."""
+"""How long the imports may take; from a cold network file system they take minutes."""
 
 
 class WarmPython:
@@ -67,10 +67,12 @@ class WarmPython:
                     return int(answer["started"])
                 if "failed" in answer:
                     raise RunError(f"no process could be started: {answer['failed']}")
-                if time.monotonic() >= until:  # never asked again: it may only be slow, and the job would run twice
+                if (
+                    time.monotonic() >= until
+                ):  # not asked a second time: it may only be slow, and the job would run twice
                     self._lose()
                     raise RunError(f"no process has started within {_START_SECONDS:g} s")
-        raise RunError(f"no process could be started to run jobs in; {log} has its last words")
+        raise RunError(f"no process could be started to run jobs in; the end of {log} says why")
 
     def poll(self, pid: int) -> int | None:
         """Return the exit status of a fork, or -signal; None while it works."""
@@ -123,7 +125,7 @@ class WarmPython:
         return answer
 
     def _lose(self) -> None:
-        """Give the warm process up; it takes all forks that work with it."""
+        """Kill the warm process, and with it all forks that are running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -136,24 +138,24 @@ def main(arguments: Sequence[str]) -> int:
     """Import modules, then fork for each request until standard input ends; in a fork, do what was asked."""
     tie_to_parent(int(arguments[0]))
     answers = os.dup(1)
-    os.dup2(2, 1)  # whatever an import prints is no answer
-    # A signal to every process, as schedulers send, is for the forks: they save, while this one has nothing to lose.
-    heeded = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
+    os.dup2(2, 1)  # what an import prints must not be taken for an answer
+    # A signal that a scheduler sends to every process is meant for the forks, which save; this one has nothing to save.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     for module in arguments[1:]:
-        with contextlib.suppress(Exception):  # told by the job that cannot do without it
+        with contextlib.suppress(Exception):  # the job that needs the module will report it
             importlib.import_module(module)
-    request = _serve(answers, heeded)
+    request = _serve(answers, handlers)
     if request is None:
         return 0
     return run_module(request["module"], request["arguments"])
 
 
-def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any] | None:
-    """Return None when no more requests come, and in each fork its request.
+def _serve(answers: int, handlers: Mapping[signal.Signals, Any]) -> dict[str, Any] | None:
+    """Return None when there are no more requests, and in each fork its request.
 
     Args:
         answers: the file descriptor to answer on.
-        heeded: how a fork is to take the signals that this process ignores.
+        handlers: how a fork handles the signals that this process ignores.
     """
     pending, warm = b"", os.getpid()
     while True:
@@ -165,12 +167,12 @@ def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any]
         while b"\n" in pending:
             line, _, pending = pending.partition(b"\n")
             try:
-                with _taken_as(heeded):
+                with _handled_by(handlers):
                     pid = os.fork()
                     if pid == 0:
                         os.close(answers)
                         return _become(json.loads(line), warm)
-            except OSError as error:  # no process or no memory is left: the forks that work are none the worse
+            except OSError as error:  # no process or no memory is left; the running forks are not affected
                 os.write(answers, json.dumps({"failed": error.strerror}).encode() + b"\n")
             else:
                 os.write(answers, json.dumps({"started": pid}).encode() + b"\n")
@@ -181,23 +183,23 @@ def _serve(answers: int, heeded: Mapping[signal.Signals, Any]) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def _taken_as(heeded: Mapping[signal.Signals, Any]) -> Iterator[None]:
-    """Let what is forked meanwhile take signals as `heeded` says, from its first moment on."""
+def _handled_by(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    """Let a process that is forked in this block handle signals by `handlers` from its first moment on."""
     warm = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # none comes between the two
-    for number, handler in heeded.items():
+    signal.pthread_sigmask(signal.SIG_BLOCK, handlers)  # none comes between the two
+    for number, handler in handlers.items():
         signal.signal(number, handler)
     try:
         yield
     finally:
         if os.getpid() == warm:
-            for number in heeded:
+            for number in handlers:
                 signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
 
 def _become(request: dict[str, Any], warm: int) -> dict[str, Any]:
-    """Make this fork look like a process of its own."""
+    """Give this fork its own session, output and environment."""
     os.setsid()
     tie_to_parent(warm)
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

@@ -1,4 +1,4 @@
-"""Fetches a public checkpoint into its place, and looks again at one that is there."""
+"""Fetches a public checkpoint, or verifies one that was fetched before."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ NOTE_NAME = "fetched.json"
 
 
 class Note(StrictModel):
-    """What is known of a file that is there, in `fetched.json` beside it."""
+    """What is known about a fetched file, kept in `fetched.json` beside it."""
 
     name: str
     url: str
     bytes: int
     sha256: str
     checked: Checked
-    """Against what the file was compared when it came."""
+    """What the file was compared with when it was fetched."""
     date: str
     """UTC, ISO 8601."""
 
 
 def fetch_model(entry: Entry, folder: Path) -> Note:
-    """Put a checkpoint into its place below `folder`; one that is there already is compared with what came.
+    """Put a checkpoint into its place below `folder`; one that is there already is verified again.
 
-    A file that was put there by hand is checked like one that was fetched.
+    A file that was put there by hand is verified in the same way.
 
     Raises:
-        UserError: the address wants a browser and the file is not there yet; the file that is there is another one.
-        RunError: the server, the network or the disk failed, or what came is not the published file.
+        UserError: the address needs a browser and the file is not there yet, or the file that is there is another one.
+        RunError: the server, the network or the disk failed, or the download is not the published file.
     """
     path = entry.path(folder)
     if entry.by_hand and not path.exists():
@@ -49,7 +49,7 @@ def fetch_model(entry: Entry, folder: Path) -> Note:
 
 
 def read_note(path: Path) -> Note | None:
-    """Return what is known of the checkpoint `path`; None where nothing is."""
+    """Return the note about the checkpoint `path`; None if there is none."""
     try:
         return Note.model_validate(read_json(path.with_name(NOTE_NAME)))
     except (UserError, ValueError):
@@ -57,7 +57,7 @@ def read_note(path: Path) -> Note | None:
 
 
 def _look_again(entry: Entry, path: Path) -> Note:
-    """Compare a file that is there with the published digits and, where it was fetched here, with what came then."""
+    """Compare an existing file with the published hash and, if it was fetched here, with the note from then."""
     try:
         note = _note(entry, look(_remote(entry), path))
     except RunError as error:

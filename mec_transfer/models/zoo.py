@@ -1,6 +1,6 @@
-"""The public checkpoints that have a name here, such as `moco:v2-800ep`, and where they lie once they are fetched.
+"""The public checkpoints that have a name here, such as `moco:v2-800ep`, and where they are kept once fetched.
 
-A file lies in DIR/FAMILY/NAME under the name that its authors gave it, so that a folder filled on one machine can be
+A file is kept in DIR/FAMILY/NAME under the name that its authors gave it, so that a folder filled on one machine can be
 copied to another. DIR is $MEC_TRANSFER_MODELS, which `--models-dir` sets, else the user's cache.
 """
 
@@ -29,7 +29,7 @@ Digits = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
 
 
 class Tolerance(StrictModel):
-    """How far from a published number a measured one may lie, and why so far."""
+    """How far a measured number may be from the published one, and why."""
 
     within: dict[str, Annotated[float, Field(gt=0)]]
     """By metric."""
@@ -37,13 +37,13 @@ class Tolerance(StrictModel):
 
 
 class Expect(StrictModel):
-    """That a number of this very checkpoint is published by a protocol which a benchmark here follows."""
+    """A published number of this checkpoint, by a protocol that a benchmark here follows."""
 
     protocol: Text
     tolerance: Text
     """A name in the file's `tolerances`."""
     method: Text | None = None
-    """As the number's row in results/references.yaml has it; None: the entry's own."""
+    """The method in the number's row of results/references.yaml; None: that of the entry."""
     pretraining: str | None = None
 
 
@@ -74,7 +74,7 @@ class Entry(StrictModel):
     """One public checkpoint."""
 
     name: str
-    """As CKPT: `FAMILY:NAME`."""
+    """What CKPT may be on the command line: `FAMILY:NAME`."""
     method: str
     pretraining: str
     arch: str
@@ -86,13 +86,13 @@ class Entry(StrictModel):
     """The file in which the address was read, as REPOSITORY:PATH."""
     url: str
     by_hand: bool
-    """The address is a page for a browser, which has to be asked for the file."""
+    """Whether the address is a web page, from which only a browser gets the file."""
     file: str
     """The file's own name."""
     size_mib: float | None
-    """What the source states, in MiB."""
+    """The size that the source states, in MiB."""
     sha256: str | None
-    """The hash's first digits, where the address or the authors give them."""
+    """The first digits of the hash, if the address or the authors give them."""
     md5: str | None
     expect: list[Expect]
 
@@ -104,11 +104,11 @@ class Entry(StrictModel):
 
     @property
     def size(self) -> str:
-        """How large it is, in words."""
+        """The size in words."""
         return f"{self.size_mib * 1024**2 / 1e6:.0f} MB" if self.size_mib else "size not stated"
 
     def path(self, folder: Path) -> Path:
-        """Where it lies below a folder of models."""
+        """Return its path below a folder of models."""
         family, _, name = self.name.partition(":")
         return folder / family / name / self.file
 
@@ -165,12 +165,12 @@ def load_tolerances(path: Path = ZOO_PATH) -> dict[str, Tolerance]:
 
 
 def families() -> list[str]:
-    """Return what stands before the colon of a name, each once."""
+    """Return the families: what precedes the colon in the names, each once."""
     return list(dict.fromkeys(name.partition(":")[0] for name in load_zoo()))
 
 
 def find_entry(name: str) -> Entry:
-    """Return the checkpoint of a name. Raises UserError where there is none."""
+    """Return a checkpoint by name. Raises UserError if there is none."""
     zoo = load_zoo()
     if name in zoo:
         return zoo[name]
@@ -181,17 +181,25 @@ def find_entry(name: str) -> Entry:
 
 
 def models_dir() -> Path:
-    """Return the folder of models: $MEC_TRANSFER_MODELS, else the user's cache."""
+    """Return the folder of models: $MEC_TRANSFER_MODELS, else the user's cache.
+
+    Raises:
+        UserError: neither is known, as in a container whose user has no entry among the system's and no HOME.
+    """
     if given := os.environ.get(FOLDER_VARIABLE):
         return Path(given)
-    cache = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or cache) / "mec-transfer" / "models"
+    if not (cache := os.environ.get("XDG_CACHE_HOME")):
+        try:
+            cache = str(Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache"))
+        except RuntimeError:
+            raise UserError(f"this user has no home folder; give --models-dir DIR, or set {FOLDER_VARIABLE}") from None
+    return Path(cache, "mec-transfer", "models")
 
 
 def fetched_file(entry: Entry) -> Path:
-    """Return where a checkpoint lies. Raises UserError that says how to get it where it is not on this machine.
+    """Return the path of a fetched checkpoint. Raises UserError, which says how to fetch it, if it is not there.
 
-    Nothing is fetched here: a job has no business in the network.
+    Nothing is fetched here, since jobs do not use the network.
     """
     path = entry.path(models_dir())
     if not path.is_file():

@@ -29,7 +29,7 @@ def pretraining_curves(roots: Iterable[Path], model: str) -> dict[str, Points]:
     """Return the figures of a model's pretraining, from the first of the runs' folders that has its log."""
     from mec_transfer.common.step_log import read_log
 
-    if "\0" in model or Path(model).name != model:  # the log would be another folder's
+    if "\0" in model or Path(model).name != model:  # such a name would lead to another folder
         return {}
     for root in roots:
         try:
@@ -60,7 +60,7 @@ def training_curves(record: Record, folder: Path) -> Iterator[tuple[str, str, Po
         return
     found: dict[str, dict[int, float]] = {}
     for step, unit, loss in _logged_losses(folder / "log.txt"):
-        found.setdefault(unit, {})[step] = loss  # what a resumed training does again is told by its later line
+        found.setdefault(unit, {})[step] = loss  # a step that a resumed training repeats has a later line, which counts
     for unit, losses in found.items():
         if len(points := _thinned(sorted((float(step), loss) for step, loss in losses.items()))) > 1:
             yield "loss", unit.removesuffix("s"), points

@@ -1,4 +1,4 @@
-"""What lies beside a record in its job's folder: the config, the command that repeats it, the end of its log."""
+"""Reads what is beside a record in its job's folder: the config, the command that repeats it, the end of its log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS: Any = {
 
 
 class Jobs:
-    """The folders of a store's records, and what they hold. Nothing is read before it is asked for."""
+    """The folders of a store's records, and what they hold. Everything is read on demand."""
 
     def __init__(self, store: Store) -> None:
         self._folders: dict[tuple[object, ...], Path] = {}
@@ -39,13 +39,13 @@ class Jobs:
         self._overrides: dict[tuple[str, str], list[str] | None] = {}
 
     def folder(self, record: Record) -> Path:
-        """Return the folder that a record of the store's leaderboard lies in."""
+        """Return the folder of a record of the store's leaderboard."""
         return self._folders[_identity(record)]
 
     def config(self, record: Record) -> BenchmarkConfig | None:
-        """Return the config that a number came about by: a job's of its hash, or the shipped one; None for neither.
+        """Return the config of a record: that of a job with its hash, or the shipped one; None if there is neither.
 
-        It is one that has the record's hash today: a file that it names may be gone, or another by now.
+        The config must still have the record's hash: a file that it names may have been removed or changed since.
         """
         key = _config_key(record)
         if key not in self._configs:
@@ -57,9 +57,9 @@ class Jobs:
         return self._configs[key]
 
     def command(self, record: Record, job: Mapping[str, Any]) -> str | None:
-        """Return the single command that computes a record's number anew, but for the number of its trial at the end.
+        """Return the command that computes a record's number again, up to the number of the trial at its end.
 
-        None where the job's file does not say it all, as for data of one's own, or a config that does not ship.
+        None if the job's file is not enough for that, as for the user's own data or a config that does not ship.
         """
         config, key = self.config(record), _config_key(record)
         if config is None:
@@ -106,7 +106,7 @@ def _identity(record: Record) -> tuple[object, ...]:
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """Return what a folder's job.json says; nothing where there is none that can be read."""
+    """Return the content of a folder's job.json; an empty dict if there is none that can be read."""
     try:
         job = read_json(folder / JOB_NAME)
     except UserError:

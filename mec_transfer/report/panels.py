@@ -1,7 +1,7 @@
-"""What stands behind each number, as the JSON that the page's panels are filled from.
+"""The details of each number, as the JSON that fills the panels of the page.
 
-Ten thousand records say the same of versions, hardware and data: a value that is long and not a number's own is kept
-once, and told by its place in a list.
+Ten thousand records repeat the same versions, hardware and data: a long value that is not specific to one number is
+kept once and referred to by its index in a list.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ FIELDS = (
     *("hardware", "warnings", "error", "log", "weights", "source", "repeat", "job"),
 )
 _LOG_BYTES = 300_000
-"""The most that the logs of all failures take together: a run in which everything failed has a page that opens, too."""
+"""The most that the logs of all failures take together, so that the page of a run in which everything failed still
+opens."""
 
 
 class _Shared:
-    """Values that are kept once."""
+    """A list of values that keeps each of them once."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
         self._places: dict[str, int] = {}
 
     def place(self, value: Any) -> int | None:
-        """Return the place of a value in the list; None for one that says nothing."""
+        """Return the index of a value in the list; None for an empty one."""
         if not value:
             return None
         place = self._places.setdefault(json.dumps(value, sort_keys=True), len(self.values))
@@ -95,7 +96,7 @@ def panel_data(board: Leaderboard, jobs: Jobs, labels: list[str], titles: list[s
 
 
 def _differences(column: Column, config: BenchmarkConfig | None) -> list[str]:
-    """Say in what a column is not the published protocol on the published data, as lines of markdown."""
+    """Return in what a column differs from the published protocol on the published data, as lines of markdown."""
     lines = []
     if "+" in column.protocol:
         base, _, suffix = column.protocol.partition("+")

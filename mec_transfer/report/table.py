@@ -15,13 +15,13 @@ class Head:
 
     column: Column
     name: str
-    """What the column is called where its head is not at hand: as no other column of its metric."""
+    """A name for the column outside the table, unique among the columns of its metric."""
     twin: str
-    """What tells it from another of its protocol id and metric; empty without one."""
+    """What distinguishes it from another column with its protocol id and metric; empty if there is none."""
 
     @property
     def arrow(self) -> str:
-        """Where the better numbers are."""
+        """An arrow towards the better numbers."""
         return "↑" if self.column.higher_is_better else "↓"
 
 

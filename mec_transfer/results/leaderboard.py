@@ -32,9 +32,9 @@ class Column:
     higher_is_better: bool
     dataset: str
     fingerprint: str
-    """Empty where no job of the column came as far as its data."""
+    """Empty if no job of the column got as far as its data."""
     published_data: bool
-    """Whether the data has no note that makes it other than the published data."""
+    """Whether this is the published data: it has no note that says otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def mean(self) -> float | None:
-        """Mean over the trials; None where all of them failed."""
+        """Mean over the trials; None if all of them failed."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
@@ -59,37 +59,37 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Leaderboard:
-    """What the three formats show. A (row, column) without a cell was never run."""
+    """What every format shows. A (row, column) without a cell was never run."""
 
     models: tuple[ModelInfo, ...]
     columns: tuple[Column, ...]
     cells: dict[tuple[int, int], Cell]
     """(row, column) to cell."""
     published: tuple[Reference, ...]
-    """Those whose protocol and metric a column has."""
+    """The published numbers whose protocol and metric a column has."""
     records: tuple[Record, ...]
     """The records that the cells were made of, in the order of the rows, the columns and the seeds."""
     columns_of_records: tuple[int, ...]
     others: tuple[Reference, ...] = ()
-    """Those on the published data of a column, by a protocol that no column has."""
+    """The published numbers on the data of a column, by a protocol that no column has."""
     conflicts: tuple[str, ...] = ()
     """A line for each trial that has two records with different numbers, of which one is shown."""
     means: tuple[Mean, ...] = ()
-    """The derived columns, those included that no row has a number in."""
+    """The derived columns, including those without any number."""
 
     @property
     def derived(self) -> tuple[Mean, ...]:
-        """The derived columns that are shown, right of the others."""
+        """The derived columns that are shown, to the right of the others."""
         return tuple(mean for mean in self.means if mean.values)
 
     def label(self, row: int) -> str:
-        """Return the row's name, with the beginning of its hash where another row has the same name."""
+        """Return the row's name, with the beginning of its hash if another row has the same name."""
         model = self.models[row]
         twins = [other for other in self.models if other.name == model.name]
         return f"{model.name} ({model.sha256[:8] or 'no weights'})" if len(twins) > 1 else model.name
 
     def best(self, column: int) -> set[int]:
-        """The rows with the best mean of a column; none where fewer than two rows have one."""
+        """Return the rows with the best mean of a column; none if fewer than two rows have one."""
         return self._best[column]
 
     @functools.cached_property
@@ -118,7 +118,7 @@ class Leaderboard:
         return dict(found)
 
     def shown_metrics(self, column: int) -> tuple[str, ...]:
-        """Return the column's metric; of an average precision AP, AP50 and AP75, as far as they were measured."""
+        """Return the column's metric; for an average precision AP, AP50 and AP75, as far as they were measured."""
         metric = self.columns[column].metric
         match = re.fullmatch(r"(|\w+_)AP(?:50|75)?", metric)
         if not match:
@@ -129,7 +129,7 @@ class Leaderboard:
         return tuple(name for name in names if name in measured or name == metric)
 
     def quotable(self, column: int) -> bool:
-        """Whether published numbers belong beside this column: they do not where its data is not the published."""
+        """Whether published numbers may be shown beside this column: only if its data is the published data."""
         return self.columns[column].published_data
 
 
@@ -174,7 +174,7 @@ def build_leaderboard(
 
 
 def _mean(spec: MeanSpec, columns: Sequence[Column], cells: Mapping[tuple[int, int], Cell]) -> Mean:
-    """Return a derived column: over columns by published protocols on published data, one for each part of it."""
+    """Return a derived column: the mean over columns of published protocols on published data, one for each part."""
     places = []
     for part in spec.of:
         same = [at for at, c in enumerate(columns) if (c.protocol, c.metric) == (part.protocol, part.metric)]
@@ -196,7 +196,7 @@ def _mean(spec: MeanSpec, columns: Sequence[Column], cells: Mapping[tuple[int, i
 def _beside(
     columns: Sequence[Column], references: Iterable[Reference]
 ) -> tuple[tuple[Reference, ...], tuple[Reference, ...]]:
-    """Return the references that belong beside a column, and those on the same data by protocols without a column."""
+    """Return the references that belong to a column, and those on the same data by protocols without a column."""
     columns = [column for column in columns if column.published_data]
     quoted = {(column.protocol, column.metric) for column in columns}
     protocols, data = {column.protocol for column in columns}, {column.dataset for column in columns}
@@ -210,7 +210,7 @@ def _beside(
 
 
 def _views(record: Record) -> list[Record]:
-    """Return the record once for each of its columns: its primary metric's, and those of what it measured besides."""
+    """Return the record once for each of its columns: that of its primary metric, and those of further metrics."""
     views = [record]
     for metric, title in record.benchmark.also.items():
         if metric == record.primary:  # by an override
@@ -222,8 +222,8 @@ def _views(record: Record) -> list[Record]:
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """A sort key under which "1%" comes before "10%"."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
+    """Return a sort key by which "1%" comes before "10%"."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text.lower()) if part)
 
 
 def _record_key(record: Record) -> tuple[object, ...]:
@@ -244,10 +244,11 @@ def _record_key(record: Record) -> tuple[object, ...]:
 
 
 def _current(records: list[Record]) -> tuple[list[Record], tuple[str, ...]]:
-    """Keep one record a trial, and tell where two have different numbers: of them the first in order is kept.
+    """Keep one record for each trial, the first in order, and report trials that have two records with different
+    numbers.
 
-    A failure is dropped where the same trial of the same weights has a number, and a failure for lack of weights (no
-    sha256) where any weights of that name have one.
+    A failure is dropped if the same trial of the same weights has a number. A failure because there were no weights (no
+    sha256) is dropped if any weights of that name have a number.
     """
     measured = [record for record in records if record.status == "ok"]
     finished = {(*_trial_of(record), weights) for record in measured for weights in (record.model.sha256, "")}
@@ -265,13 +266,13 @@ def _current(records: list[Record]) -> tuple[list[Record], tuple[str, ...]]:
 
 
 def _trial_of(record: Record) -> tuple[object, ...]:
-    """A trial is told by its seed, so that a number counts once even when two --seed bases meet in one folder."""
+    """Identify a trial by its seed, so that a number counts once even if two --seed bases meet in one folder."""
     benchmark = record.benchmark
     return (record.model.name, benchmark.protocol, benchmark.config_sha256, record.primary, record.seed)
 
 
 def _assign_columns(records: list[Record]) -> list[Column]:
-    """Each record's column. A failure joins a column that has numbers, though it may know less of its data."""
+    """Return each record's column. A failure joins a column that has numbers, even if it knows less about its data."""
     measured = sorted({_column(record) for record in records if record.status == "ok"}, key=_column_key)
 
     def place(record: Record) -> Column:
@@ -288,7 +289,7 @@ def _assign_columns(records: list[Record]) -> list[Column]:
 
 
 def _under_one_head(columns: list[Column]) -> list[Column]:
-    """Give columns that differ in their heads alone the first head of theirs: a title is no part of a config's hash."""
+    """Give columns that differ only in their titles the same one, since a title is not a part of a config's hash."""
     bare = {column: dataclasses.replace(column, title="") for column in set(columns)}
     heads: dict[Column, str] = {}
     for column, same in bare.items():
@@ -338,7 +339,7 @@ def _failures(records: list[Record]) -> tuple[str, ...]:
 
 
 def _ranking(rows: int, columns: list[Column], cells: dict[tuple[int, int], Cell], names: list[str]) -> list[int]:
-    """Rows by their mean rank over the columns (a missing or failed cell ranks last), then by name."""
+    """Return the rows by their mean rank over the columns (a missing or failed cell ranks last), then by name."""
     ranks: dict[int, list[int]] = {row: [] for row in range(rows)}
     for at, column in enumerate(columns):
         means = {row: cell.mean for (row, place), cell in cells.items() if place == at and cell.mean is not None}

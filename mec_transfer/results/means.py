@@ -23,7 +23,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class MeanPart(DescribedModel):
-    """A column that a mean is over."""
+    """A column that a mean includes."""
 
     protocol: Text
     """The protocol id."""
@@ -49,18 +49,18 @@ class _File(DescribedModel):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mean:
-    """A derived column: the mean of a row's numbers, of the rows that have one in every column that it is over.
+    """A derived column: the mean over several columns, for the rows that have a number in each of them.
 
-    A mean over fewer of the columns would be another measurement, and is not made.
+    A mean over fewer columns would be another measurement, and is not computed.
     """
 
     spec: MeanSpec
     values: Mapping[int, float]
     """Row to mean."""
     chosen_on_test_set: frozenset[int]
-    """The rows of which a number was chosen on the images that it is measured on."""
+    """The rows with a number that was chosen on the images that it is measured on."""
     hindrance: str = ""
-    """Why there is none, where a missing number is not the reason: one line."""
+    """Why there is no mean, if the reason is not a missing number: one line."""
 
     @property
     def best(self) -> set[int]:
@@ -70,7 +70,7 @@ class Mean:
 
     @property
     def text(self) -> str:
-        """Say in one line what it is a mean of."""
+        """Return in one line what it is the mean of."""
         parts = ", ".join(f"`{part.protocol}` {part.metric}" for part in self.spec.of)
         return f"{self.spec.title}: the mean over {parts}, of a model that has a number in each."
 
@@ -82,7 +82,7 @@ class Mean:
 
 
 def read_means(folder: Path) -> list[MeanSpec]:
-    """Return the means whose definition lies in a folder; none where it has no `means.json`.
+    """Return the means that a folder defines; none if it has no `means.json`.
 
     Raises:
         UserError: the file cannot be read.
@@ -93,7 +93,7 @@ def read_means(folder: Path) -> list[MeanSpec]:
 
 
 def keep_means(folder: Path, means: Iterable[MeanSpec]) -> None:
-    """Write the definition of `means` into a folder, in place of those of the same titles; a damaged file is replaced.
+    """Write the definition of `means` into a folder, replacing those with the same titles and a damaged file.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.

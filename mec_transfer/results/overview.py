@@ -35,7 +35,7 @@ _CURVES = {"coding_length": "coding length per sample", "effective_rank": "effec
 def write_overview(out: Path, board: Leaderboard) -> Path:
     """Draw the run in `out` whose leaderboard is `board`, and return the picture's path; a current one is left alone.
 
-    What is not there leaves no gap: a run without pretraining has no curves, one without videos no strip. Curves are
+    Missing parts leave no gap: a run without pretraining has no curves, one without videos no strip. The curves are
     those of the first row that was pretrained in the run; the pictures are the best ones of the first row that has any.
 
     Raises:
@@ -55,7 +55,7 @@ def write_overview(out: Path, board: Leaderboard) -> Path:
 
 
 def _draw(out: Path, board: Leaderboard) -> Figure:
-    """No pyplot: it keeps global state and asks for a display."""
+    """Draw the figure without pyplot, which keeps global state and needs a display."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -86,7 +86,7 @@ def _draw(out: Path, board: Leaderboard) -> Figure:
 
 
 def _draw_bars(axes: Axes, board: Leaderboard) -> None:
-    """A group of bars for each column, a bar for each model: its share of the column's best, under its value."""
+    """Draw a group of bars for each column with a bar for each model: its share of the column's best, and its value."""
     width = 0.8 / max(1, len(board.models))
     labels = []
     groups = []

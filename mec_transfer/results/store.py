@@ -1,4 +1,4 @@
-"""All the records below a run's folder: one folder a job, whatever state a kill or a bad disk left it in."""
+"""All records below a run's folder, one folder for each job, in whatever state a kill or a bad disk has left it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mec_transfer.results.means import MEANS_NAME, MeanSpec, read_means
 from mec_transfer.results.record import RECORD_NAME, BenchmarkInfo, DatasetInfo, ModelInfo, Record, read_record
 
 JOB_NAME = "job.json"
-"""The job itself, written before anything is computed (`mec_transfer.suite.spec`)."""
+"""The description of the job, written before anything is computed (`mec_transfer.suite.spec`)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A record and the folder it lies in, beside its predictions."""
+    """A record and its folder, which also holds its predictions."""
 
     folder: Path
     record: Record
@@ -39,8 +39,8 @@ class Store:
     def read(cls, out: Path) -> Store:
         """Read every record below `out`.
 
-        A folder with no record yet counts for nothing. A record that cannot be read is a failed record where its
-        job.json still tells whose it was; it is in `problems` in any case.
+        A folder without a record is skipped. A record that cannot be read becomes a failed record if its job.json still
+        says which job it was; it is listed in `problems` in any case.
 
         Raises:
             UserError: there is no such folder, or one below it cannot be read.
@@ -73,16 +73,18 @@ class Store:
 
 
 def is_current(made: Path, out: Path) -> bool:
-    """Whether a file made from the records of the run in `out` is there, and as new as the newest of them."""
+    """Whether a file made from the records of the run in `out` exists and is as new as the newest of them."""
     sources = (*out.glob(f"jobs/*/*/{RECORD_NAME}"), *out.glob(MEANS_NAME))
     newest = max((path.stat().st_mtime_ns for path in sources), default=0)
     return made.is_file() and made.stat().st_mtime_ns >= newest
 
 
 def _folders(out: Path) -> list[Path]:
-    """Folders that hold a job or define means, `out` itself among them; what lies in a job's is its own business."""
+    """Return the folders that hold a job or define means, including `out`; no folder of a job is searched."""
 
-    def refuse(error: OSError) -> None:  # else its records would be missing without a word
+    def refuse(error: OSError) -> None:  # otherwise its records would be missing silently
+        if isinstance(error, FileNotFoundError):  # a run that is going on has just removed it
+            return
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
     found = []

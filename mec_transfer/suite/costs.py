@@ -1,4 +1,4 @@
-"""What the jobs of a plan will take: hours by measured rates alone (`rates.yaml`), bytes by what is kept."""
+"""What the jobs of a plan will cost: hours by measured rates (`rates.yaml`), bytes by the files that are kept."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Machine(StrictModel):
-    """What rates were measured on."""
+    """A machine that rates were measured on."""
 
     device: Device
     name: Text
 
 
 class Rate(StrictModel):
-    """How fast a kind of work was on a machine."""
+    """The speed of a kind of work on a machine."""
 
     work: Text
     arch: Text
@@ -37,11 +37,11 @@ class Rate(StrictModel):
     machine: Text
     measured: str = Field(pattern=r"\d{4}-\d\d-\d\d")
     source: Text
-    """Where it can be looked up, and what of it was taken."""
+    """Where the figure can be found, and what was taken from there."""
 
 
 class Peak(StrictModel):
-    """The most memory that a job of a protocol has taken, all its processes' largest."""
+    """The peak memory of a job of a protocol: that of its largest process."""
 
     protocol: Text
     arch: Text
@@ -51,7 +51,7 @@ class Peak(StrictModel):
 
 
 class Rates(StrictModel):
-    """All that is known of speeds and sizes."""
+    """All known speeds and sizes."""
 
     machines: dict[str, Machine]
     rates: list[Rate]
@@ -62,7 +62,7 @@ class Rates(StrictModel):
         seen: set[tuple[object, ...]] = set()
         for machine in (entry.machine for entries in (self.rates, self.peaks) for entry in entries):
             if machine not in self.machines:
-                raise ValueError(f"'{machine}' is none of the machines {', '.join(self.machines)}")
+                raise ValueError(f"'{machine}' is not one of the machines {', '.join(self.machines)}")
         for rate in self.rates:
             device = self.machines[rate.machine].device
             if (place := (device, rate.work, rate.arch, rate.setting, rate.half)) in seen:
@@ -71,7 +71,7 @@ class Rates(StrictModel):
         return self
 
     def find(self, work: Work, arch: str, device: Device) -> Rate | None:
-        """Return the rate of a work on a kind of device, if there is one."""
+        """Return the rate of a kind of work on a kind of device; None if it is not known."""
         half = work.half and device == "gpu"
         for rate in self.rates:
             alike = (rate.work, rate.setting, rate.half) == (work.kind, work.setting, half)
@@ -80,7 +80,7 @@ class Rates(StrictModel):
         return None
 
     def find_peak(self, protocol: str, arch: str, device: Device) -> Peak | None:
-        """Return what a protocol has taken on a kind of device, if anybody has looked."""
+        """Return the peak memory of a protocol on a kind of device; None if it is not known."""
         for peak in self.peaks:
             if (peak.protocol, peak.arch) == (protocol, arch) and self.machines[peak.machine].device == device:
                 return peak
@@ -95,7 +95,7 @@ def load_rates() -> Rates:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a job takes. None: nobody knows."""
+    """What a job costs. None means not known."""
 
     hours: float | None
     """How many hours one GPU, or a whole CPU, works."""
@@ -105,11 +105,11 @@ class Cost:
     more: bool = False
     """Whether predictions come on top of the bytes."""
     machines: frozenset[str] = frozenset()
-    """What its rates were measured on."""
+    """The machines that its rates were measured on."""
 
     @property
     def disk_bytes(self) -> int | None:
-        """What the job takes in its folder and in the cache, whoever has put it there."""
+        """What the job needs in its folder and in the cache, including what other jobs have put there."""
         if self.own_bytes is None or self.cached_bytes is None:
             return None
         return self.own_bytes + sum(self.cached_bytes.values())
@@ -163,7 +163,7 @@ def as_json(job: PlannedJob, options: RunOptions) -> dict[str, Any]:
 
 
 def describe_cost(job: PlannedJob, options: RunOptions) -> str:
-    """Say in a few words what a job that can run takes."""
+    """Return in a few words what a job that can run costs."""
     device, wanted = _device(options), job.spec.config.processes
     cost = cost_of(job, device)
     gpus = f"{options.gpus_of(wanted)} of {wanted} GPUs, " if wanted > 1 and device == "gpu" else ""
@@ -175,7 +175,7 @@ def describe_cost(job: PlannedJob, options: RunOptions) -> str:
 
 
 def describe_costs(jobs: Sequence[PlannedJob], options: RunOptions) -> str:
-    """Say what jobs that can run take in all, what they share counted once, and how much of it is not known."""
+    """Return what jobs that can run cost in all, counting shared files once, and how much of it is not known."""
     device = _device(options)
     costs = [cost_of(job, device) for job in jobs]
     hours = [cost.hours for cost in costs if cost.hours is not None]
@@ -191,7 +191,7 @@ def describe_costs(jobs: Sequence[PlannedJob], options: RunOptions) -> str:
 
 
 def _device(options: RunOptions) -> Device:
-    """A plan is of GPUs wherever it is made, unless it is asked to be of the CPU."""
+    """Return the device that a plan is for: GPUs, even on a machine without them, unless the CPU was asked for."""
     return "cpu" if options.device == "cpu" else "gpu"
 
 

@@ -24,16 +24,16 @@ from mec_transfer.suite.takeover import explain_other_training, holds_same_train
 
 TRACEBACK_NAME = "traceback.txt"
 _WORTHLESS = {JOB_NAME, RECORD_NAME, TRACEBACK_NAME, LOCK_NAME, TRAINING_NAME, "cache"}
-"""Files of a failed job that nobody misses. `cache` (a single command's) serves any job; a training's name without its
-state is of no use."""
+"""Files of a failed job that may be overwritten. `cache` (of a single command) serves any job; the identity of a
+training is useless without its state."""
 
 
 def execute_job(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record:
     """Run the `job` that `spec` describes, or return the ok record that its folder already holds.
 
-    A mistake that `check` finds leaves nothing behind; whatever stops the run later leaves a failed record,
-    which the next call replaces. An interrupted or killed job leaves no record: it is simply not finished.
-    Under torchrun every rank calls this and returns the same record; rank 0 alone writes it, and each its failure.
+    A mistake that `check` finds leaves nothing behind; any later failure leaves a failed record, which the next call
+    replaces. An interrupted or killed job leaves no record: it is simply not finished. Under torchrun every rank calls
+    this and returns the same record; rank 0 alone writes it, but each rank writes its own failure.
 
     Raises:
         UserError: the folder holds another job or is in use, the check found an error, or the run did.
@@ -53,7 +53,7 @@ def _other_ranks(job: Job) -> contextlib.AbstractContextManager[None]:
 def _open_workdir(
     spec: JobSpec, benchmark: Benchmark, job: Job, held: contextlib.ExitStack
 ) -> tuple[Record | None, list[str]]:
-    """Return the record that is there already, or take the folder for this job, with the check's warnings."""
+    """Return the record that exists already; else lock the folder for this job and return the check's warnings."""
     finished = finished_record(spec, benchmark, job)
     if finished:
         return finished, []
@@ -62,7 +62,7 @@ def _open_workdir(
     if errors:
         raise UserError("; ".join(errors))
     held.enter_context(folder_lock(job.workdir, "running this job"))
-    finished = finished_record(spec, benchmark, job)  # another process may have finished it before the lock was ours
+    finished = finished_record(spec, benchmark, job)  # another process may have finished it while this one waited
     if finished is None:
         spec.write()
     warnings = [problem.message for problem in problems]
@@ -72,9 +72,9 @@ def _open_workdir(
 
 
 def finished_record(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record | None:
-    """Return the job's ok record, or None where its folder has none yet.
+    """Return the job's ok record, or None if its folder has none yet.
 
-    A record that cannot be read is worth nothing: it is said, and the job counts as not finished.
+    A record that cannot be read causes a warning, and the job counts as not finished.
 
     Raises:
         UserError: the folder holds another job.
@@ -99,7 +99,7 @@ def finished_record(spec: JobSpec, benchmark: Benchmark, job: Job) -> Record | N
 
 
 def _is_mere_failure(folder: Path) -> bool:
-    """Whether a job failed here that left no number and no state: its mistake may be mended in the same --out."""
+    """Whether the folder holds only a failed job without number and state, so that --out may be used again."""
     try:
         failed = read_record(folder).status == "failed"
     except UserError:
@@ -113,7 +113,7 @@ def _describe(identity: Any) -> str:
         parts = f"{benchmark['protocol']} of {model['name']} {model['sha256'][:8]}"
         return f"{parts} on data {identity['dataset']['fingerprint'][:8]}, trial {identity['trial']}"
     except (KeyError, TypeError):
-        return f"its {JOB_NAME} is not one of ours"
+        return f"its {JOB_NAME} was not written by this program"
 
 
 def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> Record:
@@ -124,7 +124,7 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
     except Exception as error:
         if interruption := interruption_behind(error):
             raise interruption from None
-        if not distributed.lost_partner(error):  # the one that failed, or was stopped, knows better
+        if not distributed.lost_partner(error):  # the process that failed or was stopped reports the reason
             _leave_failure(spec, warnings, error, time.monotonic() - began)
         if isinstance(error, UserError | RunError) or distributed.lost_partner(error):
             raise
@@ -142,7 +142,7 @@ def _run(spec: JobSpec, benchmark: Benchmark, job: Job, warnings: list[str]) -> 
 
 def _require_finite(record: Record) -> None:
     if record.primary not in record.metrics:
-        raise RunError(f"no metric '{record.primary}' came out, only {', '.join(sorted(record.metrics)) or 'none'}")
+        raise RunError(f"the run measured no '{record.primary}', only {', '.join(sorted(record.metrics)) or 'none'}")
     for name, value in record.metrics.items():
         if not math.isfinite(value):
             raise RunError(f"metric '{name}' is {value}: the run diverged")
@@ -159,7 +159,7 @@ def _leave_failure(spec: JobSpec, warnings: list[str], error: Exception, seconds
 
 
 def _in_words(error: Exception) -> str:
-    """Say in one line what went wrong: the machine's fault, or what an exception says, with its type if not ours."""
+    """Return in one line what went wrong: a failure of the machine, or the text of an exception, with its type."""
     if line := what_ran_out(error):
         return line
     text = tell(error)

@@ -1,4 +1,4 @@
-"""What a run found out that is slow to find out again, kept in its folder: deleting the file loses only time."""
+"""Results of slow look-ups, kept in the run's folder: deleting the file loses only time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mec_transfer.common.files import read_json, write_json
 from mec_transfer.common.progress import warn
 
 _SAVE_SECONDS = 2.0
-"""Between two writes of the file, each of which waits for the disk."""
+"""The least time between two writes of the file, each of which waits for the disk."""
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -21,13 +21,13 @@ class Memory:
     """JSON values by name; each holds while its stamp, this program's source and its libraries stay the same."""
 
     def __init__(self, path: Path, known: dict[str, Any], program: Any) -> None:
-        """`path` is where it is kept, `program` stamps everything in it."""
+        """`path` is the file; `program` is a part of every stamp in it."""
         self._path, self._known, self._program = path, known, json_sha256(program)
         self._saved, self._unsaved = 0.0, False
 
     @classmethod
     def read(cls, path: Path) -> Memory:
-        """Read what earlier runs found out: nothing where the file is not there or is damaged."""
+        """Read what earlier runs found out: nothing if the file is missing or damaged."""
         try:
             known = read_json(path)
         except UserError:
@@ -43,29 +43,29 @@ class Memory:
         return None
 
     def keep(self, name: str, stamp: Any, value: Any) -> None:
-        """Keep `value` (JSON) under `name`. What was kept in the last moment may need a `save` to be in the file."""
+        """Keep `value` (JSON) under `name`. A value that was kept just now may need a `save` to reach the file."""
         self._known[name] = {"stamp": self._hash(stamp, value), "value": value}
         self._unsaved = True
-        if time.monotonic() - self._saved > _SAVE_SECONDS:  # not a thousand times for a thousand jobs
+        if time.monotonic() - self._saved > _SAVE_SECONDS:  # a thousand jobs must not cause a thousand writes
             self.save()
 
     def save(self) -> None:
-        """Write what the file does not have yet."""
+        """Write the file, if anything is new."""
         if not self._unsaved:
             return
         try:
             write_json(self._path, self._known)
         except RunError as error:
-            warn(f"{error}; it is found out anew next time")
+            warn(f"{error}; it is computed again next time")
         self._saved, self._unsaved = time.monotonic(), False
 
     def _hash(self, stamp: Any, value: Any) -> str:
-        """Hash the value, too: one that a bad disk has changed is forgotten."""
+        """Hash the value as well, so that a value that a bad disk has changed is forgotten."""
         return json_sha256([stamp, value, self._program])
 
 
 def file_stamp(path: Path) -> list[Any]:
-    """Where a file lies, its size and its time; [] when it isn't there."""
+    """Return a file's path, size and modification time; [] if it does not exist."""
     try:
         stat = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The models of a run: which weights each has, without reading a file twice, and pretraining where one is asked."""
+"""The models of a run: the identity of their weights, without reading a file twice, and their pretraining if any."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 CHECKPOINT_NAME = "checkpoint_last.pth"
 LOG_NAME = "log.jsonl"
-"""There as soon as a pretraining begins."""
+"""The log, which exists as soon as a pretraining begins."""
 
 
 class ModelReader:
-    """Tells whose weights a checkpoint holds, without reading a file that it knows by its size and time."""
+    """Identifies the weights of a checkpoint, without reading a file again that has the same size and time."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -42,7 +42,7 @@ class ModelReader:
         return info
 
     def backbone(self, checkpoint: str, encoder: str) -> Backbone:
-        """Return the weights; the last one read is held."""
+        """Return the weights; those of the last checkpoint are kept in memory."""
         from mec_transfer.backbone.source import resolve_backbone
 
         place = f"{checkpoint} {encoder}"
@@ -65,22 +65,22 @@ class Pretraining:
 
     @property
     def checkpoint(self) -> Path:
-        """What it leaves."""
+        """The checkpoint that it leaves."""
         return self.folder / CHECKPOINT_NAME
 
     @property
     def log(self) -> Path:
-        """Gets what it prints."""
+        """The file that receives its output."""
         return self.folder / "log.txt"
 
     def arguments(self, device: str, workers: int, seed: int) -> tuple[str, ...]:
-        """Return the words of `python -m pretrain` that begin it, go on with it, or find that it is finished."""
+        """Return the arguments of `python -m pretrain` that start it, resume it, or find that it is finished."""
         words = [str(self.config), "--data", str(self.data), "--out", str(self.folder), "--resume", "auto"]
         words += ["--device", device, "--workers", str(workers), "--seed", str(seed)]
         return (*words, *(word for override in self.overrides for word in ("--set", override)))
 
     def look_ahead(self, seed: int) -> Outlook | None:
-        """Return how many processes it is made for and whether it is finished; None where it will say what is wrong."""
+        """Return how many processes it is made for and whether it is finished; None if it will fail with a message."""
         look = importlib.import_module("pretrain.outlook").look_ahead  # by name, as all that a suite starts
         try:
             outlook: Outlook = look(self.config, self.overrides, self.data, self.folder, seed)
@@ -89,14 +89,14 @@ class Pretraining:
         return outlook
 
     def problem(self, status: int) -> str:
-        """Say what went wrong, after its process ended with `status`; "" where it left a checkpoint.
+        """Return what went wrong, after its process ended with `status`; "" if it left a checkpoint.
 
         Raises:
             UserError: the config is wrong, there is no data, or the folder holds another pretraining.
         """
         if status == 2 and not (self.folder / LOG_NAME).exists():
             raise UserError(f"pretraining of {self.name}: {last_line(self.log)}")
-        if status < 0:  # its last words are of no use then
+        if status < 0:  # its last line does not explain a kill
             return f"pretraining: {describe_status(status)}"
         if status != 0:
             return f"pretraining: {last_line(self.log) or 'no output'} ({describe_status(status)})"

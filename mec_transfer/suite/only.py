@@ -20,10 +20,10 @@ def is_wanted(only: Sequence[str], model: str, benchmark: str) -> bool:
 
 
 def narrow_suite(suite: SuiteConfig, source: Path, only: Sequence[str]) -> SuiteConfig:
-    """Return `suite` (read from `source`) without the models and the benchmarks of which no job matches a glob.
+    """Return `suite` (read from `source`) without the models and benchmarks that have no job matching a glob.
 
     What is left out is neither opened nor pretrained. A model and a benchmark that both stay may still have a job that
-    is not wanted: `is_wanted` tells.
+    is not wanted; `is_wanted` decides.
 
     Raises:
         UserError: a glob matches no job.

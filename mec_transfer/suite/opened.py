@@ -1,4 +1,4 @@
-"""The data sets of a run: each is opened once, and what was found out is kept beside the run."""
+"""The data sets of a run: each is opened once, and its index is kept beside the run."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class OpenedData:
         self._opened: dict[tuple[Path, str], Data | DataError] = {}
 
     def open(self, config: DatasetConfig, folder: Path) -> Data:
-        """Return the data set, which is opened the first time. Raises DataError as `open_data` does, every time."""
-        # What a data set is called changes what is in it only by what the name promises.
+        """Return the data set, opened at the first call. Raises DataError as `open_data` does, at every call."""
+        # The name of a data set makes a difference only through what it promises.
         promised = config.promised.model_dump_json() if config.promised else ""
         key = folder, config.model_dump_json(exclude={"name", "folder", "expect"}) + promised
         if key not in self._opened:
@@ -36,11 +36,11 @@ class OpenedData:
         return found
 
     def index_file(self, folder: Path) -> Path:
-        """Return where what is known of the folder is kept, for a process that opens it too."""
+        """Return the file of the folder's index, for other processes that open the same data."""
         return Index.of(folder, self._folder)
 
     def save(self) -> None:
-        """Write what is known; where that cannot be, say so: it would only have saved time."""
+        """Write the indices; a failure is only a warning, since they do no more than save time."""
         for index in self._indices.values():
             try:
                 index.save()
@@ -48,7 +48,7 @@ class OpenedData:
                 warn(f"{error}; the folders are listed anew next time")
 
     def close(self) -> None:
-        """Let go of the data: a run holds none of it while its jobs do their work."""
+        """Save the indices and release the data, which a run does not need while its jobs run."""
         self.save()
         self._opened.clear()
         self._indices.clear()

@@ -1,7 +1,8 @@
-"""Data of one's own, for commands and suites alike: any folder of a layout under a benchmark's protocol.
+"""The user's own data, for commands and suites alike: any folder of a known layout under a benchmark's protocol.
 
-A folder that holds what the benchmark's data set promises (`dataset.expect`) is that data set. Any other is data of
-one's own: it goes by its folder's name, the protocol gets an id of its own, and no published number stands beside it.
+A folder that holds what the benchmark's data set promises (`dataset.expect`) is that data set. Any other folder is the
+user's own data: it is called by its folder's name, the protocol gets an id of its own, and no published number is shown
+beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mec_transfer.results.record import DatasetInfo
 SKIP_INVALID = "dataset.skip_invalid=true"
 """The override that leaves broken annotations out."""
 Load = Callable[[Sequence[str]], BenchmarkConfig]
-"""Takes overrides and gives the benchmark's config under them."""
+"""Returns the benchmark's config under overrides."""
 Open = Callable[[DatasetConfig, Path], Data]
 """Opens a data set, as `datasets.registry.open_data` does."""
 
@@ -42,7 +43,7 @@ class FittedData:
     data: Data
     info: DatasetInfo
     note: str
-    """Why this is data of one's own, and under which protocol id; empty for the data set that the config names."""
+    """Why this is the user's own data, and under which protocol id; empty for the data set that the config names."""
 
 
 def fit_data(
@@ -55,10 +56,10 @@ def fit_data(
     """Find out whether `folder` is the data set that a benchmark names, and fit the config to it where it is not.
 
     Args:
-        load: gives the benchmark's config.
-        overrides: `a.b=value` each, the user's own; what they say of the data set has the last word.
+        load: returns the benchmark's config.
+        overrides: the user's own, `a.b=value` each; they take precedence over what is found in the folder.
         folder: the data set's own folder.
-        settings: keys of `dataset` that the user chose for data of their own, such as `train` or `sequences`.
+        settings: keys of `dataset` that the user chose for their own data, such as `train` or `sequences`.
         open_: opens the data, in place of `open_data`.
 
     Raises:
@@ -83,7 +84,7 @@ def fit_data(
     config = load(_own_overrides(published, overrides, chosen, folder))
     taken = promised and promised.images and not any(" images in " in reason for reason in reasons)
     if taken and isinstance(config.dataset, ObjectsDatasetConfig):
-        data = open_(config.dataset, folder)  # its counts had it read as the published one
+        data = open_(config.dataset, folder)  # because of its counts it was read as the published one
     why = f"is not {published.dataset.name}" + (f" ({'; '.join(reasons)})" if reasons else "")
     about = "; ".join(filter(None, (f"data of one's own: {why}", info.note)))
     info = info.model_copy(update={"name": config.dataset.name, "note": about})
@@ -102,9 +103,9 @@ def _changed(dataset: DatasetConfig, overrides: Sequence[str], chosen: Mapping[s
 def _own_overrides(
     published: BenchmarkConfig, overrides: Sequence[str], chosen: Mapping[str, Any], folder: Path
 ) -> list[str]:
-    """Return the overrides that make data of one's own of a benchmark: its parts, a name and its columns' heads."""
+    """Return the overrides that fit a benchmark to the user's own data: its splits, a name and its columns' heads."""
     dataset = published.dataset
-    # A name that promises a published data set is not the user's to give to another one.
+    # The user cannot give the name of a published data set to another one.
     mine = [o for o in overrides if not (o.startswith("dataset.name=") and dataset.name in dataset.expect)]
     name = _own_name(folder, dataset.name)
     wanted = {f"dataset.{key}": value for key, value in (*chosen.items(), ("name", name))}
@@ -145,7 +146,7 @@ def _counted(number: int | None, one: str, several: str) -> str:
 
 
 def _own_name(data: Path, published: str) -> str:
-    """Name data of one's own after its folder, never as the published set is called."""
+    """Name the user's own data after its folder, but never like the published data set."""
     name = data.resolve().name
     return f"other-{name}" if name == published else name
 
@@ -157,7 +158,7 @@ def _parts(dataset: DatasetConfig, info: DatasetInfo) -> str:
 
 
 def _all_sequences(dataset: DatasetConfig, chosen: Mapping[str, Any], error: DataError) -> tuple[dict[str, Any], str]:
-    """Where a folder of videos lacks the published sequences, take all that its split has, and say so."""
+    """If a folder of videos lacks the published sequences, take all sequences of its split, and say so."""
     from mec_transfer.datasets.videos.video import MissingPart
 
     if not isinstance(error, MissingPart) or not isinstance(dataset, VideosDatasetConfig) or chosen:

@@ -1,4 +1,4 @@
-"""The plan of a run: models x benchmarks x trials, each with its folder and what that folder holds."""
+"""The plan of a run: models x benchmarks x trials, each with its folder and the state of that folder."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from mec_transfer.suite.spec import JobSpec
 
 State = Literal["done", "to run", "failed before"]
 _BLOCKED = "blocked_"
-"""Begins the mark of a job that has no key yet, in its folder's name."""
+"""Begins the last part of the folder's name of a job that has no key yet."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How to run a suite, as opposed to what is in it."""
+    """How to run a suite, as opposed to what it contains."""
 
     out: Path
     data_root: Path | None = None
     cache: Path | None = None
-    """Where features are kept, for other runs too; None: in `out`."""
+    """Where features are kept, also for other runs; None: in `out`."""
     device: str = "auto"
     workers: int = 0
     seed: int = 0
@@ -47,19 +47,19 @@ class RunOptions:
     only: tuple[str, ...] = ()
     """Globs of MODEL/BENCHMARK: the jobs to plan; none: all."""
     jobs: int = 1
-    """How many run at once on CPUs, each on its share of the cores."""
+    """How many jobs run at once on CPUs, each on its share of the cores."""
     gpus: int | None = None
-    """How many of the visible GPUs to use, of a cluster the most of a job; it takes `gpus_of` its processes.
-    None: one job at a time, on one; a cluster gives what the published run had."""
+    """How many of the visible GPUs to use, or on a cluster how many a job gets at most; a job takes `gpus_of` its
+    processes. None: one job at a time on one GPU; on a cluster as many as the published run had."""
     time_limit: float | None = None
-    """Seconds after which a job is ended, to go on from there in the next run."""
+    """Seconds after which a job is ended; the next run resumes it."""
     silence_limit: float | None = None
     """Seconds without a line in its log after which a job counts as hung, and is ended."""
     slurm: SlurmOptions | None = None
-    """What jobs ask of a SLURM cluster; None: they run on this machine."""
+    """What jobs request from a SLURM cluster; None: they run on this machine."""
 
     def gpus_of(self, processes: int) -> int:
-        """Return how many GPUs a job takes that was published with so many processes, each with a GPU.
+        """Return how many GPUs a job takes that was published with `processes` processes, each with a GPU.
 
         They share its images evenly, so it is the largest divisor of the published number. A cluster has as many as a
         job asks for, on as many nodes as that takes, unless `gpus` says how many at most. Without GPUs it is 1: the
@@ -78,23 +78,23 @@ class PlannedBenchmark:
     trials: int
     data: Path
     index: Path
-    """What is known of the data's folder."""
+    """The file of the index of the data's folder."""
     dataset: DatasetInfo
     note: str = ""
-    """Why the data is one's own, and under which protocol id."""
+    """Why the data is not the published data, and under which protocol id it runs."""
     problem: str = ""
     """Why the data cannot be used: `dataset` then has no fingerprint."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlannedJob:
-    """One job of a run. One that cannot even begin (no data, no weights) has a `problem`."""
+    """One job of a run. A job that cannot begin, without data or weights, has a `problem`."""
 
     spec: JobSpec
     column: int
     """The place of its benchmark in the suite."""
     trials: int
-    """How many there are of this benchmark."""
+    """How many trials the benchmark has."""
     problem: str = ""
 
     @property
@@ -105,11 +105,11 @@ class PlannedJob:
 
     @property
     def folder(self) -> Path:
-        """The job's own."""
+        """The job's own folder."""
         return self.spec.workdir
 
     def awaits(self, others: Iterable[object]) -> PlannedJob | None:
-        """Return the one of `others` that has to be finished before this job can begin; None where there is none."""
+        """Return the one of `others` that has to be finished before this job can begin; None if there is none."""
         spec = self.spec
         for other in others if spec.config.needs else ():
             if isinstance(other, PlannedJob) and not other.spec.config.needs:
@@ -123,14 +123,14 @@ class PlannedJob:
         return None
 
     def record(self) -> Record | None:
-        """The record in the job's folder; None where there is none that can be read."""
+        """Return the record in the job's folder; None if there is none that can be read."""
         try:
             return read_record(self.folder)
         except UserError:
             return None
 
     def state(self) -> State:
-        """What the folder says."""
+        """Return the state of the job, by the record in its folder."""
         record = self.record()
         if record is None:
             return "to run"
@@ -189,7 +189,7 @@ def _plan_benchmark(
     try:
         fitted = fit_data(file.config, overrides, data, open_=opened.open)
         config, dataset, note = fitted.config, fitted.info, fitted.note
-    except (DataError, OSError) as error:  # one data set that a disk does not give keeps no other from its numbers
+    except (DataError, OSError) as error:  # a data set that cannot be read must not stop the others
         problem = tell(error, data)
     return PlannedBenchmark(
         config=config,
@@ -206,7 +206,7 @@ def _plan_benchmark(
 def plan_pretrainings(
     suite: SuiteConfig, source: Path, options: RunOptions, data_root: Path | None
 ) -> dict[str, Pretraining]:
-    """Return the pretraining of each model that is made first. Raises ConfigError where its config is not there."""
+    """Return the pretraining of each model that has one. Raises ConfigError if its config does not exist."""
     return {
         name: Pretraining(
             name=name,
@@ -232,7 +232,7 @@ def below_root(folder: str, data_root: Path | None, source: Path) -> Path:
 def plan_jobs(
     model: ModelInfo, checkpoint: str, encoder: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
 ) -> list[PlannedJob]:
-    """The jobs of one model whose weights are known: trial i has the options' seed + i."""
+    """Return the jobs of one model whose weights are known: trial i has the options' seed + i."""
     return [
         PlannedJob(
             spec=_job_spec(model, checkpoint, encoder, entry, trial, options),
@@ -248,14 +248,14 @@ def plan_jobs(
 def wanted_benchmarks(
     model: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions
 ) -> list[tuple[int, PlannedBenchmark]]:
-    """Return the benchmarks of which the model called `model` has jobs, each after its place among all."""
+    """Return the benchmarks that the model called `model` is run on, each with its place in the suite."""
     return [pair for pair in enumerate(benchmarks) if is_wanted(options.only, model, pair[1].config.id)]
 
 
 def plan_blocked_jobs(
     name: str, benchmarks: Sequence[PlannedBenchmark], options: RunOptions, problem: str
 ) -> list[PlannedJob]:
-    """The jobs of a model that has no weights, because of `problem`."""
+    """Return the jobs of a model that has no weights, because of `problem`."""
     model = ModelInfo(name=name, sha256="", arch="")
     return plan_jobs(model, "", "auto", [dataclasses.replace(entry, problem=problem) for entry in benchmarks], options)
 
@@ -279,7 +279,7 @@ def _job_spec(
         device=options.device,
         workers=options.workers,
     )
-    # A job without data or weights has no key yet: it is told apart by its config alone.
+    # A job without data or weights has no key yet: only its config distinguishes it.
     mark = f"{_BLOCKED}{entry.info.config_sha256[:8]}" if entry.problem else spec.key[:8]
     folder = options.out / "jobs" / model.name / f"{_slug(entry.info.id)}-t{trial}-{mark}"
     return spec.model_copy(update={"workdir": folder})
@@ -290,11 +290,11 @@ def _slug(benchmark_id: str) -> str:
 
 
 def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
-    """Take away the failed records of earlier plans of these very jobs.
+    """Remove the failed records that earlier plans of the same jobs left.
 
-    A job that failed for lack of data, or on data that was put right since, has another key now and would stand
-    on the leaderboard beside the new one. Records with numbers are never touched. Of a job that could not even begin
-    nothing is left.
+    A job that failed because its data was missing or wrong has another key once the data is right, and its old failure
+    would appear on the leaderboard beside the new result. Records with numbers are never touched. The folder of a job
+    that could not even begin is removed.
     """
     planned = {job.folder for job in jobs}
     for job in jobs:
@@ -305,7 +305,7 @@ def forget_superseded_failures(jobs: Sequence[PlannedJob]) -> None:
             name, _, mark = folder.name.rpartition("-")
             if folder in planned or name != stem:
                 continue
-            with contextlib.suppress(UserError):  # it has no record, or none that can be read
+            with contextlib.suppress(UserError):  # it has no readable record
                 if read_record(folder).status == "failed":
                     (folder / RECORD_NAME).unlink(missing_ok=True)
             if mark.startswith(_BLOCKED):

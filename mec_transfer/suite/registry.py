@@ -1,4 +1,4 @@
-"""Every benchmark there is, by string: `ls` imports no family, and planning no torch."""
+"""All benchmarks, registered by strings, so that `ls` imports no family and planning imports no torch."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ BENCHMARKS = {
         "mec_transfer.tracking.association.config:PoseConfig",
     ),
 }
-"""Family/kind -> the class that does it, and the class of its config, whose module imports no torch."""
+"""Family/kind -> the benchmark class and the class of its config, whose module imports no torch."""
 COMMAND_OF = {
     "knn": "knn",
     "few_shot": "knn",
@@ -99,12 +99,12 @@ COMMAND_OF = {
     "fcn": "segment",
     **dict.fromkeys(("sot", "vos", "mot", "mots", "posetrack", "siamrpn", "mmtrack_reid", "mmtrack_deepsort"), "track"),
 }
-"""The command that does one job of each kind."""
+"""Kind -> the command that runs one job of it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkFile:
-    """A benchmark's YAML, read once: its config as it is published, and under any overrides."""
+    """A benchmark's YAML, read once: it gives the published config, and the config under any overrides."""
 
     path: Path
     data: dict[str, Any]
@@ -145,12 +145,12 @@ def config_class(family: str, kind: str, source: str) -> type[BenchmarkConfig]:
 
 
 def benchmark_module(config: BenchmarkConfig) -> str:
-    """Return the name of the module that does a benchmark, without importing it."""
+    """Return the name of the module of a benchmark, without importing it."""
     return BENCHMARKS[f"{config.family}/{config.kind}"][0].partition(":")[0]
 
 
 def parts_needed(config: BenchmarkConfig) -> list[str]:
-    """Return the parts in `extras.PARTS` that running a benchmark takes."""
+    """Return the parts in `extras.PARTS` that a benchmark needs."""
     return [part for part in (config.family, config.extra) if part in extras.PARTS]
 
 
@@ -177,7 +177,7 @@ def load_benchmark(path: Path, overrides: Sequence[str] = ()) -> Benchmark:
 
 
 def parse_saved_config(config: Any, source: str) -> BenchmarkConfig:
-    """Return the config that a job.json holds. Raises ConfigError for none, or one of a benchmark that is no more."""
+    """Return the config in a job.json. Raises ConfigError if there is none, or its benchmark no longer exists."""
     if not isinstance(config, dict):
         raise ConfigError(f"{source}: does not hold a job")
     return parse_config(config_class(str(config.get("family")), str(config.get("kind")), source), config, source)
@@ -209,13 +209,13 @@ def saved_benchmark(folder: Path) -> Benchmark:
     """Return the benchmark of the job in `folder`, from its job.json alone: no config file is needed.
 
     Raises:
-        UserError: the job.json is missing, malformed or of a benchmark that is no more.
+        UserError: the job.json is missing or malformed, or its benchmark no longer exists.
     """
     return make_benchmark(_saved_config(folder))
 
 
 def saved_units(job: Stored) -> Units | None:
-    """Return what a finished job was measured on, piece by piece; None where its kind keeps only the whole.
+    """Return the units that a finished job was measured on; None if its kind keeps only the total.
 
     Raises:
         UserError: a file in its folder is missing or damaged.

@@ -1,7 +1,7 @@
-"""Whether a public checkpoint gives its published numbers here: what is expected of it, what was measured, the verdict.
+"""Compares what was measured on a public checkpoint with its published numbers.
 
-What is expected stands in models/zoo.yaml (protocol, tolerance) and results/references.yaml (the number). A number
-counts by the config that ships alone: one under an id that ends in `+custom-`, or on other data, never does.
+The expectations are in models/zoo.yaml (protocol, tolerance) and results/references.yaml (the number). Only a number by
+a config that ships counts: one with an id that ends in `+custom-`, or on other data, does not.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Expectation:
     value: float
     tolerance: float
     reason: str
-    """Why so much."""
+    """Why the tolerance is that large."""
     source: str
-    """Where the number is printed."""
+    """Where the number is published."""
 
 
 class Measured(StrictModel):
-    """What was measured by one protocol: the mean over the trials."""
+    """The result of one protocol: the mean over the trials."""
 
     protocol: str
     metrics: dict[str, float]
@@ -60,7 +60,7 @@ class Measured(StrictModel):
     fingerprint: str
     """Hash of the data."""
     finished: str
-    """When the last trial was, UTC, ISO 8601."""
+    """When the last trial ended, UTC, ISO 8601."""
     hardware: dict[str, str | int]
     versions: dict[str, str]
 
@@ -189,14 +189,14 @@ def _mean(records: Sequence[Record]) -> Measured:
 
 
 def judge(expected: Expectation, found: Measured | None) -> Verdict:
-    """Say whether what was measured is as near to the published number as it has to be."""
+    """Return whether the measured number is within the tolerance of the published one."""
     if found is None or expected.metric not in found.metrics:
         return "not run"
     return "within" if abs(difference(expected, found)) <= expected.tolerance + 1e-9 else "outside"
 
 
 def difference(expected: Expectation, found: Measured) -> float:
-    """Return what was measured less what is published."""
+    """Return the measured minus the published number."""
     return found.metrics[expected.metric] - expected.value
 
 
@@ -274,7 +274,7 @@ def _rows(expected: Expectation, mark: int, results: Sequence[Reproduction]) -> 
 
 
 def _where(found: Measured) -> str:
-    """Say on what machine, and when."""
+    """Return the machine and the date of a measurement."""
     gpus, gpu = found.hardware.get("gpus", 0), found.hardware.get("gpu", "none")
     machine = f"{gpus} x {gpu}" if gpus else str(found.hardware.get("cpu", "unknown"))
     trials = f", mean of {found.trials}" if found.trials > 1 else ""

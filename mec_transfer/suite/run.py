@@ -1,4 +1,4 @@
-"""Runs a suite: what has a number is left alone, what failed or is missing is run, each job in its own process."""
+"""Runs a suite: jobs that have a number are left alone, all others are run, each in its own process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _OWN_SIGNAL_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     board: Leaderboard
     """The leaderboard of everything in the out folder."""
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
-    """Say what `run_suite` would do without doing it; return how many jobs cannot run. Raises UserError as it does."""
+    """Print what `run_suite` would do; return how many jobs cannot run. Raises UserError as it does."""
     data_root = _data_root(suite, source, options)
     if suite.demo_world and not (options.out / "data").exists():
         names = ", ".join(f"'{name}'" for name in suite.models)
@@ -79,7 +79,7 @@ def show_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> int:
 
 
 def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[dict[str, Any]]:
-    """Write the job.json of every job that `run_suite` would run, for whoever runs them; return what there is to do.
+    """Write the job.json of every job that `run_suite` would run, for other launchers; return what there is to do.
 
     Returns:
         One entry a job: `title`, `state` ("done", "to run", "failed before", "cannot run"), `job` (its job.json),
@@ -114,9 +114,9 @@ def write_plan(suite: SuiteConfig, source: Path, options: RunOptions) -> list[di
 
 
 def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
-    """Run every job of `suite` (read from `source`) that has no number yet, and leave leaderboard.* in the out folder.
+    """Run every job of `suite` (read from `source`) that has no number yet, and write leaderboard.* to the out folder.
 
-    A job that fails is a failure on the leaderboard; the others go on.
+    A job that fails is shown as a failure on the leaderboard; the others go on.
 
     Raises:
         UserError: the suite, a checkpoint or all of the data is wrong, or another run uses the folder.
@@ -134,7 +134,7 @@ def run_suite(suite: SuiteConfig, source: Path, options: RunOptions) -> Outcome:
 
 
 def _data_root(suite: SuiteConfig, source: Path, options: RunOptions) -> Path | None:
-    """Return the folder that the data sets' folders lie in."""
+    """Return the folder that contains the folders of the data sets."""
     given = options.data_root
     if suite.demo_world and given:
         raise UserError(f"{source}: makes its own data; leave out --data-root")
@@ -145,7 +145,7 @@ def _data_root(suite: SuiteConfig, source: Path, options: RunOptions) -> Path | 
 
 @dataclasses.dataclass(kw_only=True)
 class _Run:
-    """A run that is planned."""
+    """A planned run."""
 
     suite: SuiteConfig
     options: RunOptions
@@ -160,9 +160,9 @@ class _Run:
     _running: dict[Task, tuple[Pretraining | PlannedJob, tuple[int, int] | None]] = dataclasses.field(
         default_factory=dict
     )
-    """What is computed now, with what its record was before."""
+    """The running tasks, each with the stamp that its record had before."""
     _peaks: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)
-    """The most memory that a benchmark took on an architecture in this run."""
+    """The peak memory in this run, by benchmark and architecture."""
     _begun: int = 0
     _failed: int = 0
 
@@ -192,9 +192,9 @@ class _Run:
         return {name: self.pretrainings[name] for name, outlook in outlooks if not (outlook and outlook.finished)}
 
     def _jobs_at_hand(self, name: str, problem: str = "") -> list[PlannedJob]:
-        """Return the jobs of a model that has weights. A pretraining's that cannot be used fail its own jobs alone.
+        """Return the jobs of a model. If a pretraining left weights that cannot be used, only its own jobs fail.
 
-        With `problem`, it has none, and they cannot run.
+        With `problem`, the model has no weights, and its jobs cannot run.
         """
         try:
             return self._jobs_of(name, problem)
@@ -210,16 +210,16 @@ class _Run:
         checkpoint = str(self.pretrainings[name].checkpoint) if name in self.pretrainings else model.checkpoint or ""
         info = self.reader.identify(name, checkpoint, model.encoder)
         jobs = plan_jobs(info, checkpoint, model.encoder, self.benchmarks, self.options)
-        # What waits for another job of this run cannot be judged before that one is done.
+        # A job that waits for another job of this run cannot be checked before that one is done.
         ahead = [job for job in jobs if job.state() != "done"]
         return [job if job.awaits(ahead) else self._checked(job) for job in jobs]
 
     def _checked(self, job: PlannedJob) -> PlannedJob:
-        """Ask the benchmark what is wrong, for a job that is still to run.
+        """Let the benchmark check a job that is still to run.
 
-        That nothing was is remembered, for all trials alike: to ask again takes the family, torch and the weights, for
-        seconds. The job asks once more when it begins, so that what is wrong by then (a full disk) is found out all the
-        same.
+        That it found nothing is remembered for all trials: another check would import the family and torch and read the
+        weights, which takes seconds. The job is checked again when it begins, so that later problems, such as a full
+        disk, are found too.
         """
         spec = job.spec
         key = job_key(spec.model.sha256, spec.benchmark.config_sha256, spec.dataset.fingerprint, trial=0, seed=0)
@@ -238,7 +238,7 @@ class _Run:
         return job
 
     def show_plan(self, costs: bool = False) -> None:
-        """Say what is done, what is to run, and what cannot run; with `costs`, what it will take."""
+        """Print what is done, what is to run and what cannot run; with `costs`, also what it will take."""
         states = [job.state() for job in self.jobs]
         counted = ", ".join(f"{states.count(state)} {state}" for state in ("done", "to run", "failed before"))
         say(f"plan: {len(self.jobs)} jobs: {counted}")
@@ -258,7 +258,7 @@ class _Run:
             say(f"in all: {describe_costs(ahead, self.options)}{', without what is pretrained' * bool(self.pending)}")
 
     def _lacking(self) -> list[str]:
-        """What the jobs of a model that is yet to be pretrained will lack: to be told before, not after hours."""
+        """Return what the jobs of a model will lack, before the hours of its pretraining and not after."""
         parts = {part for entry in self.benchmarks for part in parts_needed(entry.config)} if self.pending else set()
         return [extras.lacking(part) for part in sorted(parts)]
 
@@ -281,7 +281,7 @@ class _Run:
         return Outcome(board=board, jobs=self.total, failed=self._failed)
 
     def _first_that_fits(self, waiting: Sequence[Pretraining | PlannedJob], launcher: Launcher) -> int | None:
-        """Return the place of the first that can begin: one GPU's work need not wait behind what takes all of them."""
+        """Return the place of the first that can begin: work for one GPU need not wait behind work for all of them."""
         too_large: set[tuple[bool, int, int]] = set()
         ahead = [*waiting, *(what for what, _ in self._running.values())]
         for place, what in enumerate(waiting):
@@ -295,7 +295,7 @@ class _Run:
 
     @functools.cached_property
     def total(self) -> int:
-        """How many jobs the run has, those of models that are still to be pretrained included."""
+        """How many jobs the run has, including those of models that are still to be pretrained."""
         return sum(self._jobs_of_each(name) for name in self.suite.models)
 
     def _jobs_of_each(self, name: str) -> int:
@@ -345,14 +345,14 @@ class _Run:
         )
 
     def processes(self, what: Pretraining | PlannedJob) -> int:
-        """How many processes it was published with, each with a GPU."""
+        """Return how many processes, each with a GPU, it was published with."""
         if isinstance(what, PlannedJob):
             return what.spec.config.processes
         outlook = self.outlooks.get(what.name)
         return outlook.processes if outlook else 1
 
     def _memory_of(self, what: Pretraining | PlannedJob) -> int:
-        """How much memory it is known to take: what this run has seen of its like, else what was measured elsewhere."""
+        """Return how much memory it takes: as measured in this run on similar jobs, else as measured elsewhere."""
         if isinstance(what, Pretraining):
             return 0
         return self._peaks.get(_kind(what)) or peak_memory_of(what, self.options) or 0
@@ -392,7 +392,7 @@ class _Run:
         )
 
     def _begin(self, what: Pretraining | PlannedJob, launcher: Launcher) -> list[PlannedJob]:
-        """Start what is to be computed; what is done, or cannot begin, is told at once. Return what `_end` does."""
+        """Start a job; report one that is done, or that cannot begin, at once. Returns what `_end` returns."""
         if isinstance(what, Pretraining):
             say(f"pretraining {what.name} ({what.config.stem})")
         else:
@@ -417,7 +417,7 @@ class _Run:
         return []
 
     def _end(self, ended: Ended) -> list[PlannedJob]:
-        """Tell what came out, and return the jobs that can be done now."""
+        """Report the result of a task, and return the jobs that can now be run."""
         what, before = self._running.pop(ended.task)
         if (number := max(-ended.status, ended.status - 128)) in STOP_SIGNALS and not ended.reason:
             time.sleep(_OWN_SIGNAL_SECONDS)  # `scancel` signals every process: this one's turn may come just now
@@ -436,10 +436,10 @@ class _Run:
         return []
 
     def _end_pretraining(self, pretraining: Pretraining, ended: Ended) -> list[PlannedJob]:
-        """Return the jobs of the model, which cannot run where it has come to nothing.
+        """Return the jobs of the model, which cannot run if the pretraining failed.
 
         Raises:
-            UserError: its config is wrong, and nothing else has begun that could be lost.
+            UserError: its config is wrong, and no other job has begun that could be lost.
         """
         try:
             problem = ended.reason or pretraining.problem(ended.status)
@@ -470,7 +470,7 @@ class _Run:
             say(f"{self._indent(task.title)}{line}")
 
     def _indent(self, title: str) -> str:
-        """Begin a line of a task: with its title, where several talk at once."""
+        """Return how a line of a task begins: with its title, if several tasks print at once."""
         several = self.options.jobs > 1 or (self.options.gpus or 0) > 1 or self.options.slurm
         return f"    {title}:  " if several else "    "
 
@@ -482,7 +482,7 @@ class _Run:
 
 
 def _column_lines(board: Leaderboard, benchmark: BenchmarkInfo) -> list[str]:
-    """Say the numbers of a benchmark's columns, best model first; none where there is nothing to compare."""
+    """Return a line with the numbers of each of a benchmark's columns, best model first; none if there is one model."""
     lines = []
     for at, column in enumerate(board.columns):
         means = {row: cell.mean for (row, place), cell in board.cells.items() if place == at and cell.mean is not None}
@@ -494,19 +494,19 @@ def _column_lines(board: Leaderboard, benchmark: BenchmarkInfo) -> list[str]:
 
 
 def _kind(job: PlannedJob) -> tuple[str, str]:
-    """What jobs have in common that take about the same memory."""
+    """Return a key that jobs with about the same peak memory share."""
     return job.spec.benchmark.config_sha256, job.spec.model.arch
 
 
 def _reason(ended: Ended) -> str:
-    """Say why a job has no record of its own making."""
+    """Return why a job has written no record."""
     said = last_line(ended.task.log).removeprefix("error: ")
     if ended.reason:
         return f"{ended.reason}; its last line: {said or 'none'}"
     if ended.status < 0:
         return describe_status(ended.status)
-    if not said:  # every failure is told, where there is room for a line
-        return f"{describe_status(ended.status)}; {ended.task.log} says nothing: is its disk full?"
+    if not said:  # every failure prints a line, if there is room for it
+        return f"{describe_status(ended.status)}; {ended.task.log} is empty: is its disk full?"
     return said if ended.status == 1 else f"{describe_status(ended.status)}; {said}"
 
 

@@ -1,4 +1,4 @@
-"""One job as a file: what the plan makes, what any process can do, and what says whose folder it lies in."""
+"""One job as a file: the plan writes it, any process can run it, and it identifies the folder that holds it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _PLACES = ("checkpoint", "data", "index", "workdir", "cache")
 
 
 class JobSpec(StrictModel):
-    """One benchmark of one model on one data set, one trial, with all that it takes to do it."""
+    """One trial of one benchmark of one model on one data set, with everything that is needed to run it."""
 
     model: ModelInfo
     benchmark: BenchmarkInfo
-    """Its hash is of the files that the config names, too, as they were when the job was planned."""
+    """Its hash includes the files that the config names, as they were when the job was planned."""
     dataset: DatasetInfo
     trial: int
     seed: int
     config: SerializeAsAny[BenchmarkConfig]
-    """Every setting: no config file is needed any more."""
+    """Every setting, so that no config file is needed."""
     checkpoint: str
     encoder: str
     data: Path
     """The data set's own folder."""
     index: Path | None = None
-    """What is known of that folder, so that nothing is listed a second time."""
+    """The index of that folder, so that nothing is listed a second time."""
     workdir: Path
     """The job's own folder."""
     cache: Path
@@ -67,16 +67,16 @@ class JobSpec(StrictModel):
 
     @classmethod
     def read(cls, path: Path) -> JobSpec:
-        """Read a job.json. Raises UserError where it is missing, damaged or of an earlier version."""
+        """Read a job.json. Raises UserError if it is missing, damaged or from an earlier version."""
         data = read_json(path)
         if not isinstance(data, dict):
             raise UserError(f"{path}: does not hold a job")
-        # A path need not be text in any encoding, which the validation of JSON asks for.
+        # The validation of JSON wants text in a valid encoding, which a path need not be.
         places = {name: data[name] for name in _PLACES if isinstance(data.get(name), str)}
         values = {name: value for name, value in data.items() if name != "key"}
         try:
             spec = parse_config(cls, {**values, **dict.fromkeys(places, "")}, str(path))
-        except ConfigError as error:  # of the benchmark's config, which does not know the file
+        except ConfigError as error:  # from the benchmark's config, which does not know the file
             raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
         kept = {name: value if name == "checkpoint" else Path(value) for name, value in places.items()}
         return spec.model_copy(update=kept)
@@ -102,7 +102,7 @@ class JobSpec(StrictModel):
         return make_benchmark(self.config), self.job(backbone, data)
 
     def job(self, backbone: Backbone, data: Data) -> Job:
-        """Return the job on weights that are read and data that is open."""
+        """Return the job, given its weights and its opened data."""
         return Job(
             model_name=self.model.name,
             backbone=backbone,
@@ -117,7 +117,7 @@ class JobSpec(StrictModel):
         )
 
     def failed_record(self, reason: str) -> Record:
-        """Return the record of a job that came to no number, for `reason` (one line)."""
+        """Return the record of a job that failed, with its `reason` (one line)."""
         return Record(
             status="failed",
             model=self.model,

@@ -1,8 +1,8 @@
-"""A trained network outlives a mistake in the test data.
+"""Keeps a trained network when a mistake in the test data is corrected.
 
-Training depends on the model, the recipe, the seed and the training splits; a job's key on the test split too. So when
-a job fails after its training and the test data is mended, the job is another one, but its training is the same: what
-lies in the folder is taken over, and only the testing is done again.
+A training depends on the model, the recipe, the seed and the training splits; the key of a job depends on the test
+split as well. If a job fails after its training and the test data is then corrected, the job has a new key, but its
+training is the same: its state is taken over from the old folder, and only the test is done again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from mec_transfer.results.record import RECORD_NAME, read_record
 
 
 def holds_same_training(benchmark: Benchmark, job: Job) -> bool:
-    """Whether the job's folder holds the state of this very training, and no number of another job."""
+    """Whether the job's folder holds the state of this training, and no number of another job."""
     mine = benchmark.training_identity(job)
     return mine is not None and _read(job.workdir) == mine and not _may_hold_number(job.workdir)
 
 
 def explain_other_training(benchmark: Benchmark, job: Job) -> str:
-    """Say what else to do where the folder's training differs by its data alone; "" where there is nothing to say."""
+    """Return further advice if the folder's training differs only in its data; else ""."""
     mine = benchmark.training_identity(job)
     if mine is None or not _is_of_other_data(_read(job.workdir), mine):
         return ""
@@ -36,13 +36,13 @@ def explain_other_training(benchmark: Benchmark, job: Job) -> str:
 
 
 def adopt_training(benchmark: Benchmark, job: Job) -> None:
-    """Move the state of this very training into the job's folder from where a suite had the job before.
+    """Move the state of this training into the job's folder from the folder that a suite used for the job before.
 
-    A suite's folders are called after the job's key, so mended test data has a folder of its own. The folders of the
-    same job on other data stand beside it, under the same name but for the key.
+    A suite names folders after the job's key, so that a job on corrected test data has a new one. The folders of the
+    same job on other data are beside it, under the same name except for the key.
 
     Raises:
-        UserError: another process works in that folder.
+        UserError: another process uses that folder.
     """
     mine, folder = benchmark.training_identity(job), job.workdir
     if mine is None or (folder / TRAINING_NAME).exists():
@@ -61,21 +61,21 @@ def adopt_training(benchmark: Benchmark, job: Job) -> None:
 
 def _move_training(source: Path, target: Path) -> None:
     with folder_lock(source, "using the training that is to be taken over"):
-        # training.json goes last: where this is interrupted, the next attempt finds the rest.
+        # training.json is moved last: if this is interrupted, the next attempt finds the rest.
         for path in sorted(source.glob("training*"), key=lambda path: path.name == TRAINING_NAME):
             path.replace(target / path.name)
     say(f"{source}: the same training on other test data; its state is taken over")
 
 
 def _is_of_other_data(there: Any, mine: dict[str, Any]) -> bool:
-    """Whether two trainings differ by the data alone."""
+    """Whether two trainings differ only in their data."""
     return isinstance(there, dict) and there != mine and {**there, "data": mine["data"]} == mine
 
 
 def _read(folder: Path) -> Any:
     try:
         return read_json(folder / TRAINING_NAME)
-    except UserError:  # not there, or damaged
+    except UserError:  # missing or damaged
         return None
 
 
@@ -84,5 +84,5 @@ def _may_hold_number(folder: Path) -> bool:
         return False
     try:
         return read_record(folder).status == "ok"
-    except UserError:  # it cannot be read: it may have been one
+    except UserError:  # an unreadable record may have been one
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import sys
 import time
@@ -114,6 +115,15 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(UserError, match=r"^hf:a/b/c: cannot be fetched \(404 Client Error\.\)$"):
         resolve_backbone("hf:a/b/c")
+
+
+def test_a_proxy_that_talks_nonsense_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def garble(request: Any, timeout: float) -> None:
+        raise http.client.BadStatusLine("hello")
+
+    monkeypatch.setattr(source_module, "urlopen", garble)
+    with pytest.raises(UserError, match=r"cannot be reached \(hello\); go online, or put the file at"):
+        resolve_backbone("torchvision:resnet18")
 
 
 def write_torchvision_cache(tmp_path: Path, arch: str) -> dict[str, torch.Tensor]:

@@ -32,7 +32,7 @@ def track(data: Path, out: Path, *options: str) -> int:
 
 
 def test_data_of_ones_own_has_its_own_name_and_protocol(clips: Path, tmp_path: Path) -> None:
-    assert track(clips, tmp_path / "out", "--config", "sot_xcorr", "--split", "all", "--sequences", "Owl") == 0
+    assert track(clips, tmp_path / "out", "--config", "sot_xcorr", "--split", "all", "--sequences", " Owl") == 0
     record = json.loads((tmp_path / "out/record.json").read_text())
     assert record["dataset"]["name"] == "clips" and record["dataset"]["num_images"] == 2
     assert record["benchmark"]["protocol"].startswith("otb2015-sot-xcorr-unitrack+custom-")

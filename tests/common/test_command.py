@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,24 @@ def test_what_a_launcher_of_several_processes_started_dies_with_it() -> None:
     launcher.communicate(timeout=30)  # which waits for the end of all that could write
     orphan = ["bash", "-c", 'sleep 0.1; exec "$0" -c "$1" &', sys.executable, code]
     assert subprocess.run(orphan, env=env, capture_output=True, timeout=30, check=False).stdout == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("where", "command", "status", "told"),
+    [
+        (">/dev/full", "--version", 1, "mec-transfer: failed: No space left on device"),
+        (">/dev/full", "inspect absent.pth", 2, "mec-transfer: error: absent.pth: no such file."),
+        ("2>/dev/full", "inspect absent.pth", 2, ""),
+        ("2>&-", "inspect absent.pth", 2, ""),
+        (">&- 2>&-", "inspect absent.pth", 2, ""),
+    ],
+)
+def test_a_stream_that_is_full_or_closed_changes_no_exit_status(
+    where: str, command: str, status: int, told: str
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    environment.pop("PYTHONUNBUFFERED", None)  # else every print is written at once
+    words = f"{sys.executable} -m mec_transfer.cli.main {command} {where}"
+    done = subprocess.run(["bash", "-c", words], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (status, "", told)

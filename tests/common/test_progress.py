@@ -47,3 +47,14 @@ def test_what_takes_days_is_told_once(
         meter.advance()
     told = [line for line in capsys.readouterr().err.splitlines() if "days" in line]
     assert told == ([f"warning: training: at the rate of its first minute it takes {days} days more"] if days else [])
+
+
+def test_where_nobody_knows_how_many_there_are_no_time_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    for _ in progress.track(range(6), "unpacking x.tar", 0, "files"):
+        now += 6
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == "unpacking x.tar [2 files]  0.167/s"

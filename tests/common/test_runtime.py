@@ -77,19 +77,38 @@ def test_peak_memory_is_in_bytes_and_holds_what_is_held() -> None:
     assert before > 10 << 20 and peak_memory() >= held.nbytes
 
 
-def test_available_memory_is_the_smaller_of_the_machines_and_the_groups(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("version", [1, 2])
+def test_available_memory_is_the_least_of_the_machines_and_the_groups(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, text in (("max", "3000"), ("current", "1000"), ("none", "max")):
-        (tmp_path / name).write_text(text + "\n")
-    limit, used, none = (str(tmp_path / name) for name in ("max", "current", "none"))
+    """A job of SLURM has its limit two levels above the process's own group."""
+    top = tmp_path / "memory" if version == 1 else tmp_path
+    limit, used, files = runtime._VERSION_1 if version == 1 else runtime._VERSION_2
+
+    def limit_group(name: str, most: str, taken: int, of_files: int) -> None:
+        folder = top / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / limit).write_text(f"{most}\n")
+        (folder / used).write_text(f"{taken}\n")
+        (folder / "memory.stat").write_text(f"anon 1\n{files} {of_files}\nactive_file 7\n")
+
+    (tmp_path / "own").write_text(
+        "3:cpuset:/\n4:cpu,memory:/job/step/task\n" if version == 1 else "0::/job/step/task\n"
+    )
+    monkeypatch.setattr(runtime, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(runtime, "_GROUPS", tmp_path)
     monkeypatch.setattr(runtime, "_meminfo_available", lambda: 9000)
-    monkeypatch.setattr(runtime, "_CGROUP_FILES", ((none, used), (str(tmp_path / "absent"), used)))
     assert runtime.available_memory() == 9000
-    monkeypatch.setattr(runtime, "_CGROUP_FILES", ((limit, used),))
-    assert runtime.available_memory() == 2000
+    limit_group("job/step/task", "max", 1000, 0)
+    assert runtime.available_memory() == 9000
+    limit_group("job", "3000", 2900, 1500)  # of which more than half is what files take that were read
+    assert runtime.available_memory() == 1600
+    limit_group("", "2000", 1000, 0)
+    assert runtime.available_memory() == 1000
     monkeypatch.setattr(runtime, "_meminfo_available", lambda: None)
-    assert runtime.available_memory() == 2000
+    assert runtime.available_memory() == 1000
+    monkeypatch.setattr(runtime, "_OWN_GROUPS", tmp_path / "absent")
+    assert runtime.available_memory() is None
 
 
 def test_this_machine_says_how_much_memory_is_left() -> None:

@@ -57,7 +57,7 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert (load_rgb(path).mode, load_rgb(path).size) == ("RGB", (3, 2))
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b"", "empty"), (b"no image", "of no known format")])
+@pytest.mark.parametrize(("data", "expected"), [(b"", "empty"), (b"no image", "in no known format")])
 def test_bytes_that_are_no_image_are_one_line(data: bytes, expected: str) -> None:
     with pytest.raises(DataError) as caught:
         decode_rgb(data, "shard.tar: a.png")

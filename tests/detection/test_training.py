@@ -119,7 +119,7 @@ def test_a_state_of_another_training_is_refused_and_one_of_an_earlier_version_ta
     (tmp_path / training.CHECKPOINT).write_text("a state that an earlier version left without a note")
     training.claim(tmp_path, mine)
     training.claim(tmp_path, mine)
-    with pytest.raises(UserError, match="the detector in this folder is of another training; choose another --out"):
+    with pytest.raises(UserError, match="this folder belongs to another training; choose another --out"):
         training.claim(tmp_path, other)
     assert (tmp_path / training.CHECKPOINT).exists()
     (tmp_path / training.CHECKPOINT).unlink()  # a note alone is worth nothing
@@ -135,7 +135,7 @@ def test_states_with_an_identity_and_those_of_earlier_versions_without(boxes, tm
     stepper.step(next(load_batches(MappedImages(items, config, 0), BatchPlan(items, 2, 0, 1, grouped=False), 0)))
     state = training.DetectorState(tmp_path, {"data": "b", "seed": 0})
     state.save(stepper.state())
-    with pytest.raises(UserError, match=r"training_last\.pth: the detector in this folder is of another training"):
+    with pytest.raises(UserError, match=r"training_last\.pth: the detector in this folder belongs to another"):
         training.train(network, config, items, tmp_path, 0, 0, mine)
     for foreign in ({"model": network.state_dict()}, {**stepper.state(), "format": "mec-transfer/detector-training/9"}):
         torch.save(foreign, state.path)

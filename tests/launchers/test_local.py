@@ -286,3 +286,19 @@ def _workers(log: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def test_a_task_that_cannot_start_gives_its_slots_back(runs: Runs) -> None:
+    (runs.folder / "file").touch()
+    with LocalLauncher(runs.show, slots=2) as launcher:
+        lost = Task(title="lost", module=WORKER, arguments=(), log=runs.folder / "file/log.txt")
+        for _ in range(2):
+            with pytest.raises(RunError, match="file: no process could be started"):
+                launcher.start(lost)
+        assert launcher.has_room(runs.task("x", "say", gpus=2))
+
+
+def test_a_line_that_is_written_in_parts_is_shown_once_and_whole(runs: Runs) -> None:
+    with LocalLauncher(runs.show) as launcher:
+        assert runs.one(launcher, "in parts").status == 0
+    assert runs.lines == [("one", "the first half and the second"), ("one", "no end")]

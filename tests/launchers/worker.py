@@ -19,6 +19,10 @@ def main(arguments: Sequence[str]) -> int:
         (folder / mine).touch()
         while not (folder / partner).exists():
             time.sleep(0.01)
+    if what == "in parts":
+        for part in ("the first half", " and the second\n", "no end"):
+            os.write(1, part.encode())
+            time.sleep(0.3)  # longer than a launcher waits between two looks
     if what == "fail":
         print("error: broken", file=sys.stderr)
         return 1

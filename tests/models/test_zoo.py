@@ -129,6 +129,22 @@ def test_the_folder_is_the_variables_else_the_users_cache(monkeypatch: pytest.Mo
     assert models_dir() == Path("/models")
 
 
+def test_a_user_without_a_home_is_told_to_name_the_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "MEC_TRANSFER_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_entry(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    assert main(["models"]) == 2
+    assert "no home folder; give --models-dir DIR, or set MEC_TRANSFER_MODELS" in capsys.readouterr().err
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert models_dir() == Path("/cache/mec-transfer/models")
+
+
 @pytest.fixture
 def moco(shop: Shop, entry: Entry, tmp_path: Path) -> dict[str, torch.Tensor]:
     """A MoCo checkpoint of a ResNet-18 in the shop; the online encoder's weights."""

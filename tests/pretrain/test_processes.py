@@ -114,7 +114,7 @@ def test_a_signal_to_one_process_stops_both_and_one_goes_on(inputs, tmp_path):
     assert f"saved at step {step}" in said[0][1]
     codes, said = wait(start(inputs, tmp_path, 1, "--set", "epochs=200", "--set", "max_steps=1"))
     assert codes == [2]  # another config: said, not continued
-    assert "is of another run" in said[0][1]
+    assert "belongs to another run" in said[0][1]
 
 
 def test_folders_that_differ_between_machines_are_refused(inputs, one, tmp_path):

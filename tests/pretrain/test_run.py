@@ -140,7 +140,9 @@ def test_resume_is_bitwise_an_undisturbed_run(inputs, finished, tmp_path, monkey
     assert "interrupted" in capsys.readouterr().err
     assert read(tmp_path)[0]["step"] == 3
     with (tmp_path / "log.jsonl").open("a") as log:  # what a kill in mid-epoch leaves
-        log.write('{"step": 4, "loss": 1.0}\n{"step": 5, "lo')
+        log.write('{"step": 4, "loss": 1.0}\n{"step": Infinity}\n{"step": 5, "lo')
+    with (tmp_path / "log.jsonl").open("ab") as log:  # and a disk that fails
+        log.write(b"\xff\xfe\n")
 
     monkeypatch.setattr(Trainer, "step", step)
     assert run(inputs, tmp_path) == 0

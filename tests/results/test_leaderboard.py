@@ -298,6 +298,7 @@ def test_text_table_is_aligned() -> None:
 
 def test_natural_order() -> None:
     assert sorted(["10pct", "1pct", "knn"], key=natural) == ["1pct", "10pct", "knn"]
+    assert natural("1²") < natural("2²") < natural("²")  # a digit to Unicode, but no number
 
 
 def test_one_run_fills_a_column_for_each_metric_that_its_config_names() -> None:

@@ -116,3 +116,17 @@ def test_a_folder_that_cannot_be_read_is_said_and_its_records_are_not_left_out(
     monkeypatch.setattr(os, "scandir", fail_below)
     with pytest.raises(UserError, match=r"jobs: cannot be read \(Stale file handle\)"):
         Store.read(tmp_path)
+
+
+def test_a_folder_that_a_run_removes_meanwhile_hides_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_record(tmp_path / "jobs/a", RECORD)
+    (tmp_path / "cache").mkdir()
+    scandir = os.scandir
+
+    def too_late(path: str) -> object:
+        if str(path).endswith("cache"):
+            (tmp_path / "cache").rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", too_late)
+    assert Store.read(tmp_path).records == [RECORD]

@@ -176,7 +176,7 @@ def test_memory_forgets_what_changed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert Memory.read(path).recall("a", [1]) is None
     (tmp_path / "folder").mkdir()
     Memory.read(tmp_path / "folder").keep("a", [1], 1)  # where nothing can be written
-    assert "it is found out anew next time" in capsys.readouterr().err
+    assert "it is computed again next time" in capsys.readouterr().err
 
 
 def test_the_hash_is_of_what_can_move_a_number(world, fake) -> None:  # type: ignore[no-untyped-def]

@@ -114,7 +114,7 @@ def test_two_rates_of_one_thing_are_refused() -> None:
     rates = load_rates().model_dump(mode="json")
     with pytest.raises(ValidationError, match="two rates of features, resnet50, 32 px on a cpu"):
         Rates.model_validate({**rates, "rates": [*rates["rates"], rates["rates"][0]]})
-    with pytest.raises(ValidationError, match="'abacus' is none of the machines"):
+    with pytest.raises(ValidationError, match="'abacus' is not one of the machines"):
         Rates.model_validate({**rates, "rates": [{**rates["rates"][0], "machine": "abacus"}]})
 
 
@@ -126,7 +126,7 @@ def test_memory_is_what_was_measured_of_a_protocol_on_a_kind_of_device(monkeypat
     job.spec.benchmark.__dict__["protocol"] = "knn-dino-224"
     assert peak_memory_of(job, CPU) == 3 * 2**29 and peak_memory_of(job, GPUS) is None
     assert describe_cost(job, CPU).endswith(", memory 1.5 GiB") and "memory" not in describe_cost(job, GPUS)
-    with pytest.raises(ValidationError, match="'b' is none of the machines a"):
+    with pytest.raises(ValidationError, match="'b' is not one of the machines a"):
         Rates.model_validate(rates | {"peaks": [peak | {"machine": "b"}]})
 
 

@@ -166,7 +166,7 @@ def test_what_is_not_a_number_is_a_failure(
 ) -> None:
     plain = Fake.run
     monkeypatch.setattr(Fake, "run", lambda self, job: plain(self, job).model_copy(update={"metrics": metrics}))
-    with pytest.raises(RunError, match=r"diverged|no metric 'top1' came out, only top5"):
+    with pytest.raises(RunError, match=r"diverged|the run measured no 'top1', only top5"):
         execute(Fake(make_config()), job)
     assert read_record(job.workdir).status == "failed"
 

@@ -218,7 +218,7 @@ def test_what_is_told_of_a_process_that_could_not_say_it_itself(tmp_path: Path) 
     log = tmp_path / "log.txt"
     log.touch()
     job = Ended(task=Task(title="knn", module="m", arguments=(), log=log), status=1)
-    assert _reason(job) == f"exit status 1; {log} says nothing: is its disk full?"
+    assert _reason(job) == f"exit status 1; {log} is empty: is its disk full?"
     log.write_text("pretraining [6/8 steps]  loss -0.1\n")
     pretraining = Pretraining(name="mec", config=log, overrides=[], data=tmp_path, folder=tmp_path)
     assert pretraining.problem(-9) == "pretraining: killed by signal 9 (SIGKILL; out of memory?)"

@@ -44,7 +44,7 @@ _CALM_TRIES = 2
 
 @dataclasses.dataclass
 class Row:
-    """What came of a storm."""
+    """The result of a storm."""
 
     storm: str
     subject: str

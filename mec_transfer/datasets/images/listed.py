@@ -200,10 +200,11 @@ def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
     splits = {}
     for split, images in (("train", train), ("val", lists.test)):
         if lost := dict.fromkeys(name for _, name in images if name not in number):
-            raise DataError(f"{folder}: its lists name images of class {few(lost)}, which is none of its classes")
+            raise DataError(f"{folder}: its lists name images of class {few(lost)}, which is not one of its classes")
         labels = np.array([number[name] for _, name in images], dtype=np.int64)
         splits[split] = ImageList(folder, tuple(path for path, _ in images), labels, classes)
-    if absent := [name for label, name in enumerate(classes) if label not in set(splits["train"].labels.tolist())]:
+    trained = set(splits["train"].labels.tolist())
+    if absent := [name for label, name in enumerate(classes) if label not in trained]:
         raise DataError(f"{folder}: its lists name no training image of class {few(absent)}")
     return splits
 

@@ -72,7 +72,7 @@ class ClassFoldersLayout(Layout):
         named = self.name_classes(list(listed), train.classes)
         if strange := [found for found, name in named.items() if name not in set(train.classes)]:
             raise DataError(
-                f"{folder}: class folder {few(strange)} is none of the {len(train.classes)} classes in {train.root}"
+                f"{folder}: class folder {few(strange)} is not one of the {len(train.classes)} classes in {train.root}"
             )
         number = {name: place for place, name in enumerate(train.classes)}
         order = sorted(named, key=lambda found: number[named[found]])

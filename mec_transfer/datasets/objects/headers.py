@@ -103,7 +103,7 @@ def _read_header(path: str) -> Header | str:
             whole = mark in file.read(last)
             return Header(width, height, orientation, whole, image.mode in _DEEP)
     except Image.UnidentifiedImageError:
-        return "not a readable image (of no known format, or empty)"
+        return "not a readable image (in no known format, or empty)"
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         if disk_failed(error):
             return f"cannot be read ({one_line(error)})"

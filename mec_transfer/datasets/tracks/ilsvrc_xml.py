@@ -132,7 +132,7 @@ def _read_object(thing: ElementTree.Element) -> FoundObject:
         raise ValueError(f"an object needs one <bndbox>, found {len(box) or 'none'}")
     corners = [values.whole(_only(box[0], key, True), f"its {key}") for key in _CORNERS]
     if max(map(abs, corners)) >= FARTHEST:
-        raise ValueError(f"box {tuple(corners)} is of no image")
+        raise ValueError(f"box {tuple(corners)} lies outside any image")
     x0, y0, x1, y1 = corners
     name, track = " ".join(texts["name"].split()), " ".join(texts["trackid"].split())
     if not name:

@@ -112,7 +112,7 @@ def _check(table: Table, frames: Frames, problems: list[str]) -> Table:
     counts = table.values[:, _COUNTS]
     table = table.keep((counts != 0) & (counts != 1), "whether it counts is {6:g}; 0 or 1 is needed", problems)
     beyond = (np.abs(table.values[:, 2:6]) > FARTHEST).any(axis=1)
-    table = table.keep(beyond, "box {4:g}x{5:g} at ({2:g}, {3:g}) is of no image", problems)
+    table = table.keep(beyond, "box {4:g}x{5:g} at ({2:g}, {3:g}) lies outside any image", problems)
     kind = table.values[:, _CLASS]
     wrong = ~np.isin(kind, np.arange(1, _CLASSES + 1))
     table = table.keep(wrong, f"unknown class {{7:g}}; there are 1 to {_CLASSES}", problems)

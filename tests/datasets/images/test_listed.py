@@ -220,7 +220,7 @@ def test_fingerprint_knows_which_images_are_for_validation(tmp_path: Path) -> No
     [
         ("aircraft", "data/images_variant_val.txt", None, "images_variant_val.txt: "),
         ("aircraft", "data/images_variant_val.txt", "0000006\n", "line 1: '0000006' is not an image and its class"),
-        ("aircraft", "data/images_variant_test.txt", "0000000 Concorde\n", "class Concorde, which is none of its"),
+        ("aircraft", "data/images_variant_test.txt", "0000000 Concorde\n", "class Concorde, which is not one of its"),
         ("aircraft", "data/images_variant_val.txt", "", "its list of validation images is empty"),
         ("dtd", "labels/train1.txt", "dotted_0001.jpg\n", "'dotted_0001.jpg' has no class folder"),
         ("food101", "meta/train.json", "{", "train.json"),
@@ -228,7 +228,7 @@ def test_fingerprint_knows_which_images_are_for_validation(tmp_path: Path) -> No
         ("food101", "meta/train.json", '{"pie": ["pie/1"], "apple": []}', "no training image of class apple"),
         ("flowers102", "setid.mat", "rubbish", "setid.mat: not readable as a MATLAB file"),
         ("flowers102", "setid.mat", None, "setid.mat: no such file"),
-        ("sun397", "Training_01.txt", "/z/zoo/1.jpg\n", "class zoo, which is none of its classes"),
+        ("sun397", "Training_01.txt", "/z/zoo/1.jpg\n", "class zoo, which is not one of its classes"),
     ],
 )
 def test_what_is_wrong_is_one_line(layout: str, file: str, text: str | None, words: str, tmp_path: Path) -> None:

@@ -70,9 +70,11 @@ def test_a_part_of_the_classes_keeps_their_numbers(make_images: Make, imagenet: 
 
 def test_what_is_not_such_a_set_is_refused_by_name(make_images: Make, imagenet: Path) -> None:
     strange = make_images("n99999999/1.png", f"{CLASSES[0]}/1.png", folder="strange")
-    assert error_of(strange) == (f"{strange}: class folder n99999999 is none of the 12 classes in {imagenet / 'train'}")
+    assert error_of(strange) == (
+        f"{strange}: class folder n99999999 is not one of the 12 classes in {imagenet / 'train'}"
+    )
     beyond = make_images("11/1.png", "12/1.png", "two/1.png", folder="beyond")
-    assert "class folder 12, two is none of the 12 classes" in error_of(beyond, "imagenet_numbers")
+    assert "class folder 12, two is not one of the 12 classes" in error_of(beyond, "imagenet_numbers")
     assert f"class {CLASSES[7]} has two folders" in error_of(
         make_images("7/1.png", "07/1.png", folder="twice"), "imagenet_numbers"
     )

@@ -165,7 +165,7 @@ def vid(root: Path, frame: str, text: str) -> None:
         (
             "000002",
             xml("x", [("1", DOG, (1, 2, 3, 4), 0)]).replace("<xmax>3", "<xmax>1e9"),
-            r"000002\.xml:11: box .* is of no image",
+            r"000002\.xml:11: box .* lies outside any image",
         ),
         (
             "000002",
