@@ -66,8 +66,8 @@ def fit(
     begin = np.zeros(shape) if start is None else start.weights
     threads = torch.get_num_threads()
     several = threads > 1 and features.numel() * classes >= _LEAST_FOR_THREADS
-    # BLAS has one thread: scipy's own sums, over the weights, depend on how many it may use, and products are shared out
-    # in blocks to threads of this pool, which wait without spinning.
+    # BLAS has one thread: scipy's own sums, over the weights, depend on how many it may use. Products are shared out in
+    # blocks to threads of this pool, which wait without spinning.
     with ThreadPoolExecutor(threads) as pool, threadpool_limits(1, user_api="blas"):
         objective: Callable[[np.ndarray], tuple[float, np.ndarray]]
         if is_gpu(features.device):

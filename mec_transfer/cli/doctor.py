@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mec_transfer.common import extras
+from mec_transfer.common.runtime import usable_cores
 
 CORE = ("numpy", "torch", "torchvision", "PIL", "pydantic", "yaml", "rich", "safetensors")
 """What every command imports; a library that lacks a system library fails here as it would there."""
@@ -155,8 +156,7 @@ def _gpu() -> Iterator[str]:
     import torch
 
     if not torch.cuda.is_available():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        yield f"no GPU: everything runs on {cores} CPU cores; ImageNet recipes will take very long"
+        yield f"no GPU: everything runs on {usable_cores()} CPU cores; ImageNet recipes will take very long"
         return
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30

@@ -15,7 +15,7 @@ from mec_transfer.common.extras import explain
 from mec_transfer.common.interrupt import interruption_behind, leave_at_once, raised_signals, signal_of
 from mec_transfer.common.processes import tie_to_launcher
 from mec_transfer.common.progress import print_to_stderr
-from mec_transfer.common.runtime import usable_cores
+from mec_transfer.common.runtime import limit_threads, usable_cores
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
@@ -25,6 +25,7 @@ def exit_status(program: str, command: Callable[[], int]) -> int:
     130), and 141 if nobody reads the output any more.
     """
     tie_to_launcher()
+    limit_threads()
     if isinstance(sys.stdout, io.TextIOWrapper):  # the encoding may be unable to write the name of a file
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 import platform
 import random
 import re
 import resource
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mec_transfer.common import control_groups
 from mec_transfer.common import device as devices
 from mec_transfer.common.errors import UserError
 
@@ -101,7 +102,23 @@ def hardware() -> dict[str, str | int]:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use; where a container has a share of the machine, that share."""
+    cores = _visible_cores()
+    quota = control_groups.cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def limit_threads() -> None:
+    """Have torch and BLAS start as many threads as there are usable cores; takes effect before they are loaded.
+
+    They would start one for each core that they see, and in a container that may use two of 64, 64 threads wait for
+    each other. OMP_NUM_THREADS of the user's own stays.
+    """
+    if usable_cores() < _visible_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+
+
+def _visible_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -122,40 +139,8 @@ def available_memory() -> int | None:
 
     None where neither the machine nor a group says.
     """
-    known = [size for size in (_meminfo_available(), *_left_in_groups()) if size is not None]
+    known = [size for size in (_meminfo_available(), control_groups.memory_left()) if size is not None]
     return max(0, min(known)) if known else None
-
-
-_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
-"""The files of a group's limit and of what it takes, and the line of its memory.stat about files that were read."""
-
-
-def _left_in_groups() -> Iterator[int]:
-    """Yield what this process's control group may still take, and each group around it, where they have a limit.
-
-    A job of SLURM or of a container is limited by a group some levels down. What files that were read take counts as
-    taken there, but the kernel gives it up for anything else: a container that has read a data set is not full.
-    """
-    try:
-        lines = _OWN_GROUPS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = _GROUPS / "memory" if controllers else _GROUPS
-        limit, used, files = _VERSION_1 if controllers else _VERSION_2
-        own = top / path.lstrip("/")
-        for group in (own, *own.parents[: len(own.parts) - len(top.parts)]):
-            try:
-                stat = re.search(rf"^{files} (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
-                given_up = int(stat[1]) if stat else 0
-                yield int((group / limit).read_text()) - int((group / used).read_text()) + given_up
-            except (OSError, ValueError):  # it is not to be seen from within a container, or its limit is "max"
-                continue
 
 
 def _meminfo_available() -> int | None:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mec_transfer.common import runtime
+from mec_transfer.common import control_groups, runtime
 from mec_transfer.common.errors import UserError
 from mec_transfer.common.progress import Meter, track
-from mec_transfer.common.runtime import derive_seed, peak_memory, pick_device, versions
+from mec_transfer.common.runtime import derive_seed, limit_threads, peak_memory, pick_device, versions
 
 
 def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
@@ -77,38 +77,32 @@ def test_peak_memory_is_in_bytes_and_holds_what_is_held() -> None:
     assert before > 10 << 20 and peak_memory() >= held.nbytes
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_available_memory_is_the_least_of_the_machines_and_the_groups(
-    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_available_memory_is_the_least_of_the_machines_and_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    for machine, groups, least in (
+        (9000, None, 9000),
+        (9000, 1600, 1600),
+        (None, 10, 10),
+        (5, 10, 5),
+        (None, None, None),
+    ):
+        monkeypatch.setattr(runtime, "_meminfo_available", lambda machine=machine: machine)
+        monkeypatch.setattr(control_groups, "memory_left", lambda groups=groups: groups)
+        assert runtime.available_memory() == least
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 8), (64.0, 8), (2.0, 2), (2.5, 3), (0.5, 1)])
+def test_a_container_uses_as_many_cores_as_it_has_time_for(
+    quota: float | None, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job of SLURM has its limit two levels above the process's own group."""
-    top = tmp_path / "memory" if version == 1 else tmp_path
-    limit, used, files = runtime._VERSION_1 if version == 1 else runtime._VERSION_2
-
-    def limit_group(name: str, most: str, taken: int, of_files: int) -> None:
-        folder = top / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / limit).write_text(f"{most}\n")
-        (folder / used).write_text(f"{taken}\n")
-        (folder / "memory.stat").write_text(f"anon 1\n{files} {of_files}\nactive_file 7\n")
-
-    (tmp_path / "own").write_text(
-        "3:cpuset:/\n4:cpu,memory:/job/step/task\n" if version == 1 else "0::/job/step/task\n"
-    )
-    monkeypatch.setattr(runtime, "_OWN_GROUPS", tmp_path / "own")
-    monkeypatch.setattr(runtime, "_GROUPS", tmp_path)
-    monkeypatch.setattr(runtime, "_meminfo_available", lambda: 9000)
-    assert runtime.available_memory() == 9000
-    limit_group("job/step/task", "max", 1000, 0)
-    assert runtime.available_memory() == 9000
-    limit_group("job", "3000", 2900, 1500)  # of which more than half is what files take that were read
-    assert runtime.available_memory() == 1600
-    limit_group("", "2000", 1000, 0)
-    assert runtime.available_memory() == 1000
-    monkeypatch.setattr(runtime, "_meminfo_available", lambda: None)
-    assert runtime.available_memory() == 1000
-    monkeypatch.setattr(runtime, "_OWN_GROUPS", tmp_path / "absent")
-    assert runtime.available_memory() is None
+    monkeypatch.setattr(runtime, "_visible_cores", lambda: 8)
+    monkeypatch.setattr(control_groups, "cpu_quota", lambda: quota)
+    assert runtime.usable_cores() == cores
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    limit_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == (str(cores) if cores < 8 else None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    limit_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
 def test_this_machine_says_how_much_memory_is_left() -> None:
