@@ -424,12 +424,12 @@ class LogisticRecipe(FeatureRecipe):
 
     penalties: int = Field(ge=2)
     """How many strengths of the L2 penalty are tried: 10^first to 10^last in equal steps of the exponent."""
-    first: float
-    last: float
+    first: float = Field(ge=-30, le=30)
+    last: float = Field(ge=-30, le=30)
     """C, scikit-learn's name for the inverse of the strength, goes from 10^-first down to 10^-last."""
     validation: float = Field(gt=0, lt=1)
     """Share of the training images that the choice is made on, where the data set names none for that."""
-    validation_seed: int = Field(ge=0)
+    validation_seed: int = Field(ge=0, lt=1 << 32)
     """Seeds the shuffle that picks them, by NumPy's legacy generator."""
     max_iterations: int = Field(ge=1)
     """At which a fit is stopped, converged or not."""

@@ -62,6 +62,10 @@ class Logistic(Benchmark):
     def _unfit(self, job: Job, splits: Mapping[str, ImageList]) -> Iterator[str]:
         """Yield what keeps the classes from being fitted and judged."""
         held, classes = _held_out(job, self.config.recipe), splits["train"].classes
+        if not held.any():
+            share = f"{self.config.recipe.validation:g} of {len(held)} training images"
+            yield f"{job.data.folder}: {share} is none for validation; set a larger recipe.validation"
+            return
         train, val = (_targets(splits[split].labels) for split in ("train", "val"))
         primary = self.config.metrics.primary
         if (train.ndim == 2) != (primary == "mAP11"):

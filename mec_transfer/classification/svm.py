@@ -174,6 +174,9 @@ def _class_problems(train: ImageList, test: ImageList, folds: int) -> list[Probl
                 problems.append(Problem(message=f"{text}; at least two are needed, and {folds} for sound folds"))
             elif count < folds:
                 problems.append(Problem(message=f"{text}: not one for each of {folds} folds", severity="warning"))
+        if folds > (most := max(positive, len(train) - positive)):
+            text = f"{train.root}: at most {most} folds can be made of the training images with and without '{name}'"
+            problems.append(Problem(message=f"{text}; lower recipe.folds ({folds})"))
         if not (test.labels[:, number] == 1).any():
             problems.append(Problem(message=f"{test.root}: no test image with '{name}', so that it has no precision"))
     return problems

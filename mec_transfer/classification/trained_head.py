@@ -124,6 +124,8 @@ def _explain(wanted: dict[str, Any], others: list[tuple[Path, dict[str, Any]]], 
         if (protocol := there.get("protocol")) != wanted["protocol"]:
             differing.append(f"protocol {protocol} (--set recipe.head.protocol={protocol})")
         what += f"; the one in {path.parent.name} is of {', '.join(differing)}"
+    elif job.dataset.note:
+        what += "; a probe on training images of one's own has an id of its own: --set recipe.head.protocol=ID names it"
     return f"{what}; run that probe first, with its folder beside this one, or in the same suite"
 
 

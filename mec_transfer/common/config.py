@@ -21,9 +21,9 @@ from mec_transfer.common.paths import find_base
 
 
 class StrictModel(BaseModel):
-    """Base of every config: frozen, no unknown keys, no silent coercion of strings to numbers."""
+    """Base of every config: frozen, no unknown keys, no silent coercion of strings to numbers, no inf or nan."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DescribedModel(StrictModel):

@@ -26,10 +26,11 @@ def choose_splits(
         usual_test: the same of splits to measure on.
 
     Raises:
-        DataError: a split that was chosen, or any of a usual name, is not there.
+        DataError: a split that was chosen, or any of a usual name, is not there, or what would be trained on has the
+            images to measure on in it.
     """
-    train = settings.get("train") or [name for name in usual_train if name in names][:1]
     test = settings.get("test") or next((name for name in usual_test if name in names), None)
+    train = settings.get("train") or [name for name in rank_train(usual_train, test) if name in names][:1]
     for what, name in (("train", next(iter(train), None)), ("test", test)):
         if name not in names:
             lacking = f"has no split '{name}'" if name else "has no split of a usual name"
@@ -37,4 +38,14 @@ def choose_splits(
                 f"{folder}: {lacking} to {what} on; it has {', '.join(names)}: name one with --{what}, or with "
                 f"dataset.{what} in a suite"
             )
+    if not settings.get("train") and test in train[0]:
+        raise DataError(
+            f"{folder}: '{train[0]}' has the images of '{test}' in it; of {', '.join(names)} name one with --train and "
+            "one with --test, or with dataset.train and dataset.test in a suite"
+        )
     return {"train": list(train), "test": test, "classes": list(settings.get("classes", ()))}
+
+
+def rank_train(usual: Sequence[str], test: str | None) -> list[str]:
+    """Return names of splits to train on, the best one first; what holds the split `test`, as trainval val, is last."""
+    return sorted(usual, key=lambda name: test is not None and test in name)

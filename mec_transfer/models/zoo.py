@@ -10,6 +10,7 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -47,6 +48,14 @@ class Expect(StrictModel):
     pretraining: str | None = None
 
 
+class _Expect(Expect):
+    protocol: Text | Annotated[list[Text], Field(min_length=1)]  # type: ignore[assignment]
+
+    def each(self) -> Iterator[Expect]:
+        for protocol in [self.protocol] if isinstance(self.protocol, str) else self.protocol:
+            yield Expect(**(self.model_dump() | {"protocol": protocol}))
+
+
 class _File(StrictModel):
     name: Word
     method: Text
@@ -58,7 +67,7 @@ class _File(StrictModel):
     size_mib: Annotated[float, Field(gt=0)] | None = None
     sha256: Digits | None = None
     md5: Digits | None = None
-    expect: list[Expect] = Field(default_factory=list)
+    expect: list[_Expect] = Field(default_factory=list)
 
 
 class _Group(StrictModel):
@@ -153,7 +162,7 @@ def load_zoo(path: Path = ZOO_PATH) -> dict[str, Entry]:
                 size_mib=file.size_mib,
                 sha256=file.sha256,
                 md5=file.md5,
-                expect=file.expect,
+                expect=[one for expect in file.expect for one in expect.each()],
             )
             found[entry.name] = entry
     return found

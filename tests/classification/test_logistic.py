@@ -134,6 +134,20 @@ def test_the_metric_must_fit_the_data(make_job: MakeJob) -> None:
         one_class_splits(job)
 
 
+def test_a_share_that_leaves_no_image_for_validation_is_told(make_job: MakeJob) -> None:
+    (problem,) = tiny(validation=0.01).check(make_job())
+    assert "0.01 of 48 training images is none for validation; set a larger" in problem.message
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"first": -400}, {"last": 400}, {"last": float("nan")}, {"validation_seed": 1 << 32}, {"validation": 1.5}],
+)
+def test_numbers_that_no_fit_can_be_made_with_are_refused(recipe: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"'recipe.{next(iter(recipe))}'"):
+        tiny(**recipe)
+
+
 @pytest.mark.parametrize("primary", ["top1", "mean_class_top1"])
 def test_a_job_chooses_on_validation_and_refits_on_all(make_job: MakeJob, primary: str) -> None:
     job, benchmark = make_job(), tiny(primary)

@@ -174,6 +174,8 @@ def test_another_head_is_not_taken_and_the_message_says_whose_it_is(job: Callabl
     assert message(robust("small-fast")).startswith(
         f"{runs}: no folder in it holds the head of a finished job by small-"
     )
+    own = job("robust").dataset.model_copy(update={"note": "data of one's own"})
+    assert "has an id of its own: --set recipe.head.protocol=ID" in message(robust("small-fast"), dataset=own)
     fast().run(job("linear"))
     assert "the one in linear is of another trial, another seed; run" in message(robust("small-fast"), trial=1, seed=1)
     later = {"protocol": "small-fast", "version": 3}

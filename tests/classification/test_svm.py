@@ -96,6 +96,16 @@ def test_classes_that_cannot_be_learnt_are_told_before_anything_is_computed(make
     ]
 
 
+def test_more_folds_than_images_are_told(make_svm_job: MakeJob) -> None:
+    train = [(1, 1), (1, -1), (-1, 1), (-1, -1), (-1, -1)]
+    job = make_svm_job({"trainval": train, "test": [(1, -1), (-1, 1)]})
+    assert all(problem.severity == "warning" for problem in tiny(folds=3).check(job))
+    fatal = [problem.message for problem in tiny(folds=4).check(job) if problem.severity == "error"]
+    assert len(fatal) == 2 and fatal[0].endswith(
+        "at most 3 folds can be made of the training images with and without 'cat'; lower recipe.folds (4)"
+    )
+
+
 def test_check_names_the_missing_library_and_metric(make_svm_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_svm_job()
     other = tiny()

@@ -111,6 +111,8 @@ def test_a_key_of_a_section_is_told_by_its_whole_path() -> None:
         ({"name": "x", "inner": {"base_lr": "fast"}}, "'inner.base_lr' = 'fast'"),
         ({"name": "x", "inner": {"base_lr": "0.1"}}, "'inner.base_lr' = '0.1'"),
         ({"name": "x", "size": 1.5}, "'size' = 1.5"),
+        ({"name": "x", "inner": {"base_lr": float("nan")}}, "'inner.base_lr' = nan"),
+        ({"name": "x", "inner": {"base_lr": float("inf")}}, "'inner.base_lr' = inf"),
         ({"name": 3}, "'name' = 3"),
         ({"name": "x", "inner": 3}, "'inner' = 3: must be a mapping of keys"),
         ({"name": "x", "inner": {"steps": 3}}, "'inner.steps' = 3: must be a list"),

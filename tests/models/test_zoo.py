@@ -17,7 +17,7 @@ from mec_transfer.cli.main import main
 from mec_transfer.common.errors import CheckpointError, ConfigError, UserError
 from mec_transfer.models import zoo
 from mec_transfer.models.fetch import fetch_model
-from mec_transfer.models.zoo import Entry, families, find_entry, load_tolerances, load_zoo, models_dir
+from mec_transfer.models.zoo import Entry, Expect, families, find_entry, load_tolerances, load_zoo, models_dir
 from mec_transfer.results.references import load_references
 from tests.models.conftest import Shop
 
@@ -86,6 +86,18 @@ def test_a_malformed_list_is_refused(tmp_path: Path, text: str, message: str) ->
     )
     with pytest.raises((ConfigError, ValueError), match=message):
         load_zoo(path)
+
+
+def test_one_expectation_may_be_of_several_protocols(tmp_path: Path) -> None:
+    path = tmp_path / "zoo.yaml"
+    file = (
+        "{name: a, method: m, pretraining: '', url: 'https://e.org/x.pth', expect: [{protocol: [p, q], tolerance: t}]}"
+    )
+    path.write_text(
+        "tolerances: {t: {within: {top1: 1.0}, reason: r}}\n"
+        f"groups: [{{family: f, source: s, format: MEC, files: [{file}]}}]\n"
+    )
+    assert load_zoo(path)["f:a"].expect == [Expect(protocol=one, tolerance="t") for one in ("p", "q")]
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -129,6 +129,14 @@ def test_splits_and_layout_of_a_folder_of_ones_own_are_found(tmp_path: Path) -> 
     assert "its 2 classes are trained on train and measured on val" in fitted.note
 
 
+@pytest.mark.parametrize(
+    ("lists", "train"), [(("trainval", "train", "val"), "train"), (("trainval", "test"), "trainval")]
+)
+def test_what_is_measured_on_is_not_trained_on(tmp_path: Path, lists: tuple[str, ...], train: str) -> None:
+    fitted = fit("voc07_c4", voc(tmp_path / "mine", *lists), classes=2, splits={})
+    assert fitted.config.model_dump()["dataset"]["train"] == (train,)
+
+
 def test_the_users_splits_and_overrides_have_the_last_word(tmp_path: Path) -> None:
     folder = voc(tmp_path / "mine", "train", "val", "night")
     settings = {"test": "night", "classes": ["cat", "dog"]}
@@ -144,6 +152,7 @@ def test_the_users_splits_and_overrides_have_the_last_word(tmp_path: Path) -> No
         ((), {}, "neither a VOC folder"),
         (("train", "night"), {}, "has no split of a usual name to test on; it has night, train"),
         (("train", "val"), {"train": ["trainval"]}, "has no split 'trainval' to train on; it has train, val"),
+        (("trainval", "val"), {}, "'trainval' has the images of 'val' in it; of trainval, val name one with --train"),
     ],
 )
 def test_splits_that_cannot_be_found_are_an_error(

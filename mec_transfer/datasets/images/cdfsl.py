@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,9 +17,11 @@ from typing import ClassVar
 import numpy as np
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.annotations import read_text
+from mec_transfer.datasets.annotations import parse_whole, read_text
 from mec_transfer.datasets.images.data import ImageLayout
+from mec_transfer.datasets.images.folders import list_classes
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import check_named, read_or_suggest
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.values import few
 
@@ -33,19 +36,18 @@ class ClassFoldersLayout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return the one split: classes in sorted order, within a class sorted by path. Raises DataError."""
+        root = read_or_suggest(folder, lambda place: self._find(place, index)) / self.below
+        listed = list_classes(root, index)
+        paths = tuple(f"{name}/{path}" for name, images in listed.items() for path in images)
+        labels = np.repeat(np.arange(len(listed), dtype=np.int64), [len(images) for images in listed.values()])
+        return {_SPLIT: ImageList(root, paths, labels, tuple(listed))}
+
+    def _find(self, folder: Path, index: Index) -> Path:
+        """Return `folder`. Raises DataError where it has no class folders in the place that is needed."""
         index.list_folder(folder)  # names what is wrong with it
-        root = folder / self.below
-        if not root.is_dir():
+        if not (folder / self.below).is_dir():
             raise DataError(f"{folder}: no folder '{self.below}' in it; {self.below}/<class>/* is needed")
-        classes = tuple(index.list_folder(root)[0])
-        listed = [index.list_images(root / name) for name in classes]
-        if not classes:
-            raise DataError(f"{root}: no class folders; {self.below}/<class>/* is needed")
-        if empty := [name for name, images in zip(classes, listed, strict=True) if not images]:
-            raise DataError(f"{root}: no image in class folder {few(empty)}; fill it or remove it")
-        paths = tuple(f"{name}/{path}" for name, images in zip(classes, listed, strict=True) for path in images)
-        labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(images) for images in listed])
-        return {_SPLIT: ImageList(root, paths, labels, classes)}
+        return folder
 
 
 class EuroSatLayout(ClassFoldersLayout):
@@ -72,11 +74,13 @@ class TableLayout(ImageLayout):
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return the one split. Raises DataError where the table is missing or malformed, or a class has no image."""
         index.list_folder(folder)  # names what is wrong with it
-        rows = self.read(folder)
+        rows = read_or_suggest(folder, self.read)
         labels = np.array([label for _, label in rows], dtype=np.int64)
         if absent := [name for label, name in enumerate(self.classes) if label not in labels]:
             raise DataError(f"{folder}: its table names no image of class {few(absent)}")
-        return {_SPLIT: ImageList(folder, tuple(path for path, _ in rows), labels, self.classes)}
+        splits = {_SPLIT: ImageList(folder, tuple(path for path, _ in rows), labels, self.classes)}
+        check_named(folder, splits)
+        return splits
 
 
 class Isic2018Layout(TableLayout):
@@ -90,9 +94,9 @@ class Isic2018Layout(TableLayout):
         file, rows = folder / f"{part}_GroundTruth" / f"{part}_GroundTruth.csv", []
         for number, (image, *cells) in _table(file, ("image", *self.classes)):
             try:
-                marks = [place for place, cell in enumerate(cells) if float(cell) != 0]
+                marks = [place for place, cell in enumerate(cells) if parse_whole(cell) != 0]
             except ValueError:
-                raise DataError(f"{file}, line {number}: {','.join(cells)!r} are not numbers") from None
+                raise DataError(f"{file}, line {number}: {','.join(cells)!r:.80} are not whole numbers") from None
             if len(marks) != 1:
                 raise DataError(f"{file}, line {number}: {image} is of {len(marks)} classes, not of one")
             rows.append((f"{part}_Input/{image}.jpg", marks[0]))
@@ -118,13 +122,16 @@ def _table(file: Path, head: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the first cells of each line below the head, as many as `head` has, and the line's number from 1.
 
     Raises:
-        DataError: the file cannot be read, does not begin with `head`, or a line has fewer cells.
+        DataError: the file cannot be read, does not begin with `head`, or a line has fewer cells or broken quotes.
     """
-    reader = csv.reader(read_text(file).splitlines())
-    if next(reader, [])[: len(head)] != list(head):
-        raise DataError(f"{file}: does not begin with the columns {', '.join(head)}")
-    for cells in reader:
-        if cells and len(cells) < len(head):
-            raise DataError(f"{file}, line {reader.line_num}: {len(cells)} cells, {len(head)} are needed")
-        if cells:
-            yield reader.line_num, cells[: len(head)]
+    reader = csv.reader(io.StringIO(read_text(file)), strict=True)  # else a quotation mark may swallow lines
+    try:
+        if [cell.strip() for cell in next(reader, [])[: len(head)]] != list(head):
+            raise DataError(f"{file}: does not begin with the columns {', '.join(head)}, between commas")
+        for cells in reader:
+            if cells and len(cells) < len(head):
+                raise DataError(f"{file}, line {reader.line_num}: {len(cells)} cells, {len(head)} are needed")
+            if cells:
+                yield reader.line_num, [cell.strip() for cell in cells[: len(head)]]
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: {error}; a quotation mark may be missing") from None

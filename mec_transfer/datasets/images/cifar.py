@@ -18,6 +18,7 @@ from mec_transfer.common.pickles import ArrayRef, InertUnpickler, to_array
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import read_or_suggest
 from mec_transfer.datasets.index import Index
 
 _SIDE = 32
@@ -98,9 +99,7 @@ class CifarLayout(ImageLayout):
         """Return `train` and `val`, which CIFAR calls test. Raises DataError."""
         if not folder.is_dir():
             index.list_folder(folder)  # names what is wrong
-        if not self.holds(folder):
-            wanted = " or ".join(f"{edition.folder} ({edition.meta} and its batches)" for edition in _EDITIONS)
-            raise DataError(f"{folder}: neither is nor holds {wanted}; unpack the archive for Python there")
+        read_or_suggest(folder, _require_batches)
         return dict(_open_batches(folder))
 
     def adapt(self, config: DatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +125,12 @@ def _open_batches(folder: Path) -> dict[str, BatchImages]:
         split: _read_split(root, files, edition, tuple(names))
         for split, files in (("train", edition.train), ("val", (edition.test,)))
     }
+
+
+def _require_batches(folder: Path) -> None:
+    if not _find(folder):
+        wanted = " or ".join(f"{edition.folder} ({edition.meta} and its batches)" for edition in _EDITIONS)
+        raise DataError(f"{folder}: neither is nor holds {wanted}; unpack the archive for Python there")
 
 
 def _find(folder: Path) -> list[tuple[_Edition, Path]]:

@@ -77,6 +77,23 @@ def unlabelled_paths(root: Path) -> Sequence[str]:
     return open_shards(root).paths if holds_shards(root) else _list_unlabelled(root, Index())
 
 
+def list_classes(folder: Path, index: Index) -> dict[str, list[str]]:
+    """Return the images of each class folder, relative to it: classes in sorted order, within a class sorted by path.
+
+    Raises:
+        DataError: there are no class folders, one is empty, or images lie beside them.
+    """
+    folders, files = index.list_folder(folder)
+    if loose := [name for name in files if is_image(name)]:
+        raise DataError(f"{folder}: {len(loose)} images lie beside the class folders ({few(loose, 3)}); move them away")
+    if not folders:
+        raise DataError(f"{folder}: no class folders in it; {folder.name}/<class>/* is needed")
+    listed = {name: index.list_images(folder / name) for name in folders}
+    if empty := [name for name, images in listed.items() if not images]:
+        raise DataError(f"{folder}: no image in class folder {few(empty)}; fill it or remove it")
+    return listed
+
+
 class ImageFolderLayout(ImageLayout):
     """Training and validation images in folders of their classes."""
 

@@ -11,6 +11,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import Json
 from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import check_named, read_or_suggest
 from mec_transfer.datasets.index import Index
 
 _IMAGES = "train_val2018"
@@ -29,19 +30,26 @@ class INat2018Layout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train` and `val`. Raises DataError where a list is missing or malformed; says what and where."""
-        if not self.holds(folder):
-            index.list_folder(folder)  # names what is wrong with the folder itself
-            raise DataError(f"{folder}: no folder {_IMAGES}; unpack train_val2018.tar.gz there")
+        if not folder.is_dir():
+            index.list_folder(folder)  # names what is wrong
+        read_or_suggest(folder, _require_images)
         parts = {split: _read(_list_file(folder, split)) for split in ("train", "val")}
         numbers = sorted(set(parts["train"][1]))
         label = {number: at for at, number in enumerate(numbers)}
         if strange := set(parts["val"][1]) - set(numbers):
             raise DataError(f"{_list_file(folder, 'train')}: no image of class {min(strange)}, which 'val' has")
         classes = tuple(str(number) for number in numbers)
-        return {
+        splits = {
             split: ImageList(folder, paths, np.array([label[number] for number in own], dtype=np.int64), classes)
             for split, (paths, own) in parts.items()
         }
+        check_named(folder, splits)
+        return splits
+
+
+def _require_images(folder: Path) -> None:
+    if not INat2018Layout.holds(folder):
+        raise DataError(f"{folder}: no folder {_IMAGES}; unpack train_val2018.tar.gz there")
 
 
 def _list_file(folder: Path, split: str) -> Path:

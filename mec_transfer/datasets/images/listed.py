@@ -23,6 +23,7 @@ from mec_transfer.datasets.annotations import malformed, read_lines, read_text
 from mec_transfer.datasets.config import DatasetConfig
 from mec_transfer.datasets.images.data import ImageData, ImageLayout
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import check_named, read_or_suggest
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.values import few
 
@@ -51,13 +52,13 @@ class ListedLayout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train`, with the images for validation at its end, and `val`. Raises DataError."""
-        return _open(folder, self.read_lists(folder))
+        return _open(folder, read_or_suggest(folder, self.read_lists))
 
     def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
         """Read the lists and mark the images for validation. Raises DataError."""
         if not folder.is_dir():
             index.list_folder(folder)  # names what is wrong
-        lists = self.read_lists(folder)
+        lists = read_or_suggest(folder, self.read_lists)
         data = ImageData(config, folder, _open(folder, lists), index)
         if lists.validation is not None:
             data.held_out = np.arange(len(data.images["train"])) >= len(lists.train)
@@ -72,7 +73,7 @@ class AircraftLayout(ListedLayout):
         train, val, test = (
             [
                 (f"data/images/{name}.jpg", variant)
-                for name, variant in _fields(folder / f"data/images_variant_{part}.txt", 1)
+                for name, variant in _fields(folder / f"data/images_variant_{part}.txt")
             ]
             for part in ("train", "val", "test")
         )
@@ -87,8 +88,9 @@ class Caltech101Layout(ListedLayout):
 
     def read_lists(self, folder: Path) -> Lists:
         """Read both lists; the number after a path is not looked at."""
-        below = "caltech101/101_ObjectCategories"
-        images = below if (folder / below).is_dir() else "101_ObjectCategories"
+        name = "101_ObjectCategories"
+        below = (f"{archive}/{name}" for archive in ("caltech101", "caltech-101"))
+        images = next((path for path in below if (folder / path).is_dir()), name)
         train, test = (
             [(f"{images}/{path}", _parent(folder / f"{part}.txt", path)) for path, _ in _fields(folder / f"{part}.txt")]
             for part in ("train", "test")
@@ -117,7 +119,8 @@ class CarsLayout(ListedLayout):
         rows = np.atleast_1d(_mat(file, "annotations"))
         if not {"fname", "class"} <= set(rows.dtype.names or ()):
             raise DataError(f"{file}: its annotations have no 'fname' and 'class': the list with labels is needed")
-        return [(f"{images}/{row['fname']}", str(int(row["class"]))) for row in rows]
+        labels = _whole_numbers(file, "class", rows["class"])
+        return [(f"{images}/{name}", str(label)) for name, label in zip(rows["fname"], labels, strict=True)]
 
 
 class DtdLayout(ListedLayout):
@@ -137,13 +140,14 @@ class FlowersLayout(ListedLayout):
 
     def read_lists(self, folder: Path) -> Lists:
         """Read the numbers of the images of each part, from 1, and the label of each image."""
-        labels = np.atleast_1d(_mat(folder / "imagelabels.mat", "labels"))
+        of_labels, of_parts = folder / "imagelabels.mat", folder / "setid.mat"
+        labels = _whole_numbers(of_labels, "labels", _mat(of_labels, "labels"))
         parts = []
         for key in ("trnid", "valid", "tstid"):
-            numbers = np.atleast_1d(_mat(folder / "setid.mat", key)).astype(np.int64)
+            numbers = _whole_numbers(of_parts, key, _mat(of_parts, key))
             if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= len(labels):
-                raise DataError(f"{folder / 'setid.mat'}: '{key}' names images beyond the {len(labels)} labels")
-            parts.append([(f"jpg/image_{number:05d}.jpg", str(int(labels[number - 1]))) for number in numbers])
+                raise DataError(f"{of_parts}: '{key}' names images beyond the {len(labels)} labels")
+            parts.append([(f"jpg/image_{number:05d}.jpg", str(labels[number - 1])) for number in numbers])
         train, val, test = parts
         return Lists(train, test, val, _numbers(train))
 
@@ -153,7 +157,7 @@ class FoodLayout(ListedLayout):
 
     def read_lists(self, folder: Path) -> Lists:
         """Read the images of each class, the classes in their own list's order."""
-        classes = _lines(folder / "meta/classes.txt")
+        classes = list(dict.fromkeys(_lines(folder / "meta/classes.txt")))
         train, test = (self._read(folder / f"meta/{part}.json", classes) for part in ("train", "test"))
         return Lists(train, test, classes=classes)
 
@@ -162,6 +166,9 @@ class FoodLayout(ListedLayout):
             listed = json.loads(read_text(file))
         if not isinstance(listed, dict) or set(listed) != set(classes):
             raise DataError(f"{file}: does not have the classes of classes.txt")
+        for name, images in listed.items():
+            if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
+                raise DataError(f"{file}: '{name}' is no list of images such as '{name}/1005755'")
         return [(f"images/{image}.jpg", name) for name in classes for image in listed[name]]
 
 
@@ -195,7 +202,7 @@ def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
     for part, images in (("train", lists.train), ("validation", lists.validation), ("test", lists.test)):
         if images is not None and not images:
             raise DataError(f"{folder}: its list of {part} images is empty")
-    classes = tuple(lists.classes or sorted({name for _, name in train}))
+    classes = tuple(dict.fromkeys(lists.classes or sorted({name for _, name in train})))
     number = {name: label for label, name in enumerate(classes)}
     splits = {}
     for split, images in (("train", train), ("val", lists.test)):
@@ -206,6 +213,7 @@ def _open(folder: Path, lists: Lists) -> dict[str, ImageList]:
     trained = set(splits["train"].labels.tolist())
     if absent := [name for label, name in enumerate(classes) if label not in trained]:
         raise DataError(f"{folder}: its lists name no training image of class {few(absent)}")
+    check_named(folder, splits)
     return splits
 
 
@@ -213,11 +221,11 @@ def _lines(file: Path) -> list[str]:
     return [text.strip() for _, text in read_lines(file)]
 
 
-def _fields(file: Path, least: int = 1) -> Iterator[tuple[str, str]]:
-    """Yield each line's first word and the rest of it."""
+def _fields(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield each line's first word and the rest of it. Raises DataError where there is no rest."""
     for number, text in read_lines(file):
-        name, _, rest = text.strip().partition(" ")
-        if len(rest.split()) < least:
+        name, rest = (*text.split(maxsplit=1), "")[:2]
+        if not rest:
             raise DataError(f"{file}, line {number}: {text.strip()!r} is not an image and its class")
         yield name, rest.strip()
 
@@ -252,4 +260,17 @@ def _mat(file: Path, key: str) -> Any:
     except KeyError:
         raise DataError(f"{file}: holds no '{key}'") from None
     except Exception as error:  # scipy has many ways of saying "damaged"
-        raise DataError(f"{file}: not readable as a MATLAB file ({one_line(error)})") from None
+        why = "saved by -v7.3" if isinstance(error, NotImplementedError) else one_line(error)
+        raise DataError(f"{file}: not readable as a MATLAB file ({why}); take the one that the authors offer") from None
+
+
+def _whole_numbers(file: Path, key: str, values: Any) -> np.ndarray:
+    """Return an array of a MATLAB file as (N,) int64. Raises DataError where it is no row of whole numbers."""
+    try:
+        numbers = np.atleast_1d(np.asarray(values)).astype(np.float64)
+    except (TypeError, ValueError):  # words, cells, a sparse matrix
+        numbers = np.array([[np.nan]])
+    whole = (np.abs(numbers) < 1 << 31) & (numbers == np.round(numbers))
+    if numbers.ndim != 1 or not whole.all():
+        raise DataError(f"{file}: '{key}' is no row of whole numbers; take the file that the authors offer")
+    return numbers.astype(np.int64)

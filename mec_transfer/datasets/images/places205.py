@@ -10,6 +10,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.images.data import ImageLayout
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import check_named, read_or_suggest
 from mec_transfer.datasets.index import Index
 
 _LISTS = "trainvalsplit_places205"
@@ -32,9 +33,8 @@ class Places205Layout(ImageLayout):
         """Return `train` and `val`. Raises DataError where a list is missing or malformed; says which line."""
         if not folder.is_dir():
             index.list_folder(folder)  # names what is wrong
+        read_or_suggest(folder, _require_images)
         root = folder / _IMAGES
-        if not root.is_dir():
-            raise DataError(f"{folder}: no folder {_IMAGES}; unpack imagesPlaces205_resize.tar.gz there")
         names: dict[int, str] = {}
         parts = {split: _read(folder / _LISTS / f"{split}_places205.csv", names) for split in ("train", "val")}
         trained = set(parts["train"][1].tolist())
@@ -42,7 +42,14 @@ class Places205Layout(ImageLayout):
             lost = min(set(range(max(names) + 1)) - trained)
             raise DataError(f"{folder / _LISTS}/train_places205.csv: no image of class {lost}; the list is not whole")
         classes = tuple(names[number] for number in range(len(names)))
-        return {split: ImageList(root, paths, labels, classes) for split, (paths, labels) in parts.items()}
+        splits = {split: ImageList(root, paths, labels, classes) for split, (paths, labels) in parts.items()}
+        check_named(folder, splits)
+        return splits
+
+
+def _require_images(folder: Path) -> None:
+    if not (folder / _IMAGES).is_dir():
+        raise DataError(f"{folder}: no folder {_IMAGES}; unpack imagesPlaces205_resize.tar.gz there")
 
 
 def _read(file: Path, names: dict[int, str]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -11,6 +11,7 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.sample import sample_indices
+from mec_transfer.datasets.scan import file_names, is_image
 from mec_transfer.datasets.values import few
 
 _DECODED_PER_SPLIT = 16
@@ -32,13 +33,21 @@ def sizes_of(images: ImageList, index: Index) -> np.ndarray:
     return index.file_sizes(images.root, images.paths) if images.loose else images.sizes()
 
 
+def _lies_in_place(path: Path) -> str:
+    """Say which file has the name of one that is not there with another ending, or the ending in other letters."""
+    there = [] if path.exists() else sorted(file_names(path.parent))
+    like = next((name for name in there if Path(name).stem == path.stem and is_image(name)), None)
+    return f" (in place of {path.name} there is {like})" if like else ""
+
+
 def _file_problems(images: ImageList, index: Index) -> list[str]:
     sizes = sizes_of(images, index)
     problems = []
     for what, bad in (("empty (zero bytes)", sizes == 0), ("missing or a broken link", sizes < 0)):
         if bad.any():
             names = [images.paths[i] for i in np.flatnonzero(bad)]
-            problems.append(f"{images.root}: {len(names)} of {len(images)} images are {what}: {few(names)}")
+            line = f"{images.root}: {len(names)} of {len(images)} images are {what}: {few(names)}"
+            problems.append(line + _lies_in_place(images.root / names[0]))
     broken = []
     sample = [index for index in sample_indices(len(images), _DECODED_PER_SPLIT) if sizes[index] > 0]
     for place in sample:

@@ -8,7 +8,7 @@ in another order as text. The training set lies beside, for its classes and its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,9 @@ from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.data import Layout
 from mec_transfer.datasets.images.data import ImageData
 from mec_transfer.datasets.images.fingerprint import fingerprints
-from mec_transfer.datasets.images.folders import open_split
+from mec_transfer.datasets.images.folders import list_classes, open_split
 from mec_transfer.datasets.images.image_list import ImageList
 from mec_transfer.datasets.index import Index
-from mec_transfer.datasets.scan import is_image
 from mec_transfer.datasets.shifted_config import ShiftedDatasetConfig
 from mec_transfer.datasets.values import few
 
@@ -61,7 +60,7 @@ class ClassFoldersLayout(Layout):
         Raises:
             DataError: either is missing or malformed, or has a class that the other lacks; says which and where.
         """
-        listed = _list_classes(folder, index)
+        listed = list_classes(folder, index)
         place = config.train_folder(folder)
         try:
             train = open_split(place, "train", index.beside(place))
@@ -95,16 +94,3 @@ class NumberFoldersLayout(ClassFoldersLayout):
         """Return each class folder's class."""
         known = {name: int(name) for name in folders if name.isascii() and name.isdigit()}
         return {name: classes[known[name]] if known.get(name, len(classes)) < len(classes) else "" for name in folders}
-
-
-def _list_classes(folder: Path, index: Index) -> Mapping[str, list[str]]:
-    """Return the images of each class folder, relative to it."""
-    folders, files = index.list_folder(folder)
-    if loose := [name for name in files if is_image(name)]:
-        raise DataError(f"{folder}: {len(loose)} images lie beside the class folders ({few(loose, 3)}); move them away")
-    if not folders:
-        raise DataError(f"{folder}: no class folders in it")
-    listed = {name: index.list_images(folder / name) for name in folders}
-    if empty := [name for name, images in listed.items() if not images]:
-        raise DataError(f"{folder}: no image in class folder {few(empty)}; fill it or remove it")
-    return listed

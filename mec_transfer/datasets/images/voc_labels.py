@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,20 @@ from mec_transfer.datasets.data import Layout
 from mec_transfer.datasets.images.data import ImageData, ImageLayout, mix
 from mec_transfer.datasets.images.fingerprint import fingerprints
 from mec_transfer.datasets.images.image_list import ImageList
+from mec_transfer.datasets.images.named import check_named, read_or_suggest
 from mec_transfer.datasets.index import Index
 from mec_transfer.datasets.objects.voc import VocLayout, is_class_list
+from mec_transfer.datasets.own_splits import rank_train
 from mec_transfer.datasets.scan import file_names, is_image
 from mec_transfer.datasets.values import few
 
 _FLAGS = {"1": 1, "+1": 1, "-1": 0, "0": -1}
 """A class list's word -> the label."""
-_USUAL = {"train": ("trainval", "train"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
+_USUAL: dict[str, Sequence[str]] = {
+    "train": ("trainval", "train"),
+    "val": ("val", "valid"),
+    "test": ("test", "val", "valid"),
+}
 """What data of one's own calls a split, the first choice first."""
 _DEVKIT = re.compile(r"\d{4}_")
 _VOC = VocLayout("voc")
@@ -67,8 +73,11 @@ class VocLabelsLayout(Layout):
                 role: _from_lists(*lists[role], found) for role, found in zip(lists, by_class)
             }
             _require_same_classes(folder, config.splits, images)
+            check_named(folder, images)
             return VocLabels(config, folder, images, index, "the class lists in ImageSets/Main")
-        return VocLabels(config, folder, _from_annotations(config, folder, index), index, "the objects in Annotations")
+        images = _from_annotations(config, folder, index)
+        check_named(folder, images)
+        return VocLabels(config, folder, images, index, "the objects in Annotations")
 
     def split_names(self, folder: Path) -> list[str]:
         """Return the splits, as layout `voc` names them."""
@@ -77,10 +86,12 @@ class VocLabelsLayout(Layout):
     def adapt(self, config: LabelsDatasetConfig, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Find the splits of a folder that has none of a devkit's. Raises DataError where they cannot be guessed."""
         names, splits = self.split_names(folder), dict(config.splits)
+        test = next((name for name in _USUAL["test"] if name in names), None)
+        ranked = _USUAL | {"train": rank_train(_USUAL["train"], test)}
         for role, split in config.splits.items():
             if not names or split in names or not _DEVKIT.match(split):
                 continue  # `open` says what is wrong with the others
-            usual = next((name for name in _USUAL.get(role, ()) if name in names), None)
+            usual = next((name for name in ranked.get(role, ()) if name in names), None)
             if usual is None:
                 raise DataError(
                     f"{folder}: has no split of a usual name to {role} on; it has {', '.join(names)}: name one with "
@@ -121,20 +132,31 @@ class VocClassesLayout(ImageLayout):
 
     def _open(self, folder: Path, index: Index) -> tuple[dict[str, ImageList], int]:
         """Return the splits, and how many images of `train` are not for validation."""
-        main = folder / "VOC2007/ImageSets/Main"
-        files = index.list_folder(main)[1]
-        classes = tuple(name.removesuffix("_train.txt") for name in files if name.endswith("_train.txt"))
-        if len(classes) < 2:
-            raise DataError(f"{main}: no lists of classes, such as aeroplane_train.txt")
-        names, labels = {}, {}
-        for part in ("train", "val", "test"):
-            names[part], labels[part] = _read_lists({name: main / f"{name}_{part}.txt" for name in classes})
+        lists = read_or_suggest(folder, lambda place: _find_lists(place, index))
+        classes, names, labels = tuple(lists["train"]), {}, {}
+        for part, of_part in lists.items():
+            names[part], labels[part] = _read_lists(of_part)
         learnt = [*names["train"], *names["val"]], np.concatenate([labels["train"], labels["val"]])
         images = {
             split: ImageList(folder, tuple(f"VOC2007/JPEGImages/{name}.jpg" for name in own), of_own, classes)
             for split, (own, of_own) in {"train": learnt, "val": (names["test"], labels["test"])}.items()
         }
+        check_named(folder, images)
         return images, len(names["train"])
+
+
+def _find_lists(folder: Path, index: Index) -> dict[str, dict[str, Path]]:
+    """Return each class's list of each of VOC 2007's three parts, whether it is there or not.
+
+    Raises:
+        DataError: there is no folder of lists, or it has none of two classes or more.
+    """
+    main = folder / "VOC2007/ImageSets/Main"
+    files = [re.fullmatch(r"(.+)_(train|val|test)\.txt", name) for name in index.list_folder(main)[1]]
+    classes = sorted({file[1] for file in files if file})
+    if len(classes) < 2:
+        raise DataError(f"{main}: no lists of classes, such as aeroplane_train.txt")
+    return {part: {name: main / f"{name}_{part}.txt" for name in classes} for part in ("train", "val", "test")}
 
 
 def _class_lists(folder: Path, split_list: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from mec_transfer.common.errors import DataError
@@ -14,6 +15,7 @@ from mec_transfer.datasets.registry import open_data
 from tests.datasets.images.test_listed import pairs, write
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumothorax")
+TABLE = "Data_Entry_2017.csv"
 DIAGNOSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 TRUTH = "ISIC2018_Task3_Training_GroundTruth/ISIC2018_Task3_Training_GroundTruth.csv"
 
@@ -92,6 +94,18 @@ def test_xrays_of_one_of_seven_findings_are_taken(tmp_path: Path) -> None:
     ]
 
 
+def test_cells_may_stand_in_quotes_and_have_blanks_around(tmp_path: Path) -> None:
+    isic2018(tmp_path / "plain")
+    isic2018(tmp_path / "quoted")
+    lines = (tmp_path / "quoted" / TRUTH).read_text().splitlines()
+    (tmp_path / "quoted" / TRUTH).write_text("".join(f'"{line}",more\n'.replace(",", '" ,"', 7) for line in lines))
+    with pytest.raises(DataError, match="a quotation mark may be missing"):  # '"a" ,' is neither in quotes nor bare
+        opened("isic2018", tmp_path / "quoted")
+    (tmp_path / "quoted" / TRUTH).write_text("".join(f'"{line}",more\n'.replace(",", ' "," ', 7) for line in lines))
+    plain, quoted = (opened("isic2018", tmp_path / name).images["all"] for name in ("plain", "quoted"))
+    assert plain.paths == quoted.paths and plain.labels.tolist() == quoted.labels.tolist()
+
+
 def emptied(folder: Path, name: str) -> None:
     for path in (folder / name).iterdir():
         path.unlink()
@@ -112,7 +126,13 @@ def edited(folder: Path, name: str, old: str, new: str) -> None:
         ("isic2018", lambda f: (f / TRUTH).unlink(), "GroundTruth.csv: cannot be read"),
         ("isic2018", lambda f: edited(f, TRUTH, "BCC,", ""), "does not begin with the columns image, MEL, NV, BCC"),
         ("isic2018", lambda f: edited(f, TRUTH, "1.0", "0.0"), "line 2: ISIC_0024306 is of 0 classes, not of one"),
-        ("isic2018", lambda f: edited(f, TRUTH, "1.0", "x"), "line 2: 'x,0.0,0.0,0.0,0.0,0.0,0.0' are not numbers"),
+        ("isic2018", lambda f: edited(f, TRUTH, "1.0", "x"), "line 2: 'x,0.0,0.0,0.0,0.0,0.0,0.0' are not whole"),
+        ("isic2018", lambda f: edited(f, TRUTH, "1.0", "nan"), "line 2: 'nan,0.0,0.0,0.0,0.0,0.0,0.0' are not whole"),
+        ("isic2018", lambda f: edited(f, TRUTH, "24316,", '24316,"'), "line 15: unexpected end of data; a quotation"),
+        ("isic2018", lambda f: edited(f, TRUTH, "1.0", "1" * 200_000), "line 2: field larger than field limit"),
+        ("isic2018", lambda f: edited(f, TRUTH, "024307", "024306"), "name 1 of the images more than once"),
+        ("chestx", lambda f: edited(f, TABLE, "Hernia,0", 'Hernia,"0'), "line 14: unexpected end of data"),
+        ("eurosat", lambda f: Image.new("RGB", (8, 8)).save(f / "2750/x.jpg"), "1 images lie beside the class folders"),
         ("isic2018", lambda f: edited(f, TRUTH, ",1.0", ""), "line 2: 7 cells, 8 are needed"),
         ("chestx", lambda f: edited(f, "Data_Entry_2017.csv", "Image Index", "Image"), "begin with the columns Image"),
         ("chestx", lambda f: edited(f, "Data_Entry_2017.csv", ",Nodule,", ",Edema,"), "no image of class Nodule"),

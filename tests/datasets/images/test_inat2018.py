@@ -82,6 +82,14 @@ def no_lists(content: dict[str, Any]) -> None:
     content.clear()
 
 
+def same_file(content: dict[str, Any]) -> None:
+    content["images"][1]["file_name"] = content["images"][0]["file_name"]
+
+
+def astray(content: dict[str, Any]) -> None:
+    content["images"][1]["file_name"] = "train_val2018/../secret.jpg"
+
+
 def nothing(content: dict[str, Any]) -> None:
     content.update(images=[], annotations=[])
 
@@ -94,6 +102,8 @@ def nothing(content: dict[str, Any]) -> None:
         (no_image, "image 71 is annotated, but no image of the list"),
         (class_as_text, "needs 'image_id', and 'category_id' as a whole number"),
         (no_lists, "'images' must be a list of objects"),
+        (same_file, "name 1 of the images more than once"),
+        (astray, "is no path of an image below a folder"),
         (nothing, "names no image"),
     ],
 )
@@ -102,14 +112,16 @@ def test_a_broken_list_is_named(tmp_path: Path, change: Callable[[dict[str, Any]
     content = listed("train")
     change(content)
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=f"^{file}.*{message}"):
+    with pytest.raises(DataError, match=f"^{tmp_path}.*{message}"):
         opened(tmp_path)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpack train_val2018.tar.gz there"):
         opened(tmp_path)
-    folder = make(tmp_path)
+    folder = make(tmp_path / "inat18")
+    with pytest.raises(DataError, match=f"did you mean {folder}"):
+        opened(tmp_path)
     (folder / "train_val2018/Aves/2/a.jpg").unlink()
     (problem,) = opened(folder).problems
     assert "train_val2018/Aves/2/a.jpg" in problem

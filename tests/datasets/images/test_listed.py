@@ -184,9 +184,10 @@ def test_caltech101_takes_the_lists_and_either_folder(tmp_path: Path) -> None:
         (images / f"BACKGROUND_Google/image_000{number}.jpg", "BACKGROUND_Google") for number in (2, 4)
     ]
     assert data.splits == {"train": 4, "val": 4}
-    (tmp_path / "caltech101").mkdir()
-    images.rename(tmp_path / "caltech101/101_ObjectCategories")
-    assert opened("caltech101", tmp_path).splits == {"train": 4, "val": 4}
+    for archive in ("caltech101", "caltech-101"):
+        (tmp_path / archive).mkdir()
+        images = images.rename(tmp_path / archive / "101_ObjectCategories")
+        assert opened("caltech101", tmp_path).splits == {"train": 4, "val": 4}
 
 
 def test_sun397_has_classes_of_several_folders(tmp_path: Path) -> None:
@@ -229,6 +230,10 @@ def test_fingerprint_knows_which_images_are_for_validation(tmp_path: Path) -> No
         ("flowers102", "setid.mat", "rubbish", "setid.mat: not readable as a MATLAB file"),
         ("flowers102", "setid.mat", None, "setid.mat: no such file"),
         ("sun397", "Training_01.txt", "/z/zoo/1.jpg\n", "class zoo, which is not one of its classes"),
+        ("sun397", "Testing_01.txt", "/a/abbey/sun_a.jpg\n", "name 1 of the images more than once"),
+        ("dtd", "labels/test1.txt", "dotted/../dotted/dotted_0001.jpg\n", "is no path of an image below a folder"),
+        ("food101", "meta/train.json", '{"pie": ["pie/1"], "apple": null}', "'apple' is no list of images"),
+        ("food101", "meta/train.json", '{"pie": [1], "apple": ["apple/2"]}', "'pie' is no list of images"),
     ],
 )
 def test_what_is_wrong_is_one_line(layout: str, file: str, text: str | None, words: str, tmp_path: Path) -> None:
@@ -250,6 +255,43 @@ def test_flowers_numbers_beyond_the_labels_and_other_matlab_files(tmp_path: Path
     savemat(tmp_path / "setid.mat", {**{key: np.array(n) for key, n in parts.items()}, "tstid": np.array([[13]])})
     with pytest.raises(DataError, match="'tstid' names images beyond the 12 labels"):
         opened("flowers102", tmp_path)
+
+
+@pytest.mark.parametrize("labels", [np.nan, 2.5, 1e300, "a", np.array([1, "x"], dtype=object)])
+def test_labels_that_are_no_row_of_whole_numbers(labels: object, tmp_path: Path) -> None:
+    flowers(tmp_path)
+    cars(tmp_path)
+    savemat(tmp_path / "imagelabels.mat", {"labels": labels})
+    with pytest.raises(DataError, match=r"imagelabels\.mat: 'labels' is no row of whole numbers; take the file"):
+        opened("flowers102", tmp_path)
+    rows = np.empty((1, 1), dtype=[("class", object), ("fname", object)])
+    rows[0, 0] = (labels, "00001.jpg")
+    savemat(tmp_path / "devkit/cars_train_annos.mat", {"annotations": rows})
+    with pytest.raises(DataError, match=r"cars_train_annos\.mat: 'class' is no row of whole numbers"):
+        opened("cars", tmp_path)
+
+
+def test_a_matlab_file_of_version_73_is_called_that(tmp_path: Path) -> None:
+    flowers(tmp_path)
+    (tmp_path / "setid.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"setid\.mat: not readable as a MATLAB file \(saved by -v7\.3\); take the one"):
+        opened("flowers102", tmp_path)
+
+
+def test_tabs_may_stand_between_an_image_and_its_class(tmp_path: Path) -> None:
+    aircraft(tmp_path)
+    before = pairs(opened("aircraft", tmp_path), "train")
+    path = tmp_path / "data/images_variant_train.txt"
+    path.write_text("".join(line.replace(" ", "\t", 1) for line in path.read_text().splitlines(keepends=True)))
+    assert pairs(opened("aircraft", tmp_path), "train") == before
+
+
+def test_an_image_with_another_ending_is_told(tmp_path: Path) -> None:
+    dtd(tmp_path)
+    image = tmp_path / "images/banded/banded_0000.jpg"
+    image.rename(image.with_suffix(".JPG"))
+    (problem,) = open_data(DatasetConfig(name="x", layout="dtd"), tmp_path).problems
+    assert "1 of" in problem and problem.endswith("(in place of banded_0000.jpg there is banded_0000.JPG)")
 
 
 @pytest.mark.parametrize("layout", WORLDS)

@@ -64,6 +64,8 @@ def test_lists_of_windows_and_paths_from_the_root_are_taken(tmp_path: Path) -> N
         ("train", ["a/abbey/1.jpg 0", "z/zoo/2.jpg 0"], "train_places205.csv:2: class 0 is both 'abbey' and 'zoo'"),
         ("train", ["a/abbey/1.jpg 0", "f/field/wild/3.jpg 2"], "no image of class 1; the list is not whole"),
         ("val", ["z/zoo/2.jpg 3"], "train_places205.csv: no image of class 3; the list is not whole"),
+        ("val", ["a/abbey/1.jpg 0"], "name 1 of the images more than once"),
+        ("val", ["a/./abbey/5.jpg 0"], r"val_places205.csv:1: class 0 is both 'abbey' and './abbey'"),
         ("val", [], "val_places205.csv: names no image"),
     ],
 )
@@ -75,7 +77,9 @@ def test_a_broken_list_is_named(tmp_path: Path, split: str, lines: list[str], me
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpack imagesPlaces205_resize.tar.gz there"):
         opened(tmp_path)
-    folder = make(tmp_path)
+    folder = make(tmp_path / "places205")
+    with pytest.raises(DataError, match=f"did you mean {folder}"):
+        opened(tmp_path)
     (folder / IMAGES / "a/abbey/7.jpg").unlink()
     (problem,) = opened(folder).problems
     assert problem == f"{folder / IMAGES}: 1 of 2 images are missing or a broken link: a/abbey/7.jpg"

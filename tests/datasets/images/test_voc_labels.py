@@ -132,6 +132,11 @@ def test_splits_of_own_data_are_found_by_their_usual_names(tmp_path: Path) -> No
         DataError, match="no split of a usual name to test on; it has other, trainval: name one with --set"
     ):
         layout.adapt(published, root, {})
+    for name in ("train", "val"):
+        (root / f"ImageSets/Main/{name}.txt").write_text("a1\n")
+    assert layout.adapt(published, root, {}) == {"splits": {"train": "train", "test": "val"}}  # trainval holds val
+    with pytest.raises(DataError, match="name 1 of the images more than once"):
+        layout.open(config({"train": "trainval", "test": "val"}), root, Index())
     with pytest.raises(DataError, match="has no split 'tset'"):
         layout.open(config({"train": "trainval", "test": "tset"}), root, Index())
 
@@ -184,7 +189,8 @@ def test_fingerprints_of_voc2007_are_those_of_earlier_records(tmp_path: Path) ->
         ("cat_val.txt", "000002 1\n", "cat_val.txt: has other images than aeroplane_val.txt, such as 000005"),
         ("cat_val.txt", "000002 2\n", "cat_val.txt:1: 'IMAGE 1', '-1' or '0' is needed"),
         ("aeroplane_test.txt", None, "aeroplane_test.txt"),
-        ("cat_train.txt", None, "no lists of classes, such as aeroplane_train.txt"),
+        ("cat_train.txt", None, "cat_train.txt: cannot be read (No such file"),  # and not one class less
+        ("cat_test.txt", "000003 1\n000006 1\n000001 1\n", "has other images than aeroplane_test.txt, such as 000001"),
     ],
 )
 def test_what_is_wrong_with_a_part_is_told(tmp_path: Path, file: str, text: str | None, told: str) -> None:
@@ -195,6 +201,14 @@ def test_what_is_wrong_with_a_part_is_told(tmp_path: Path, file: str, text: str 
     with pytest.raises(DataError) as error:
         open_parts(tmp_path)
     assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_lists_of_one_class_are_none(tmp_path: Path) -> None:
+    main = write_parts(tmp_path) / "VOC2007/ImageSets/Main"
+    for path in main.glob("cat_*.txt"):
+        path.unlink()
+    with pytest.raises(DataError, match="no lists of classes, such as aeroplane_train.txt"):
+        open_parts(tmp_path)
 
 
 def test_a_folder_without_voc2007_or_one_of_its_photos_is_told(tmp_path: Path) -> None:
