@@ -41,7 +41,7 @@ def open_finished(kind: type[Benchmark], words: Sequence[str]) -> FinishedJob:
         UserError: a file of the job, the checkpoint or the data is not there or damaged.
     """
     folder, checkpoint, data, cache = words
-    benchmark: Any = saved_benchmark(Path(folder))
+    benchmark = saved_benchmark(Path(folder))
     if not isinstance(benchmark, kind):
         raise SystemExit(f"{folder}: a job of {benchmark.config.id}; this script is for {kind.__name__}")
     opened = open_data(benchmark.config.dataset, Path(data))
@@ -54,10 +54,10 @@ def open_finished(kind: type[Benchmark], words: Sequence[str]) -> FinishedJob:
         cache=Path(cache),
         device="cpu",
     )
-    recipe = benchmark.config.recipe
+    config: Any = benchmark.config
     splits = labelled_splits(job)
-    features = extract_features(job, splits, recipe)
+    features = extract_features(job, splits, config.recipe)
     print(f"features computed now: {sum(part.computed for part in features.values())}")
     with np.load(Path(folder) / PREDICTIONS_NAME) as saved:
         predictions = dict(saved)
-    return FinishedJob(recipe, read_json(Path(folder) / "record.json"), splits, features, predictions)
+    return FinishedJob(config.recipe, read_json(Path(folder) / "record.json"), splits, features, predictions)
