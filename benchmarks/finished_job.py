@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ def open_finished(kind: type[Benchmark], words: Sequence[str]) -> FinishedJob:
     """Open the job that `words` name, JOB CKPT DIR CACHE, and print how many features had to be computed.
 
     Raises:
-        SystemExit: the job is not of this kind.
+        SystemExit: there are not four words, or the job is not of this kind.
         UserError: a file of the job, the checkpoint or the data is not there or damaged.
     """
+    if len(words) != 4:
+        raise SystemExit(f"{sys.argv[0]}: takes a published checkout, JOB, CKPT, DIR and CACHE; its first lines say more")
     folder, checkpoint, data, cache = words
     benchmark = saved_benchmark(Path(folder))
     if not isinstance(benchmark, kind):
