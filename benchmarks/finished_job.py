@@ -42,7 +42,9 @@ def open_finished(kind: type[Benchmark], words: Sequence[str]) -> FinishedJob:
         UserError: a file of the job, the checkpoint or the data is not there or damaged.
     """
     if len(words) != 4:
-        raise SystemExit(f"{sys.argv[0]}: takes a published checkout, JOB, CKPT, DIR and CACHE; its first lines say more")
+        raise SystemExit(
+            f"{sys.argv[0]}: takes a published checkout, JOB, CKPT, DIR and CACHE; its first lines say more"
+        )
     folder, checkpoint, data, cache = words
     benchmark = saved_benchmark(Path(folder))
     if not isinstance(benchmark, kind):

@@ -109,14 +109,14 @@ else
   steps+=(--set arch=resnet18 --set views.size=32 --set max_steps=2 --set batch_size=16)
 fi
 common=(--device "$device" --workers $workers)
-[ "$plan" ] || ! command -v gcc >/dev/null || step+=(--compile)
+[ "$device" = cpu ] || ! command -v gcc >/dev/null || step+=(--compile)
 trackers() { [ "$plan" ] || "$python" -c 'import sys; from mec_transfer.common.extras import lacking; sys.exit(bool(lacking("mmtracking")))'; }
 
 # Each suite is one process that has torch, and a fork of it for each job. Within one, what is newest comes first.
 suite() { # NAME ARCH < BENCHMARKS
   [ "$plan" ] || { printf 'id: %s\nmodels: {random: random:%s}\nbenchmarks:\n' "$1" "$2"; cat; } >"$out/$1.yaml"
 }
-run() { echo "${transfer[@]}" run --suite "$out/$1.yaml" --data-root "$world" --out "$out/runs/$1" --workers $((workers / 2)) --time-limit 4 "${slots[@]}"; }
+run() { echo "${transfer[@]}" run --suite "$out/$1.yaml" --data-root "$world" --out "$out/runs/$1" --workers $((workers / 2)) --time-limit $((4 * scale)) "${slots[@]}"; }
 brief() { # CONFIG 'SETTINGS ON A CPU' [SETTINGS]: an entry of a suite, shorter on a CPU
   local settings=${3:-}
   [ "$device" = cuda ] || settings+="${settings:+, }$2"
