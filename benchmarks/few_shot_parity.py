@@ -17,16 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from finished_job import open_finished
 
-from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.benchmark import Job, describe_data
 from mec_transfer.classification.episodes import accuracies, draw_episode
-from mec_transfer.classification.features import extract_features, labelled_splits
 from mec_transfer.classification.few_shot import FewShot
-from mec_transfer.common.files import read_json
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.registry import open_data
-from mec_transfer.suite.registry import saved_benchmark
 
 DATASETS = {
     "": "isic eurosat cropdiseases chestx few_shot_dataset",
@@ -56,28 +51,13 @@ def by_definition(support: np.ndarray, queries: np.ndarray) -> float:
 
 
 def main() -> None:
-    theirs, folder, checkpoint, data, cache = sys.argv[1:]
-    benchmark, record = saved_benchmark(Path(folder)), read_json(Path(folder) / "record.json")
-    assert isinstance(benchmark, FewShot)
-    recipe, opened = benchmark.config.recipe, open_data(benchmark.config.dataset, Path(data))
-    job = Job(
-        model_name="parity",
-        backbone=resolve_backbone(checkpoint),
-        data=opened,
-        dataset=describe_data(opened),
-        workdir=Path(folder),
-        cache=Path(cache),
-        device="cpu",
-    )
-    splits = labelled_splits(job)
-    features = extract_features(job, splits, recipe)
-    print(f"features computed now: {sum(part.computed for part in features.values())}")
-    values = np.concatenate([features[split].values[:].numpy() for split in splits])
+    job = open_finished(FewShot, sys.argv[2:])
+    recipe, splits = job.recipe, job.splits
+    values = np.concatenate([job.features[split].values[:].numpy() for split in splits])
     labels = np.concatenate([images.labels for images in splits.values()])
     images = [np.flatnonzero(labels == number) for number in range(labels.max() + 1)]
-    classifier = their_classifier(Path(theirs) / "few_shot.py")
-    with np.load(Path(folder) / "predictions.npz") as saved:
-        own = accuracies(dict(saved))
+    classifier = their_classifier(Path(sys.argv[1]) / "few_shot.py")
+    own = accuracies(job.predictions)
     for shots in recipe.shots:
         found = []
         for episode in range(recipe.episodes):
@@ -93,7 +73,7 @@ def main() -> None:
         print(
             f"{metric}: the script {script.mean():.6f} +- {spread:.6f}, by definition {definition.mean():.6f}, ", end=""
         )
-        print(f"the job {record['metrics'][metric]:.6f} +- {record['details']['interval_95'][metric]:.6f}")
+        print(f"the job {job.record['metrics'][metric]:.6f} +- {job.record['details']['interval_95'][metric]:.6f}")
         for name, other in (("the script", script), ("the definition", definition)):
             apart = np.abs(other - own[metric])
             print(f"  {name} and the job: {(apart > 1e-4).sum()} of {len(apart)} episodes differ, by {apart.max():.2g}")

@@ -22,16 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from finished_job import open_finished
 from sklearn.svm import LinearSVC
 
-from mec_transfer.backbone.source import resolve_backbone
-from mec_transfer.benchmark import Job, describe_data
-from mec_transfer.classification.features import extract_features, labelled_splits
 from mec_transfer.classification.svm import Svm
-from mec_transfer.common.files import read_json
 from mec_transfer.common.runtime import derive_seed
-from mec_transfer.datasets.registry import open_data
-from mec_transfer.suite.registry import saved_benchmark
 
 
 def save_file(value: Any, name: str, **options: Any) -> None:
@@ -86,22 +81,9 @@ class Config(dict[str, Any]):
 
 
 def main() -> None:
-    vissl, folder, checkpoint, data, cache = sys.argv[1:]
-    benchmark, record = saved_benchmark(Path(folder)), read_json(Path(folder) / "record.json")
-    assert isinstance(benchmark, Svm)
-    recipe, opened = benchmark.config.recipe, open_data(benchmark.config.dataset, Path(data))
-    job = Job(
-        model_name="parity",
-        backbone=resolve_backbone(checkpoint),
-        data=opened,
-        dataset=describe_data(opened),
-        workdir=Path(folder),
-        cache=Path(cache),
-        device="cpu",
-    )
-    splits = labelled_splits(job)
-    features = extract_features(job, splits, recipe)
-    trainer: Any = trainer_of(Path(vissl), derive_seed(record["seed"], record["trial"], "svm") % 2**32)
+    job = open_finished(Svm, sys.argv[2:])
+    recipe, record, splits = job.recipe, job.record, job.splits
+    trainer: Any = trainer_of(Path(sys.argv[1]), derive_seed(record["seed"], record["trial"], "svm") % 2**32)
     config = Config(
         normalize=True,
         costs={"costs_list": list(recipe.costs), "base": -1.0, "power_range": [4, 20]},
@@ -116,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as out, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = trainer.SVMTrainer(config, layer="pooled", output_dir=out)
-        values = {name: np.array(features[name].values[:].numpy()).astype(np.float64) for name in ("train", "test")}
+        values = {name: np.array(job.features[name].values[:].numpy()).astype(np.float64) for name in ("train", "test")}
         theirs.train(values["train"], splits["train"].labels.astype(np.int32))
         theirs.test(values["test"], splits["test"].labels.astype(np.int32))
         precisions = 100.0 * np.load(f"{out}/pooled/test_ap.npy")[:, 0]
@@ -127,9 +109,7 @@ def main() -> None:
             )
             for number, cost in enumerate(costs)
         ]
-    with np.load(Path(folder) / "predictions.npz") as saved:
-        apart = float(np.abs(np.stack(scores, axis=1) - saved["scores"]).max())
-    print(f"features computed now: {sum(part.computed for part in features.values())}")
+    apart = float(np.abs(np.stack(scores, axis=1) - job.predictions["scores"]).max())
     print(f"mAP: VISSL {precisions.mean():.10f}, the job {record['metrics']['mAP']:.10f}")
     for number, name in enumerate(splits["train"].classes):
         own = record["details"]["costs"][name], record["metrics"][f"AP/{name}"]

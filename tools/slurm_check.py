@@ -6,8 +6,8 @@
 Installs slurm-wlm and munge where they are missing. The daemons run on the loopback with their files in DIR (default:
 /tmp/mec_transfer_slurm) and are stopped at the end; the two GPUs of the node are device files that do nothing. Then it
 runs the suite on this machine and on the cluster, where the run's process is killed, stopped and started again, a job
-is preempted, SLURM's controller is away for a while, a job meets its time limit, one has two processes, and the array
-script of docs/clusters.md does the jobs. A table says what was wanted and what came out.
+is preempted, SLURM's controller is away for a while, a job meets its time limit, one has two processes, and the
+scripts of docs/clusters.md do the jobs. A table says what was wanted and what came out.
 
 Exit status: 0 all as wanted; 1 something is not; 77 no SLURM is available here.
 """
@@ -305,12 +305,13 @@ class Check:
                  f"{status}, {run.printed().splitlines()[-1].partition('error: ')[2].partition(':')[0]}")  # fmt: skip
 
     def own_script(self) -> None:
-        """The array script of docs/clusters.md, on the jobs of the smoke suite's random model."""
+        """The scripts of docs/clusters.md, on three jobs of which one waits for another."""
         page = (ROOT / "docs/clusters.md").read_text()
-        script = next(block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if block.startswith("#!"))
-        (self.work / "job.sh").write_text(script)
+        scripts = [block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if block.startswith("#!")]
+        for name, script in zip(("job.sh", "submit.sh"), scripts, strict=True):  # in the page's order
+            (self.work / name).write_text(script)
         (self.work / "own.yaml").write_text(
-            "id: own\nmodels: {random: random:resnet18}\nbenchmarks: [demo_knn, demo_vos]\n"
+            "id: own\nmodels: {random: random:resnet18}\nbenchmarks: [demo_robust, demo_linear_fast, demo_vos]\n"
         )
         options = ("--suite", "own.yaml", "--data-root", "local/data")
         plan = Run(self.work, "own", *options, on_slurm=False)
@@ -320,16 +321,15 @@ class Check:
         (self.work / "plan.json").write_text(done.stdout)
         bin_folder = Path(sys.executable).parent
         environ = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-        count = (
-            r"""$(($(jq '[.[] | select(.state == "to run" or .state == "failed before")] | length' plan.json) - 1))"""
-        )
-        submit = f"sbatch --wait --cpus-per-task=1 --array=0-{count} job.sh"
-        asked = subprocess.run(
-            ["bash", "-c", submit], cwd=self.work, env=environ, capture_output=True, text=True, check=False
-        )
-        self.row("array script of docs/clusters.md: exit status", 0, asked.returncode)
+        submit = ["bash", "submit.sh", "--cpus-per-task=1"]
+        asked = subprocess.run(submit, cwd=self.work, env=environ, capture_output=True, text=True, check=False)
+        self.row("submit.sh of docs/clusters.md: exit status", 0, asked.returncode)
+        self.row("its arrays, and those that wait for a job of the first", (2, 1),
+                 (asked.stdout.count("array "), asked.stdout.count("--dependency=afterok:")))  # fmt: skip
+        active = ("PENDING", "RUNNING", "COMPLETING")
+        wait_for(lambda: not jobs(*active), 600, "the end of all that submit.sh has submitted")
         self.row("the run afterwards: exit status", 0, plan.ended())
-        self.row("its jobs found done", 2, plan.printed().count(": done before"))
+        self.row("its jobs found done", 3, plan.printed().count(": done before"))
 
 
 def main() -> int:

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cards(args: argparse.Namespace) -> Iterator[str]:
-    from mec_transfer.report.cards import all_cards, card
+    from mec_transfer.report.cards import card
+    from mec_transfer.report.protocols_page import all_cards
     from mec_transfer.suite.registry import benchmark_config, find_benchmark
 
     if args.config:

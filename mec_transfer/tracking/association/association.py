@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import ClassVar, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,15 +21,32 @@ from mec_transfer.tracking.association.config import AssociationConfig
 from mec_transfer.tracking.association.tracker import Observed, Sighting, Tracker
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Box, Marks
-from mec_transfer.tracking.sequences import Tick
+from mec_transfer.tracking.sequences import Files, Measured, Tick
 from mec_transfer.tracking.task import FrozenTask
 
 V = TypeVar("V", MotVideo, MotsVideo, PoseVideo)
 
 
+class Challenge(Protocol):
+    """The module that writes tracks as a challenge takes them, and measures them as it does."""
+
+    def result_files(self, video: Any, frames: Sequence[TrackedFrame]) -> Files:
+        """Return the file of a sequence's results."""
+
+    def truth_files(self, video: Any) -> Files:
+        """Return what the evaluation wants beside it."""
+
+    def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
+        """Compute the metrics from these files. Raises UserError where one is missing or damaged."""
+
+    def read_results(self, folder: Path, sequence: str) -> list[TrackedFrame]:
+        """Read the results again. Raises UserError where the file is missing or damaged."""
+
+
 class AssociationTask(FrozenTask[V]):
     """A task that joins detections: subclasses say what is offered to the tracker and what is made of its answer."""
 
+    CHALLENGE: ClassVar[Challenge]
     CONFIRMED_AT_ONCE: ClassVar[bool]
     """Whether a track counts from its first detection on."""
     config: AssociationConfig
@@ -40,6 +58,22 @@ class AssociationTask(FrozenTask[V]):
     @abc.abstractmethod
     def report(self, video: V, index: int, sightings: Sequence[tuple[int, Sighting]]) -> TrackedFrame:
         """Return what is tracked in frame `index`, from which of its detections each track is seen in, and how."""
+
+    def follow(self, video: V, features: Features, tick: Tick) -> Files:
+        """Return the challenge's file of results."""
+        return self.CHALLENGE.result_files(video, self.track(video, features, tick))
+
+    def truth(self, video: V) -> Files:
+        """Return what the challenge's evaluation wants beside the results."""
+        return self.CHALLENGE.truth_files(video)
+
+    def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
+        """Measure as the challenge does."""
+        return self.CHALLENGE.measure(folder, sequences)
+
+    def marks(self, video: V, folder: Path) -> Callable[[int], Marks]:
+        """Return what is tracked in a frame: boxes, masks or poses."""
+        return tracked_marks(self.CHALLENGE.read_results(folder, video.name))
 
     def track(self, video: V, features: Features, tick: Tick) -> list[TrackedFrame]:
         """Follow everything that was detected, from the first frame to the last."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from mec_transfer.tracking.association import mot_metrics
 from mec_transfer.tracking.association.association import (
     NOTHING,
     AssociationTask,
+    Challenge,
     no_score_above,
     tracked_marks,
 )
@@ -28,7 +30,6 @@ from mec_transfer.tracking.association.config import MotConfig
 from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.sequences import Files, Measured, Tick
 from mec_transfer.tracking.task import frame_map
 
 _GREY = 127.5
@@ -40,20 +41,9 @@ class Mot(AssociationTask[MotVideo]):
     """Multiple-object tracking on boxes, MOTChallenge layout."""
 
     METRICS = mot_metrics.METRICS
+    CHALLENGE: ClassVar[Challenge] = mot_metrics
     CONFIRMED_AT_ONCE = False
     config: MotConfig
-
-    def follow(self, video: MotVideo, features: Features, tick: Tick) -> Files:
-        """MOTChallenge's txt."""
-        return mot_metrics.result_files(video, self.track(video, features, tick))
-
-    def truth(self, video: MotVideo) -> Files:
-        """Ground truth and seqinfo.ini."""
-        return mot_metrics.truth_files(video)
-
-    def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
-        """TrackEval's MotChallenge2DBox."""
-        return mot_metrics.measure(folder, sequences)
 
     def marks(self, video: MotVideo, folder: Path) -> Callable[[int], Marks]:
         """Boxes, and the true ones."""

@@ -8,8 +8,8 @@ on, and what is written are the detector's masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,16 +20,14 @@ from mec_transfer.tracking.association import mots_metrics
 from mec_transfer.tracking.association.association import (
     NOTHING,
     AssociationTask,
+    Challenge,
     no_score_above,
-    tracked_marks,
 )
 from mec_transfer.tracking.association.config import MotsConfig
 from mec_transfer.tracking.association.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
 from mec_transfer.tracking.config import STRIDE
-from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.sequences import Files, Measured, Tick
 from mec_transfer.tracking.task import frame_map
 
 _DEVIATIONS = 2
@@ -42,24 +40,9 @@ class Mots(AssociationTask[MotsVideo]):
     """Multiple-object tracking and segmentation, MOTS20 layout."""
 
     METRICS = mots_metrics.METRICS
+    CHALLENGE: ClassVar[Challenge] = mots_metrics
     CONFIRMED_AT_ONCE = True
     config: MotsConfig
-
-    def follow(self, video: MotsVideo, features: Features, tick: Tick) -> Files:
-        """MOTS's txt."""
-        return mots_metrics.result_files(video, self.track(video, features, tick))
-
-    def truth(self, video: MotsVideo) -> Files:
-        """Ground truth and seqinfo.ini."""
-        return mots_metrics.truth_files(video)
-
-    def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
-        """TrackEval's MOTSChallenge."""
-        return mots_metrics.measure(folder, sequences)
-
-    def marks(self, video: MotsVideo, folder: Path) -> Callable[[int], Marks]:
-        """Masks."""
-        return tracked_marks(mots_metrics.read_results(folder, video.name))
 
     def nothing_left(self, videos: Sequence[MotsVideo]) -> str:
         """Where every mask scores too low."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,15 +24,14 @@ from mec_transfer.tracking.appearance import Features
 from mec_transfer.tracking.association import posetrack_metrics
 from mec_transfer.tracking.association.association import (
     AssociationTask,
-    tracked_marks,
+    Challenge,
 )
 from mec_transfer.tracking.association.config import PoseConfig
 from mec_transfer.tracking.association.mask_features import mask_cells, shrink_mask
 from mec_transfer.tracking.association.skeleton import draw_pose
 from mec_transfer.tracking.association.tracker import Observed, Sighting
 from mec_transfer.tracking.association.tracks import TrackedFrame
-from mec_transfer.tracking.overlay import Marks
-from mec_transfer.tracking.sequences import Files, Measured, Tick
+from mec_transfer.tracking.sequences import Files, Tick
 from mec_transfer.tracking.task import frame_map
 
 _RANDOM_CELLS = 40
@@ -42,29 +41,18 @@ class PoseTrack(AssociationTask[PoseVideo]):
     """Multi-person pose tracking, PoseTrack18 layout."""
 
     METRICS = posetrack_metrics.METRICS
+    CHALLENGE: ClassVar[Challenge] = posetrack_metrics
     CONFIRMED_AT_ONCE = True
     config: PoseConfig
 
     def follow(self, video: PoseVideo, features: Features, tick: Tick) -> Files:
-        """PoseTrack18's json."""
+        """Return PoseTrack18's json, in which no person is without an identity."""
         return posetrack_metrics.result_files(video, _name_rest(self.track(video, features, tick)))
 
     def track(self, video: PoseVideo, features: Features, tick: Tick) -> list[TrackedFrame]:
         """Follow all persons, at the protocol's frame rate; identity 0 is not a track's."""
         video = dataclasses.replace(video, frame_rate=self.config.recipe.frame_rate)
         return super().track(video, features, tick)
-
-    def truth(self, video: PoseVideo) -> Files:
-        """The annotations."""
-        return posetrack_metrics.truth_files(video)
-
-    def measure(self, folder: Path, sequences: Sequence[str]) -> Measured:
-        """PoseTrack's metrics, with TrackEval."""
-        return posetrack_metrics.measure(folder, sequences)
-
-    def marks(self, video: PoseVideo, folder: Path) -> Callable[[int], Marks]:
-        """Poses."""
-        return tracked_marks(posetrack_metrics.read_results(folder, video.name))
 
     def observe(
         self, video: PoseVideo, index: int, pixels: np.ndarray, features: Features
