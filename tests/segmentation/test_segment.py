@@ -17,25 +17,7 @@ from mec_transfer.results.store import Store
 from mec_transfer.segmentation import segment
 from mec_transfer.suite.registry import benchmark_config, find_benchmark, saved_units
 from tests.datasets.segments.drawn import CLASSES, write_cityscapes, write_voc
-from tests.segmentation.conftest import SHORT
-
-LONGER = (
-    *("recipe.iterations=50", "recipe.schedule.steps=[40]", "recipe.lr=0.1", "recipe.output_stride=8"),
-    *("recipe.scale=[96,80]", "recipe.augmentation.crop=64", "recipe.head.channels=16"),
-)
-"""Long enough to learn what two colours are."""
-
-
-def words(masks: Path, out: Path, *settings: str, config: str = "demo_segmentation") -> list[str]:
-    data = ["--data", str(masks), "--out", str(out), "--device", "cpu", "--config", config]
-    return ["segment", "random:resnet18", *data, *(word for one in (*SHORT, *settings) for word in ("--set", one))]
-
-
-@pytest.fixture(scope="module")
-def finished(masks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
-    out = tmp_path_factory.mktemp("segment") / "out"
-    assert main(words(masks, out, *LONGER)) == 0
-    return out, read_record(out)
+from tests.segmentation.conftest import LONGER, SHORT, words
 
 
 def test_squares_of_two_colours_are_learnt(finished: tuple[Path, Record]) -> None:
