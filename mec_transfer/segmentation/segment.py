@@ -98,12 +98,16 @@ class Segment(Benchmark):
         predictor = Predictor(network, recipe, preprocessing)
         counts = predict_all(predictor, data.test, recipe.scale, job.workers, masks.write)
         metrics = distributed.on_first(lambda: self._keep(job, counts, masks))
+        notes = _notes(counts)
+        for note in notes:
+            warn(note)
         return make_record(
             self.config,
             job,
             metrics=metrics,
             selection=Selection(chosen=f"iteration {recipe.iterations}", by="protocol"),
             seconds=time.monotonic() - began,
+            warnings=notes,
             details={
                 "classes": list(counts.classes),
                 "confusion": counts.confusion.tolist(),
@@ -164,8 +168,8 @@ class Segment(Benchmark):
         if len(absent) > len(pixels) - 2:
             (present,) = set(data.train.classes) - set(absent)
             what = f"the training images have pixels of {present} alone"
-            message = f"{data.folder}: {what}; two classes are needed, and 255 in a mask is void, never a class"
-            return [Problem(message=message)]
+            cure = "two classes are needed, and 255 in a mask is void, never a class: write 1 in its place"
+            return [Problem(message=f"{data.folder}: {what}; {cure}")]
         what = f"no training image has a pixel of {len(absent)} of {len(pixels)} classes ({few(absent)})"
         return [Problem(message=what, severity="warning")]
 
@@ -181,6 +185,14 @@ class Segment(Benchmark):
         if not folder.exists() or (job.workdir / FINAL).exists():  # the network is written before the first mask
             return []
         return [Problem(message=f"{folder}: is there, and not of this job, whose masks go there; choose another --out")]
+
+
+def _notes(counts: Counts) -> list[str]:
+    """Say where one class was all that was predicted."""
+    called = [name for name, pixels in zip(counts.classes, counts.predicted.sum(axis=0), strict=True) if pixels]
+    if len(called) > 1:
+        return []
+    return [f"every pixel of the {len(counts.names)} test images was called {called[0]}: has it been trained enough?"]
 
 
 def _data(job: Job) -> SegmentData:

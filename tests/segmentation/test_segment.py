@@ -109,6 +109,9 @@ def test_data_of_ones_own_gets_a_protocol_of_its_own(
     assert main(words(masks, tmp_path / "out", config="voc12aug_fcn_moco")) == 0
     record = read_record(tmp_path / "out")
     assert record.dataset is not None and record.dataset.name == "mine" and record.dataset.classes == 3
+    confusion = np.array(record.details["confusion"])
+    one_alone = "every pixel of the 4 test images was called "
+    assert any(line.startswith(one_alone) for line in record.warnings) == ((confusion.sum(axis=0) > 0).sum() == 1)
     assert record.benchmark.protocol.startswith("voc12aug-fcn-d16-slotcon+custom-")
     said = capsys.readouterr().err
     assert "is not voc12aug: it is called 'mine', its 3 classes are trained on train and measured on val" in said
