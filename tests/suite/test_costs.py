@@ -86,6 +86,8 @@ def test_hours_of_fits_are_those_of_every_iteration_and_every_image() -> None:
     [
         ("voc12aug_fcn_moco", 30_000 * 16 / 0.322, 1449 / 0.880),
         ("voc12aug_fcn_mmseg", 20_000 * 16 / 0.0662, 1449 / 0.187),
+        ("cityscapes_fcn_moco", 90_000 * 16 / 0.140, 1449 / 0.0609),
+        ("cityscapes_fcn_mmseg", 40_000 * 8 / 0.0261, 1449 / 0.0112),
     ],
 )
 def test_hours_of_segmentation_are_those_of_every_image_of_every_batch(
