@@ -59,7 +59,7 @@ class Work:
     units: float
     """How many of what a rate counts: images, frames, pairs."""
     half: bool = False
-    """In bfloat16 or float16, where it is computed on a GPU."""
+    """In bfloat16, float16 or TensorFloat-32, where it is computed on a GPU."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

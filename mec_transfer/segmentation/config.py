@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mec_transfer.backbone.architectures import expected_tensors
-from mec_transfer.benchmark import BenchmarkConfig, Resources
+from mec_transfer.benchmark import BenchmarkConfig, Resources, Work
 from mec_transfer.common.config import StrictModel, json_sha256
 from mec_transfer.datasets.config import SegmentsDatasetConfig
 from mec_transfer.results.record import DatasetInfo, Record
@@ -33,6 +33,11 @@ class HeadConfig(StrictModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """The share of channels that are dropped before the 1x1 convolution."""
     loss_weight: float = Field(default=1.0, gt=0)
+
+    def describe(self) -> str:
+        """Name what its speed depends on."""
+        dilated = f" dilated by {self.dilation}" if self.dilation > 1 else ""
+        return f"{self.convs} x {self.channels}{dilated}{' joint' if self.concat_input else ''}"
 
     def numbers(self, into: int, classes: int) -> int:
         """Return how many numbers a head on `into` channels is made of, statistics included."""
@@ -144,14 +149,32 @@ class SegmentationConfig(BenchmarkConfig):
         return math.gcd(self.recipe.batch, _PROCESSES)
 
     def resources(self, arch: str, data: DatasetInfo) -> Resources:
-        """Two states of the training, with a momentum for each number, and the counts of the test images."""
+        """Two states of the training, with a momentum for each number, the trained network, and the images' counts.
+
+        Speeds are known of crops of one size, and of test images of the published data sets, by their name. Predicted
+        masks come on top of the bytes: nothing here tells how large the images are.
+        """
         classes, recipe = data.classes or 0, self.recipe
         width = 512 if arch in ("resnet18", "resnet34") else 2048
         numbers = sum(math.prod(shape) for shape in expected_tensors(arch).values())
         numbers += recipe.head.numbers(width, classes)
         numbers += recipe.auxiliary.numbers(width // 2, classes) if recipe.auxiliary else 0
         counts = 8 * classes * (3 * data.splits.get(self.dataset.test, 0) + classes)
-        return Resources(own_bytes=16 * numbers + counts + (1 << 20), more=True, cached_bytes={})
+        own = 20 * numbers + counts + (1 << 20)
+        return Resources(work=self._work(data), own_bytes=own, more=True, cached_bytes={})
+
+    def _work(self, data: DatasetInfo) -> tuple[Work, ...]:
+        """Return the images that are trained on, over all iterations, and those that are tested."""
+        recipe = self.recipe
+        network, crop = f"stride {recipe.output_stride}, {recipe.head.describe()}", recipe.augmentation.crop
+        also = f", auxiliary {recipe.auxiliary.describe()}" if recipe.auxiliary else ""
+        windows = f", windows of {recipe.slide.crop} every {recipe.slide.stride}" if recipe.slide else ""
+        seen = f"{data.name}, {max(recipe.scale)} x {min(recipe.scale)} px{windows}, {network}"
+        trained, tested = recipe.iterations * recipe.batch, data.splits.get(self.dataset.test, 0)
+        return (
+            Work(kind="segmentation training", setting=f"{crop} px, {network}{also}", units=trained, half=recipe.tf32),
+            Work(kind="segmentation test", setting=seen, units=tested, half=recipe.tf32),
+        )
 
     def units(self, folder: Path, record: Record) -> Units:
         """Images, and the mIoU of any draw of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from mec_transfer.common.progress import track
 from mec_transfer.datasets.segments.split import SegmentSplit
 from mec_transfer.segmentation.config import SegmentationRecipe, SlideConfig
 from mec_transfer.segmentation.counts import Counts, confusion_matrix
-from mec_transfer.segmentation.loading import TestImage, load_tests
+from mec_transfer.segmentation.loading import load_tests
 from mec_transfer.segmentation.network import Segmenter, to_input
 
 
@@ -27,21 +27,27 @@ class Predictor:
         self._device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def __call__(self, image: TestImage) -> np.ndarray:
-        """Return the labels, (H, W) uint8, at the size of the truth.
+    def __call__(self, pixels: torch.Tensor, size: tuple[int, ...]) -> np.ndarray:
+        """Return the labels, (H, W) uint8, of an image.
+
+        Args:
+            pixels: (3, h, w) uint8, as `loading.to_scale` resizes an image.
+            size: H and W of the image itself.
 
         Raises:
             RunError: scores are not finite, or memory is short.
         """
-        pixels = image.pixels[None].to(self._device, non_blocking=True)
-        x = to_input(pixels, self._preprocessing, self._recipe.unscaled_pixels)
+        x = to_input(
+            pixels[None].to(self._device, non_blocking=True), self._preprocessing, self._recipe.unscaled_pixels
+        )
         x = x.contiguous(memory_format=torch.channels_last)
         try:
-            scores = slide(self._network, x, self._recipe.slide) if self._recipe.slide else self._network(x)
-            scores = self._network.resize(scores, image.labels.shape)
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=self._recipe.tf32):
+                scores = slide(self._network, x, self._recipe.slide) if self._recipe.slide else self._network(x)
+                scores = self._network.resize(scores, size)
         except torch.OutOfMemoryError as error:
-            size = " x ".join(map(str, x.shape[:1:-1]))
-            raise RunError(f"a test image of {size} pixels: {what_ran_out(error)}") from None
+            shown = " x ".join(map(str, x.shape[:1:-1]))
+            raise RunError(f"a test image of {shown} pixels: {what_ran_out(error)}") from None
         if not bool(scores.isfinite().all()):
             raise RunError("the scores of a test image are not finite: training diverged; lower recipe.lr")
         return scores[0].argmax(0).to(torch.uint8).cpu().numpy()
@@ -70,19 +76,34 @@ def _starts(length: int, config: SlideConfig) -> list[int]:
     return [max(min(at * config.stride, length - config.crop), 0) for at in range(count)]
 
 
-def predict_all(predictor: Predictor, split: SegmentSplit, scale: tuple[int, int], workers: int) -> Counts:
+def predict_all(
+    predictor: Predictor,
+    split: SegmentSplit,
+    scale: tuple[int, int],
+    workers: int,
+    keep: Callable[[int, np.ndarray], None],
+) -> Counts:
     """Count the pixels of every test image, on all processes together, and return the counts on each of them.
+
+    Args:
+        predictor: of the trained network.
+        split: the test images.
+        scale: of the recipe.
+        workers: processes that load images.
+        keep: is told the labels, (H, W) uint8, of each of this process's images, and the image's place in the split.
 
     Raises:
         DataError: an image cannot be read.
-        RunError: scores are not finite, or memory is short.
+        RunError: scores are not finite, or memory is short; or `keep` raises it.
     """
     mine = range(distributed.rank(), len(split), distributed.world_size())
     classes = len(split.classes)
 
     def matrices() -> Iterator[np.ndarray]:
-        for image in load_tests(split, scale, mine, workers):
-            yield confusion_matrix(image.labels, predictor(image), classes)
+        for at, image in zip(mine, load_tests(split, scale, mine, workers), strict=True):
+            found = predictor(image.pixels, image.labels.shape)
+            keep(at, found)
+            yield confusion_matrix(image.labels, found, classes)
 
     names = [split.images[at].name for at in mine]
     own = Counts.of(names, split.classes, track(matrices(), "testing", len(mine), "images"))

@@ -106,8 +106,12 @@ class _WholeImages(Dataset[TestImage]):
 
     def __getitem__(self, number: int) -> TestImage:
         pixels, labels = self.split.load(self.indices[number])
-        size = fitted_size(pixels.shape[1], pixels.shape[0], self.scale)
-        return TestImage(pixels=_to_tensor(resize_image(pixels, *size)), labels=labels)
+        return TestImage(pixels=to_scale(pixels, self.scale), labels=labels)
+
+
+def to_scale(pixels: np.ndarray, scale: tuple[int, int]) -> torch.Tensor:
+    """Resize an image, (H, W, 3) uint8, to a frame of long and short side; return what the network sees, (3, h, w)."""
+    return _to_tensor(resize_image(pixels, *fitted_size(pixels.shape[1], pixels.shape[0], scale)))
 
 
 def _to_tensor(pixels: np.ndarray) -> torch.Tensor:

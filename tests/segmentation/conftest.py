@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from mec_transfer.backbone.backbone import Backbone, Provenance, build_resnet
+from mec_transfer.cli.main import main
+from mec_transfer.results.record import Record, read_record
 from mec_transfer.segmentation.config import SegmentationRecipe
 from tests.datasets.segments.drawn import write_voc
 
@@ -22,6 +24,11 @@ SHORT = (
     "recipe.head={channels: 8, convs: 1}",
 )
 """Overrides of the demo's config."""
+LONGER = (
+    *("recipe.iterations=50", "recipe.schedule.steps=[40]", "recipe.lr=0.1", "recipe.output_stride=8"),
+    *("recipe.scale=[96,80]", "recipe.augmentation.crop=64", "recipe.head.channels=16"),
+)
+"""Long enough to learn what two colours are."""
 
 
 def recipe(**changes: Any) -> SegmentationRecipe:
@@ -41,6 +48,20 @@ def recipe(**changes: Any) -> SegmentationRecipe:
         "schedule": {"kind": "poly", "power": 0.9, "min_lr": 0.0001},
     }
     return SegmentationRecipe.model_validate_json(json.dumps(values | changes))
+
+
+def words(data: Path, out: Path, *settings: str, config: str = "demo_segmentation") -> list[str]:
+    """The command of a short job."""
+    where = ["--data", str(data), "--out", str(out), "--device", "cpu", "--config", config]
+    return ["segment", "random:resnet18", *where, *(word for one in (*SHORT, *settings) for word in ("--set", one))]
+
+
+@pytest.fixture(scope="session")
+def finished(masks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+    """A job that has learnt something: its folder and its record."""
+    out = tmp_path_factory.mktemp("segment") / "out"
+    assert main(words(masks, out, *LONGER)) == 0
+    return out, read_record(out)
 
 
 @pytest.fixture(scope="session")

@@ -58,10 +58,11 @@ def test_counts_are_those_of_the_images_one_by_one(masks: Path, resnet18: Backbo
     split, one = data.test, recipe(slide={"crop": 24, "stride": 16})  # type: ignore[attr-defined]
     network = Segmenter(resnet18, one, 3, seed=0)
     predictor = Predictor(network, one, resnet18.preprocessing)
-    counts = predict_all(predictor, split, one.scale, workers=0)
+    kept: dict[int, np.ndarray] = {}
+    counts = predict_all(predictor, split, one.scale, 0, kept.__setitem__)
     for at, image in enumerate(load_tests(split, one.scale, range(len(split)), workers=0)):
-        found = predictor(image)
-        assert found.shape == image.labels.shape and found.dtype == np.uint8
+        found = predictor(image.pixels, image.labels.shape)
+        assert found.shape == image.labels.shape and found.dtype == np.uint8 and np.array_equal(found, kept[at])
         matrix = confusion_matrix(image.labels, found, 3)
         assert np.array_equal(counts.truth[at], matrix.sum(1)) and np.array_equal(
             counts.intersection[at], matrix.diagonal()
@@ -75,5 +76,6 @@ def test_scores_that_are_not_finite_are_said(masks: Path, resnet18: Backbone) ->
     with torch.no_grad():
         network.head.classifier.bias[0] = torch.nan  # type: ignore[index]
     predictor = Predictor(network, recipe(), Preprocessing())
+    image = next(load_tests(data.test, (48, 40), [0], 0))  # type: ignore[attr-defined]
     with pytest.raises(RunError, match="not finite"):
-        predictor(next(load_tests(data.test, (48, 40), [0], 0)))  # type: ignore[attr-defined]
+        predictor(image.pixels, image.labels.shape)

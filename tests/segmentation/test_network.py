@@ -103,4 +103,4 @@ def test_the_state_that_a_job_needs_room_for_is_its_networks(resnet18: Backbone)
         network.auxiliary = FcnHead(config.recipe.auxiliary, 1024, 21)  # type: ignore[attr-defined]
     numbers = sum(tensor.numel() for name, tensor in network.state_dict().items() if "num_batches" not in name)
     data = DatasetInfo(name="x", fingerprint="", num_images=2, classes=21, splits={"val": 1449})
-    assert config.resources("resnet50", data).own_bytes == 16 * numbers + 8 * 21 * (3 * 1449 + 21) + (1 << 20)
+    assert config.resources("resnet50", data).own_bytes == 20 * numbers + 8 * 21 * (3 * 1449 + 21) + (1 << 20)

@@ -17,25 +17,7 @@ from mec_transfer.results.store import Store
 from mec_transfer.segmentation import segment
 from mec_transfer.suite.registry import benchmark_config, find_benchmark, saved_units
 from tests.datasets.segments.drawn import CLASSES, write_cityscapes, write_voc
-from tests.segmentation.conftest import SHORT
-
-LONGER = (
-    *("recipe.iterations=50", "recipe.schedule.steps=[40]", "recipe.lr=0.1", "recipe.output_stride=8"),
-    *("recipe.scale=[96,80]", "recipe.augmentation.crop=64", "recipe.head.channels=16"),
-)
-"""Long enough to learn what two colours are."""
-
-
-def words(masks: Path, out: Path, *settings: str, config: str = "demo_segmentation") -> list[str]:
-    data = ["--data", str(masks), "--out", str(out), "--device", "cpu", "--config", config]
-    return ["segment", "random:resnet18", *data, *(word for one in (*SHORT, *settings) for word in ("--set", one))]
-
-
-@pytest.fixture(scope="module")
-def finished(masks: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
-    out = tmp_path_factory.mktemp("segment") / "out"
-    assert main(words(masks, out, *LONGER)) == 0
-    return out, read_record(out)
+from tests.segmentation.conftest import LONGER, SHORT, words
 
 
 def test_squares_of_two_colours_are_learnt(finished: tuple[Path, Record]) -> None:
@@ -127,6 +109,9 @@ def test_data_of_ones_own_gets_a_protocol_of_its_own(
     assert main(words(masks, tmp_path / "out", config="voc12aug_fcn_moco")) == 0
     record = read_record(tmp_path / "out")
     assert record.dataset is not None and record.dataset.name == "mine" and record.dataset.classes == 3
+    confusion = np.array(record.details["confusion"])
+    one_alone = "every pixel of the 4 test images was called "
+    assert any(line.startswith(one_alone) for line in record.warnings) == ((confusion.sum(axis=0) > 0).sum() == 1)
     assert record.benchmark.protocol.startswith("voc12aug-fcn-d16-slotcon+custom-")
     said = capsys.readouterr().err
     assert "is not voc12aug: it is called 'mine', its 3 classes are trained on train and measured on val" in said

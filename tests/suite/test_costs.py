@@ -82,6 +82,23 @@ def test_hours_of_fits_are_those_of_every_iteration_and_every_image() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "trained", "tested"),
+    [
+        ("voc12aug_fcn_moco", 30_000 * 16 / 0.322, 1449 / 0.880),
+        ("voc12aug_fcn_mmseg", 20_000 * 16 / 0.0662, 1449 / 0.187),
+        ("cityscapes_fcn_moco", 90_000 * 16 / 0.140, 1449 / 0.0609),
+        ("cityscapes_fcn_mmseg", 40_000 * 8 / 0.0261, 1449 / 0.0112),
+    ],
+)
+def test_hours_of_segmentation_are_those_of_every_image_of_every_batch(
+    name: str, trained: float, tested: float
+) -> None:
+    splits = {"train_aug": 10_582, "val": 1449}
+    assert cost_of(planned(name, splits, 21), "cpu").hours == pytest.approx((trained + tested) / 3600)
+    assert cost_of(planned(name, splits, 21, data="mine"), "cpu").hours is None  # test images of any size
+
+
+@pytest.mark.parametrize(
     "job",
     [
         planned("knn_dino", IMAGENET, arch="resnet101"),

@@ -23,7 +23,7 @@ CLASSES = (
 )
 """In the order of their train ids."""
 IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""The id of each class."""
+"""The id of each class, which the official evaluation and the test server expect in predicted masks."""
 _IMAGE = "_leftImg8bit.png"
 _TRAIN_IDS, _LABEL_IDS = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
 _HIGHEST_ID = 33
@@ -65,7 +65,7 @@ class CityscapesSegLayout(SegmentLayout):
         if not images:
             raise DataError(f"{root / 'leftImg8bit' / split}: has no CITY/NAME{_IMAGE}")
         return SegmentSplit(
-            name=split, classes=classes, images=tuple(images), masks=tuple(masks), lookups=tuple(lookups)
+            name=split, classes=classes, images=tuple(images), masks=tuple(masks), lookups=tuple(lookups), ids=IDS
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,18 @@ from mec_transfer.datasets.segments.split import MOST_CLASSES, SegmentSplit
 
 _TRAIN = ("train_aug", "trainaug", "train", "trainval")
 _TEST = ("val", "test", "valid")
+
+
+def require_classes(classes: Sequence[str], where: str) -> None:
+    """Raise DataError, beginning with `where` they are named, unless there are 2 to 255 different classes."""
+    if twice := [name for at, name in enumerate(classes) if name in classes[:at]]:
+        raise DataError(f"{where}: names the class '{twice[0]}' twice; each label has one of its own, from 0 on")
+    if "" in classes:
+        raise DataError(f"{where}: the class of label {list(classes).index('')} has no name")
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        named = f"{len(classes)} class{'' if len(classes) == 1 else 'es'}"
+        what = f"2 to {MOST_CLASSES} are needed, one for each label from 0 on, which is often the background"
+        raise DataError(f"{where}: names {named}; {what}")
 
 
 class SegmentLayout(Layout):
@@ -38,12 +50,9 @@ class SegmentLayout(Layout):
         """List every split's files. Raises DataError for a split or a file that is missing."""
         names = dict.fromkeys((*config.train, config.test))
         self.require_splits(folder, list(names))
+        if config.classes:
+            require_classes(config.classes, "--classes (dataset.classes)")
         classes = config.classes or self.find_classes(folder)
-        if not 2 <= len(classes) <= MOST_CLASSES or len(set(classes)) < len(classes):
-            raise DataError(
-                f"{folder}: {len(classes)} classes ({', '.join(classes[:5])} ...); 2 to {MOST_CLASSES} different ones "
-                "are needed, from label 0 on"
-            )
         return SegmentData(config, folder, {name: self.open_split(folder, name, classes) for name in names}, index)
 
     def require_splits(self, root: Path, names: list[str]) -> None:

@@ -30,6 +30,8 @@ class SegmentSplit:
     """One for each image. A pixel of its file is a number from 0 to 255."""
     lookups: tuple[np.ndarray, ...]
     """One for each mask, (256,) int16: the label that each number in the file stands for, -1 for none."""
+    ids: tuple[int, ...]
+    """The number of each class in a mask of a data set's own: what a mask that is predicted is written with."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -53,10 +55,11 @@ class SegmentSplit:
         if (labels == _UNKNOWN).any():
             unknown = int(numbers[labels == _UNKNOWN].min())
             pixels = int((numbers == unknown).sum())
-            known = f"the {len(self.classes)} classes are 0 to {len(self.classes) - 1}, and {VOID} is void"
-            raise DataError(
-                f"{path}: has the label {unknown} in {pixels} pixels; {known}. Name all classes, or mend the mask"
-            )
+            top, classes = int(np.flatnonzero(lookup[:VOID] != _UNKNOWN).max()), len(self.classes)
+            known, cure = f"the {classes} classes are 0 to {top}", "Name all classes, or mend the mask"
+            if top != classes - 1:  # ids that stand for fewer classes
+                known, cure = f"its ids are 0 to {top}", "Mend the mask"
+            raise DataError(f"{path}: has the label {unknown} in {pixels} pixels; {known}, and {VOID} is void. {cure}")
         return labels.astype(np.uint8)
 
     def require_size(self, index: int, labels: np.ndarray, size: tuple[int, int]) -> None:
@@ -79,6 +82,7 @@ def join_splits(splits: Sequence[SegmentSplit]) -> SegmentSplit:
         images=tuple(order),
         masks=tuple(places[image][0].masks[places[image][1]] for image in order),
         lookups=tuple(places[image][0].lookups[places[image][1]] for image in order),
+        ids=splits[0].ids,
     )
 
 
@@ -92,7 +96,13 @@ def plain_lookup(classes: int) -> np.ndarray:
 
 def decode_numbers(data: bytes, path: Path) -> np.ndarray:
     """Return the pixels of a mask's file, (H, W) uint8: palette indices or grey values. Raises DataError."""
+    if not data:
+        raise DataError(f"{path}: not a readable image (empty); replace or remove it")
     with image_errors(str(path)), Image.open(io.BytesIO(data)) as image:
+        if image.format == "JPEG":
+            raise DataError(
+                f"{path}: is a JPEG, whose compression changes labels; a mask is a PNG, made from the labels"
+            )
         if image.mode not in ("P", "L", "1"):
             what = "colours in place of labels" if image.mode in ("RGB", "RGBA") else f"pixels of mode {image.mode}"
             raise DataError(

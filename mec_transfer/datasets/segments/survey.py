@@ -70,7 +70,9 @@ def _look(split: SegmentSplit) -> Survey:
         pixels += one.pixels
         problems += [one.problem] if one.problem else []
     if not problems and not pixels.any():
-        problems.append(f"split '{split.name}': no pixel of its {len(split)} masks has a class; name another split")
+        place = os.path.commonpath([path.parent for path in split.masks])
+        what = f"no pixel of the {len(split)} masks of split '{split.name}' has a class, all are void ({VOID})"
+        problems.append(f"{place}: {what}; mend them, or name another split")
     return Survey(digest=digest.hexdigest(), pixels=pixels.tolist(), problems=problems)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 from mec_transfer.common.errors import DataError
 from mec_transfer.datasets.annotations import read_lines
 from mec_transfer.datasets.objects.voc import CLASSES as OBJECTS
 from mec_transfer.datasets.scan import IMAGE_SUFFIXES, file_names
-from mec_transfer.datasets.segments.layout import SegmentLayout
+from mec_transfer.datasets.segments.layout import SegmentLayout, require_classes
 from mec_transfer.datasets.segments.split import SegmentSplit, plain_lookup
 from mec_transfer.datasets.values import few
 
@@ -46,7 +47,7 @@ class VocSegLayout(SegmentLayout):
         base = _require_base(root)
         for name in NAMES:
             if (base / name).is_file():
-                return tuple(" ".join(line.split()) for _, line in read_lines(base / name))
+                return _read_classes(base / name)
         if _RELEASE.fullmatch(base.resolve().name):
             return CLASSES
         raise DataError(
@@ -58,12 +59,12 @@ class VocSegLayout(SegmentLayout):
         """Find the image and the mask of every name in a split's lists. Raises DataError where one is missing."""
         base = _require_base(root)
         lists = _lists(base)[split]
-        names = sorted({_name(line) for path in lists for _, line in read_lines(path)})
+        images = _by_stem(base / "JPEGImages", IMAGE_SUFFIXES)
+        names = sorted({_name(line, images) for path in lists for _, line in read_lines(path)})
         if not names:
             raise DataError(f"{lists[0]}: lists no image")
-        images = _by_stem(base / "JPEGImages", IMAGE_SUFFIXES)
         masks = {stem: path for folder in reversed(_MASKS) for stem, path in _by_stem(base / folder, (".png",)).items()}
-        for what, there, place in (("image", images, "JPEGImages"), ("mask", masks, " or ".join(_MASKS))):
+        for what, there, place in (("image", images, "JPEGImages"), ("mask NAME.png", masks, " or ".join(_MASKS))):
             if lost := [name for name in names if name not in there]:
                 listed = " and ".join(path.name for path in lists)
                 raise DataError(
@@ -76,6 +77,7 @@ class VocSegLayout(SegmentLayout):
             images=tuple(images[name] for name in names),
             masks=tuple(masks[name] for name in names),
             lookups=(lookup,) * len(names),
+            ids=tuple(range(len(classes))),
         )
 
 
@@ -104,12 +106,23 @@ def _lists(base: Path) -> dict[str, list[Path]]:
     return lists
 
 
-def _name(line: str) -> str:
-    """Return the image that a line means: its name, or `/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png`."""
+def _read_classes(path: Path) -> tuple[str, ...]:
+    lines = read_lines(path)
+    for label, (number, _) in enumerate(lines):
+        if number != label + 1:
+            raise DataError(f"{path}:{label + 1}: is blank; each line names the class of a label, from 0 on")
+    classes = tuple(" ".join(line.split()) for _, line in lines)
+    require_classes(classes, str(path))
+    return classes
+
+
+def _name(line: str, images: Container[str]) -> str:
+    """Return the image that a line means: NAME, NAME.jpg, or `/JPEGImages/NAME.jpg /SegmentationClassAug/NAME.png`."""
     line = line.strip()
     if "JPEGImages/" in line:
         return PurePosixPath(line.split("JPEGImages/")[1].split(" /")[0].strip()).stem
-    return line
+    stem, suffix = os.path.splitext(line)  # noqa: PTH122
+    return stem if suffix.lower() in IMAGE_SUFFIXES and line not in images else line
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

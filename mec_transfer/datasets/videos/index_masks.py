@@ -25,6 +25,8 @@ def read_index_mask(path: Path) -> tuple[np.ndarray, bool]:
     """
     with image_errors(str(path)), Image.open(path) as image:
         mode = image.mode
+        if image.format == "JPEG":
+            raise DataError(f"{path}: is a JPEG, whose compression changes numbers; a mask is a PNG, made from them")
         if mode not in _MODES:
             raise DataError(
                 f"{path}: has mode {mode}; a mask is a palette or 8-bit greyscale PNG that numbers the objects"
@@ -33,10 +35,15 @@ def read_index_mask(path: Path) -> tuple[np.ndarray, bool]:
     return pixels, mode == "P"
 
 
-def encode_index_mask(numbers: np.ndarray) -> bytes:
-    """Return object numbers, (H, W) uint8, as the bytes of a palette PNG."""
+def encode_index_mask(numbers: np.ndarray, colours: np.ndarray | None = None) -> bytes:
+    """Return object numbers, (H, W) uint8, as the bytes of a palette PNG.
+
+    Args:
+        numbers: of each pixel.
+        colours: (256, 3) uint8: what each number is shown in; None for VOC's colours.
+    """
     image = Image.fromarray(np.ascontiguousarray(numbers, dtype=np.uint8))
-    image.putpalette(_palette().tobytes())
+    image.putpalette((_palette() if colours is None else colours).tobytes())
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()

@@ -77,14 +77,42 @@ def test_a_folder_says_its_classes_or_is_told_them(root: Path) -> None:
     (root / "class_names.txt").unlink()
     with pytest.raises(DataError, match=r"mine: no file names the classes; write class_names.txt with one a line"):
         open_voc(root)
-    with pytest.raises(DataError, match="1 classes"):
+    with pytest.raises(DataError, match=r"--classes \(dataset.classes\): names 1 class; 2 to 255 are needed"):
         open_voc(root, classes=("all",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thing\n", ": names 1 class; 2 to 255 are needed, one for each label from 0 on"),
+        ("", ": names 0 classes; 2 to 255"),
+        ("".join(f"c{number}\n" for number in range(256)), ": names 256 classes; 2 to 255"),
+        ("a\nb\na\n", ": names the class 'a' twice"),
+        ("a\n\nb\nc\n", ":2: is blank; each line names the class of a label, from 0 on"),
+    ],
+)
+def test_a_list_of_classes_that_cannot_be_is_named(root: Path, text: str, message: str) -> None:
+    (root / "class_names.txt").write_text(text)
+    with pytest.raises(DataError) as found:
+        open_voc(root)
+    assert str(found.value).startswith(f"{root / 'class_names.txt'}{message}") and "\n" not in str(found.value)
+
+
+def test_lists_may_have_endings_and_names_may_have_dots(root: Path) -> None:
+    lists = root / "ImageSets/Segmentation"
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder / "p007.png").rename(root / folder / "p007.jpg.png")
+    (lists / "val.txt").write_text("p005.png\np006.JPG\np007.jpg\n")
+    assert stems(open_voc(root).test) == ["p005", "p006", "p007.jpg"]
 
 
 @pytest.mark.parametrize(
     ("lose", "message"),
     [
-        ("SegmentationClass/p001.png", r"1 of the 5 images in train.txt have no mask in SegmentationClass or .*: p001"),
+        (
+            "SegmentationClass/p001.png",
+            r"1 of the 5 images in train.txt have no mask NAME.png in SegmentationClass or .*: p001",
+        ),
         ("JPEGImages/p006.png", r"1 of the 3 images in val.txt have no image in JPEGImages: p006"),
         ("ImageSets/Segmentation/val.txt", r"has no split 'val'; it has train"),
         ("ImageSets", r"has no split 'train'; it is not a VOC folder with masks"),
@@ -130,7 +158,18 @@ def test_a_split_of_void_alone_is_refused(root: Path) -> None:
         size = labels(number, (48, 40) if number % 3 else (40, 48)).shape
         path = root / f"SegmentationClass/p{number:03d}.png"
         path.write_bytes(encode_index_mask(np.full(size, VOID, dtype=np.uint8)))
-    assert open_voc(root).problems == ["split 'val': no pixel of its 3 masks has a class; name another split"]
+    (problem,) = open_voc(root).problems
+    assert problem.startswith(f"{root}/SegmentationClass: no pixel of the 3 masks of split 'val' has a class, all are ")
+
+
+def test_a_mask_that_is_a_jpeg_or_empty_is_named(root: Path) -> None:
+    masks = root / "SegmentationClass"
+    Image.open(masks / "p005.png").convert("L").save(masks / "p005.png", "JPEG")
+    (masks / "p006.png").write_bytes(b"")
+    assert open_voc(root).problems == [
+        f"{masks}/p005.png: is a JPEG, whose compression changes labels; a mask is a PNG, made from the labels",
+        f"{masks}/p006.png: not a readable image (empty); replace or remove it",
+    ]
 
 
 def test_masks_of_one_bit_and_of_grey_values_number_classes_too(tmp_path: Path) -> None:

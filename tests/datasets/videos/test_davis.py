@@ -88,6 +88,12 @@ def test_all_needs_neither_lists_nor_the_folder_480p(root: Path) -> None:
     assert [video.objects for video in read(root, "all")] == [2, 1]
 
 
+def test_a_mask_that_is_a_jpeg_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / "mask.png", "JPEG")
+    with pytest.raises(DataError, match=r"mask.png: is a JPEG, whose compression changes numbers; a mask is a PNG"):
+        read_index_mask(tmp_path / "mask.png")
+
+
 def test_a_written_mask_is_read_back_in_vocs_colours(tmp_path: Path) -> None:
     numbers = np.arange(256, dtype=np.uint8).reshape(16, 16)
     (tmp_path / "mask.png").write_bytes(encode_index_mask(numbers))
