@@ -100,12 +100,12 @@ transfer=("$python" -m mec_transfer.cli.main)
 steps=(--set epochs=1 --set warmup_epochs=0 --set log_every=1)
 if [ "$device" = cuda ]; then
   arch=resnet50 workers=8 loaders=8 slots=(--gpus 1) batch=256 size=224 images=4096 pairs=28 parts=(frames steps)
-  step=(--steps 5) fits=(--penalties 6) frames=() objective=(--sizes 1024x2048 4096x2048 8192x2048)
-  detection=(--config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 5) segmentation=(--batch 4 --steps 5)
+  step=(--steps 5) fits=(--sets pets cifar100 --penalties 6) frames=() objective=(--sizes 1024x2048 4096x2048 8192x2048)
+  detection=(--config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 5) segmentation=(--batch 16 --steps 5)
 else
   arch=resnet18 workers=0 loaders=2 slots=(--jobs 1 --device cpu) batch=8 size=32 images=64 pairs=2 parts=(steps)
-  step=(--steps 2) fits=(--images 200 --width 32 --penalties 5) frames=(--height 96 --width 128) objective=(--sizes 64x64)
-  detection=(--config demo_fpn_d2.yaml --size 64 --batch 2 --steps 2) segmentation=(--batch 2 --steps 1)
+  step=(--steps 2) fits=(--sets pets voc2007 --images 200 --width 32 --penalties 5) frames=(--height 96 --width 128) objective=(--sizes 64x64)
+  detection=(--config demo_fpn_d2.yaml --size 64 --batch 2 --steps 2) segmentation=(--recipes voc12aug_fcn_moco --arch resnet18 --crop 65 --steps 1)
   steps+=(--set arch=resnet18 --set views.size=32 --set max_steps=2 --set batch_size=16)
 fi
 common=(--device "$device" --workers $workers)
@@ -189,11 +189,7 @@ join
 
 # 2. Rates that no GPU has measured; docs/scaling.md and a dry run's hours stand on such. Alone on the card.
 measure step 100 "$python" benchmarks/pretrain_step.py --arch $arch --size $size --batch $batch --workers $workers --device "$device" "${step[@]}"
-if [ -f benchmarks/segmentation.py ]; then
-  measure segmentation 40 "$python" benchmarks/segmentation.py --device "$device" "${segmentation[@]}"
-else
-  row segmentation skipped 0 "there is no benchmarks/segmentation.py yet"
-fi
+measure segmentation 40 "$python" benchmarks/segmentation.py --device "$device" "${segmentation[@]}"
 measure logistic 30 "$python" benchmarks/logistic.py "${fits[@]}" --device "$device"
 ! trackers || measure siamrpn 45 "$python" benchmarks/siamrpn.py "${parts[@]}" --world "$world" --device "$device" --pairs $pairs
 measure views 20 "$python" benchmarks/views.py --batch 16 --repeats 3 --device "$device"

@@ -41,7 +41,7 @@ _CLASSES = {
 }
 _SEVERAL = "voc2007"
 """Its images have any number of classes, and each class a classifier of its own."""
-Fit = Callable[[np.ndarray, np.ndarray, int, float, list[lbfgs.Fit]], list[lbfgs.Fit]]
+Fit = Callable[[torch.Tensor, np.ndarray, int, float, list[lbfgs.Fit]], list[lbfgs.Fit]]
 """Features, truth, classes, C and the fits of the last C, to the fits of this one."""
 
 
@@ -61,39 +61,38 @@ def synthetic(name: str, images: int, width: int) -> tuple[np.ndarray, np.ndarra
     return features.astype(np.float32).astype(np.float64), labels
 
 
-def search(features: np.ndarray, labels: np.ndarray, classes: int, cs: list[float], fit: Fit) -> tuple[float, float]:
+def search(
+    features: np.ndarray, labels: np.ndarray, classes: int, cs: list[float], fit: Fit, device: str
+) -> tuple[float, float]:
     """Return the best C and its score on the images held out, in percent."""
     held = validation_rows(len(labels), 0.2, 0)
     judged, truth = features[held], labels[held]
+    learnt, everything = (torch.from_numpy(x).to(device) for x in (features[~held], features))
     fits: list[lbfgs.Fit] = []
     scores = []
     for c in cs:
-        fits = fit(features[~held], labels[~held], classes, c, fits)
+        fits = fit(learnt, labels[~held], classes, c, fits)
         if labels.ndim == 2:
             found = [average_precision(*columns) for columns in zip(truth.T, (f.scores(judged)[:, 1] for f in fits))]
             scores.append(100 * float(np.mean(found)))
         else:
             scores.append(100 * float((fits[0].scores(judged).argmax(axis=1) == truth).mean()))
     best = scores.index(max(scores))
-    fit(features, labels, classes, cs[best], fits)
+    fit(everything, labels, classes, cs[best], fits)
     return cs[best], scores[best]
 
 
-def ours(device: str) -> Fit:
-    """The program's own, on a device."""
-
-    def fit(x: np.ndarray, y: np.ndarray, classes: int, c: float, before: list[lbfgs.Fit]) -> list[lbfgs.Fit]:
-        return fit_all(torch.from_numpy(x).to(device), y, classes, c, before, 100)
-
-    return fit
+def ours(x: torch.Tensor, y: np.ndarray, classes: int, c: float, before: list[lbfgs.Fit]) -> list[lbfgs.Fit]:
+    """The program's own, on the features' device."""
+    return fit_all(x, y, classes, c, before, 100)
 
 
-def plain(x: np.ndarray, y: np.ndarray, classes: int, c: float, before: list[lbfgs.Fit]) -> list[lbfgs.Fit]:
+def plain(x: torch.Tensor, y: np.ndarray, classes: int, c: float, before: list[lbfgs.Fit]) -> list[lbfgs.Fit]:
     """The published loop: each class, where an image has several, or all at once."""
     start, fits = before[-1].weights if before else None, []
     for column in y.T if y.ndim == 2 else [y]:
         count = 2 if y.ndim == 2 else classes
-        found = _plain(x, np.eye(count)[column.astype(np.int64)], c, start)
+        found = _plain(x.numpy(), np.eye(count)[column.astype(np.int64)], c, start)
         start = found.weights
         fits.append(found)
     return fits
@@ -133,15 +132,15 @@ def main() -> None:
     cs = grid(config.recipe)[: args.penalties]
     print(f"{args.images} images of {args.width} numbers, {len(cs)} penalties, {torch.get_num_threads()} threads\n")
     print("| set | classes | by | C | validation | seconds |\n| --- | ---: | --- | ---: | ---: | ---: |")
-    ways = {f"here, {device}": ours(device) for device in dict.fromkeys(["cpu", args.device])}
+    ways: dict[str, tuple[Fit, str]] = {f"here, {at}": (ours, at) for at in dict.fromkeys(["cpu", args.device])}
     if args.plain:
-        ways["published loop"] = plain
+        ways["published loop"] = plain, "cpu"
     total = dict.fromkeys(ways, 0.0)
     for name in args.sets:
         features, labels = synthetic(name, args.images, args.width)
-        for way, fit in ways.items():
+        for way, (fit, device) in ways.items():
             began = time.monotonic()
-            c, score = search(features, labels, _CLASSES[name], cs, fit)
+            c, score = search(features, labels, _CLASSES[name], cs, fit, device)
             seconds = time.monotonic() - began
             total[way] += seconds
             print(f"| {name} | {_CLASSES[name]} | {way} | {c:.4g} | {score:.2f} | {seconds:.1f} |", flush=True)

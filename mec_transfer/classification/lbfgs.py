@@ -23,7 +23,7 @@ from mec_transfer.common.device import is_gpu
 
 _BLOCKS = 8
 """The most threads that a fit uses."""
-_LEAST_FOR_THREADS = 200_000_000
+_LEAST_FOR_THREADS = 10_000_000
 """Products of an image's number with a weight in one evaluation, from which on threads are worth their handing over."""
 GRADIENT_TOLERANCE = 1e-4
 """scikit-learn's `tol`."""
