@@ -12,7 +12,7 @@ from mec_transfer.common.config import DescribedModel
 from mec_transfer.results.leaderboard import Leaderboard
 from mec_transfer.results.markdown import warning_lines
 from mec_transfer.results.means import Mean, MeanSpec
-from mec_transfer.results.record import Record
+from mec_transfer.results.record import MeasuredModel, Record
 from mec_transfer.results.references import Reference
 
 SCHEMA: Literal[3] = 3
@@ -40,7 +40,7 @@ class JsonColumn(DescribedModel):
     """Whether the data is the published data, so that published numbers may stand beside the column."""
 
 
-class JsonNumber(DescribedModel):
+class JsonNumber(MeasuredModel):
     """A metric's mean over the seeds."""
 
     mean: float
@@ -50,7 +50,7 @@ class JsonNumber(DescribedModel):
     """How many seeds have it."""
 
 
-class JsonCell(DescribedModel):
+class JsonCell(MeasuredModel):
     """One model's trials by one column."""
 
     mean: float | None
@@ -69,7 +69,7 @@ class JsonCell(DescribedModel):
     """Whether epoch or settings were chosen on the data that is measured on."""
 
 
-class JsonMean(DescribedModel):
+class JsonMean(MeasuredModel):
     """One model's number in a derived column."""
 
     mean: float

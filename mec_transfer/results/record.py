@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from mec_transfer.common.config import DescribedModel
 from mec_transfer.common.errors import UserError
@@ -17,6 +17,12 @@ from mec_transfer.common.files import read_json, write_json
 
 SCHEMA = 1
 RECORD_NAME = "record.json"
+
+
+class MeasuredModel(DescribedModel):
+    """Base of what holds measured numbers, which may be nan: a class that no image shows has no AP."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
 
 class ModelInfo(DescribedModel):
@@ -87,7 +93,7 @@ class Selection(DescribedModel):
     """`test set` marks a choice made on the images that the number is measured on."""
 
 
-class Record(DescribedModel):
+class Record(MeasuredModel):
     """One benchmark of one model on one data set, one trial.
 
     `metrics` holds percentages as 0-100; `primary` names the one that the leaderboard shows.

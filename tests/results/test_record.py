@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,13 @@ def test_a_record_of_another_format_is_refused_in_one_line(
     with pytest.raises(UserError, match=message) as caught:
         read_record(tmp_path)
     assert "\n" not in str(caught.value) and "record.json" in str(caught.value)
+
+
+def test_a_metric_that_there_is_nothing_of_is_kept(tmp_path: Path) -> None:
+    """Detectron2 calls the AP of a class that no test image shows nan."""
+    written = json.loads(FIRST.read_text())
+    written["metrics"]["AP/unicorn"] = float("nan")
+    (tmp_path / "record.json").write_text(json.dumps(written))
+    record = read_record(tmp_path / "record.json")
+    assert math.isnan(record.metrics["AP/unicorn"])
+    assert "60.5" in format_leaderboard(build_leaderboard([record]), "json")
