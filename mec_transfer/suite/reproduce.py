@@ -23,7 +23,7 @@ from mec_transfer.common.errors import ConfigError, UserError
 from mec_transfer.common.files import read_json
 from mec_transfer.models.zoo import Entry, load_tolerances, load_zoo
 from mec_transfer.results.markdown import as_printed
-from mec_transfer.results.record import Record
+from mec_transfer.results.record import MeasuredModel, Record
 from mec_transfer.results.references import load_references
 from mec_transfer.suite.config import BenchmarkEntry, ModelConfig, SuiteConfig
 from mec_transfer.suite.registry import benchmark_config, benchmark_files, find_benchmark
@@ -48,7 +48,7 @@ class Expectation:
     """Where the number is published."""
 
 
-class Measured(StrictModel):
+class Measured(MeasuredModel):
     """The result of one protocol: the mean over the trials."""
 
     protocol: str
