@@ -104,7 +104,7 @@ if [ "$device" = cuda ]; then
   detection=(--config voc0712_c4_d2.yaml --size 800 --batch 8 --steps 5) segmentation=(--batch 16 --steps 5)
 else
   arch=resnet18 workers=0 loaders=2 slots=(--jobs 1 --device cpu) batch=8 size=32 images=64 pairs=2 parts=(steps)
-  step=(--steps 2) fits=(--sets pets voc2007 --images 200 --width 32 --penalties 5) frames=(--height 96 --width 128) objective=(--sizes 64x64)
+  step=(--steps 2) fits=(--sets pets voc2007 --images 400 --width 32 --penalties 5) frames=(--height 96 --width 128) objective=(--sizes 64x64)
   detection=(--config demo_fpn_d2.yaml --size 64 --batch 2 --steps 2) segmentation=(--recipes voc12aug_fcn_moco --arch resnet18 --crop 65 --steps 1)
   steps+=(--set arch=resnet18 --set views.size=32 --set max_steps=2 --set batch_size=16)
 fi
