@@ -29,7 +29,7 @@ class FinishedJob:
     """Its `record.json`."""
     splits: Mapping[str, ImageList]
     features: Mapping[str, Features]
-    """Of each split; those that its cache lacks are computed anew."""
+    """The features of each split. Those that the cache lacks are computed again."""
     predictions: dict[str, np.ndarray]
     """The arrays of its `predictions.npz`."""
 

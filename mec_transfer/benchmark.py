@@ -197,6 +197,24 @@ def primary_problems(config: BenchmarkConfig, measured: Sequence[str]) -> list[P
     return [Problem(message=f"metrics.primary: '{config.metrics.primary}' is not one of {', '.join(measured)}")]
 
 
+def memory_problems(batch: str, needed: float, available: int | None, cure: str) -> list[Problem]:
+    """Return a warning if a CPU's memory is too small for a batch: the machine would swap, or end the job.
+
+    Args:
+        batch: the batch in words, such as "a batch of 16 images".
+        needed: bytes that its training takes.
+        available: bytes that are free; None if that is not known.
+        cure: the setting that makes the batch smaller.
+    """
+    if available is None or needed <= available:
+        return []
+    message = (
+        f"{batch} takes about {needed / 2**30:.0f} GiB on a CPU, and {available / 2**30:.0f} GiB are free: expect "
+        f"swapping for hours, or a killed job; take a GPU, or {cure}"
+    )
+    return [Problem(message=message, severity="warning")]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """One benchmark of one model on one data set, one trial."""

@@ -114,8 +114,9 @@ def limit_threads() -> None:
     They would start one for each core that they see, and in a container that may use two of 64, 64 threads wait for
     each other. OMP_NUM_THREADS of the user's own stays.
     """
-    if usable_cores() < _visible_cores():
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    cores = usable_cores()
+    if cores < _visible_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def _visible_cores() -> int:

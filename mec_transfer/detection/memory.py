@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mec_transfer.benchmark import Problem
+from mec_transfer.benchmark import Problem, memory_problems
 
 _ALONE = 1.2
 _C4_IMAGE = 4.4
@@ -26,12 +26,6 @@ def needed_bytes(config: Any) -> float:
 
 def check_memory(config: Any, available: int | None) -> list[Problem]:
     """Return a warning where a CPU's memory is too small for the batch: the machine would swap, or end the job."""
-    needed = needed_bytes(config)
-    if available is None or needed <= available:
-        return []
-    message = (
-        f"a batch of {config.SOLVER.IMS_PER_BATCH} images takes about {needed / 2**30:.0f} GiB on a CPU, and "
-        f"{available / 2**30:.0f} GiB are free: expect swapping for hours, or a killed job; take a GPU, or "
-        "--set recipe.images_per_batch=1 (rate and schedule are scaled along)"
-    )
-    return [Problem(message=message, severity="warning")]
+    batch = f"a batch of {config.SOLVER.IMS_PER_BATCH} images"
+    cure = "--set recipe.images_per_batch=1 (rate and schedule are scaled along)"
+    return memory_problems(batch, needed_bytes(config), available, cure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mec_transfer.benchmark import Problem
+from mec_transfer.benchmark import Problem, memory_problems
 from mec_transfer.segmentation.config import SegmentationRecipe
 
 _ALONE = 1.3
@@ -20,12 +20,6 @@ def needed_bytes(recipe: SegmentationRecipe) -> float:
 
 def check_memory(recipe: SegmentationRecipe, available: int | None) -> list[Problem]:
     """Return a warning where a CPU's memory is too small for the batch: the machine would swap, or end the job."""
-    needed = needed_bytes(recipe)
-    if available is None or needed <= available:
-        return []
-    message = (
-        f"a batch of {recipe.batch} crops of {recipe.augmentation.crop} pixels takes about {needed / 2**30:.0f} GiB on "
-        f"a CPU, and {available / 2**30:.0f} GiB are free: expect swapping for hours, or a killed job; take a GPU, or "
-        "--set recipe.batch=N with recipe.lr lowered along"
-    )
-    return [Problem(message=message, severity="warning")]
+    batch = f"a batch of {recipe.batch} crops of {recipe.augmentation.crop} pixels"
+    cure = "--set recipe.batch=N with recipe.lr lowered along"
+    return memory_problems(batch, needed_bytes(recipe), available, cure)

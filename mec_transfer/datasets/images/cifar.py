@@ -97,8 +97,6 @@ class CifarLayout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train` and `val`, which CIFAR calls test. Raises DataError."""
-        if not folder.is_dir():
-            index.list_folder(folder)  # names what is wrong
         read_or_suggest(folder, _require_batches)
         return dict(_open_batches(folder))
 

@@ -30,8 +30,6 @@ class INat2018Layout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train` and `val`. Raises DataError where a list is missing or malformed; says what and where."""
-        if not folder.is_dir():
-            index.list_folder(folder)  # names what is wrong
         read_or_suggest(folder, _require_images)
         parts = {split: _read(_list_file(folder, split)) for split in ("train", "val")}
         numbers = sorted(set(parts["train"][1]))

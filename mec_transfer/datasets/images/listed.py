@@ -56,8 +56,6 @@ class ListedLayout(ImageLayout):
 
     def open(self, config: DatasetConfig, folder: Path, index: Index) -> ImageData:
         """Read the lists and mark the images for validation. Raises DataError."""
-        if not folder.is_dir():
-            index.list_folder(folder)  # names what is wrong
         lists = read_or_suggest(folder, self.read_lists)
         data = ImageData(config, folder, _open(folder, lists), index)
         if lists.validation is not None:

@@ -19,8 +19,11 @@ def read_or_suggest(folder: Path, read: Callable[[Path], T]) -> T:
     """Return what `read` makes of a folder.
 
     Raises:
-        DataError: as `read` does; names the folder below or above it that can be read, where there is one.
+        DataError: the folder is missing or is a file; or as `read` raises it, with the name of the folder below or
+            above that can be read, where there is one.
     """
+    if not folder.is_dir():
+        list_folder(folder)  # names what is wrong
     try:
         return read(folder)
     except DataError as error:

@@ -31,8 +31,6 @@ class Places205Layout(ImageLayout):
 
     def open_all(self, folder: Path, index: Index) -> dict[str, ImageList]:
         """Return `train` and `val`. Raises DataError where a list is missing or malformed; says which line."""
-        if not folder.is_dir():
-            index.list_folder(folder)  # names what is wrong
         read_or_suggest(folder, _require_images)
         root = folder / _IMAGES
         names: dict[int, str] = {}

@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.config import DatasetConfig
-from mec_transfer.datasets.images.data import ImageData
-from mec_transfer.datasets.registry import open_data
+from tests.datasets.images.test_cifar import opened
 
 IMAGES = {
     "train": [("Plantae", 10, "c"), ("Aves", 2, "a"), ("Plantae", 10, "b"), ("Aves", 3, "d")],
@@ -40,12 +38,6 @@ def make(folder: Path, lists: str = ".") -> Path:
         (folder / lists).mkdir(exist_ok=True)
         (folder / lists / f"{split}2018.json").write_text(json.dumps(content))
     return folder
-
-
-def opened(folder: Path, layout: str = "inat2018") -> ImageData:
-    data = open_data(DatasetConfig(name="inat18", layout=layout), folder)
-    assert isinstance(data, ImageData)
-    return data
 
 
 @pytest.mark.parametrize("lists", [".", "annotations"])
@@ -113,23 +105,23 @@ def test_a_broken_list_is_named(tmp_path: Path, change: Callable[[dict[str, Any]
     change(content)
     file.write_text(json.dumps(content))
     with pytest.raises(DataError, match=f"^{tmp_path}.*{message}"):
-        opened(tmp_path)
+        opened(tmp_path, "inat2018")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpack train_val2018.tar.gz there"):
-        opened(tmp_path)
+        opened(tmp_path, "inat2018")
     folder = make(tmp_path / "inat18")
     with pytest.raises(DataError, match=f"did you mean {folder}"):
-        opened(tmp_path)
+        opened(tmp_path, "inat2018")
     (folder / "train_val2018/Aves/2/a.jpg").unlink()
-    (problem,) = opened(folder).problems
+    (problem,) = opened(folder, "inat2018").problems
     assert "train_val2018/Aves/2/a.jpg" in problem
     content = listed("val")
     content["annotations"][0]["category_id"] = 7
     (folder / "val2018.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="train2018.json: no image of class 7, which 'val' has"):
-        opened(folder)
+        opened(folder, "inat2018")
     (folder / "val2018.json").unlink()
     with pytest.raises(DataError, match="val2018.json: cannot be read"):
-        opened(folder)
+        opened(folder, "inat2018")

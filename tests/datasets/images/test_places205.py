@@ -7,9 +7,7 @@ import pytest
 from PIL import Image
 
 from mec_transfer.common.errors import DataError
-from mec_transfer.datasets.config import DatasetConfig
-from mec_transfer.datasets.images.data import ImageData
-from mec_transfer.datasets.registry import open_data
+from tests.datasets.images.test_cifar import opened
 
 IMAGES = "data/vision/torralba/deeplearning/images256"
 LISTS = {
@@ -30,12 +28,6 @@ def make(folder: Path, **lists: Sequence[str]) -> Path:
     return folder
 
 
-def opened(folder: Path, layout: str = "places205") -> ImageData:
-    data = open_data(DatasetConfig(name="places205", layout=layout), folder)
-    assert isinstance(data, ImageData)
-    return data
-
-
 @pytest.mark.parametrize("layout", ["places205", "imagefolder"])
 def test_images_and_labels_are_those_of_the_lists(tmp_path: Path, layout: str) -> None:
     data = opened(make(tmp_path), layout)
@@ -52,7 +44,7 @@ def test_lists_of_windows_and_paths_from_the_root_are_taken(tmp_path: Path) -> N
     for file in (folder / "trainvalsplit_places205").iterdir():
         lines = file.read_text().splitlines()
         file.write_text("\ufeff" + "".join(f"/{line}\r\n" for line in lines), encoding="utf-8", newline="")
-    assert opened(folder).hash() == opened(plain).hash()
+    assert opened(folder, "places205").hash() == opened(plain, "places205").hash()
 
 
 @pytest.mark.parametrize(
@@ -71,18 +63,18 @@ def test_lists_of_windows_and_paths_from_the_root_are_taken(tmp_path: Path) -> N
 )
 def test_a_broken_list_is_named(tmp_path: Path, split: str, lines: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        opened(make(tmp_path, **{split: lines}))
+        opened(make(tmp_path, **{split: lines}), "places205")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpack imagesPlaces205_resize.tar.gz there"):
-        opened(tmp_path)
+        opened(tmp_path, "places205")
     folder = make(tmp_path / "places205")
     with pytest.raises(DataError, match=f"did you mean {folder}"):
-        opened(tmp_path)
+        opened(tmp_path, "places205")
     (folder / IMAGES / "a/abbey/7.jpg").unlink()
-    (problem,) = opened(folder).problems
+    (problem,) = opened(folder, "places205").problems
     assert problem == f"{folder / IMAGES}: 1 of 2 images are missing or a broken link: a/abbey/7.jpg"
     (folder / "trainvalsplit_places205/val_places205.csv").unlink()
     with pytest.raises(DataError, match="val_places205.csv: cannot be read"):
-        opened(folder)
+        opened(folder, "places205")
